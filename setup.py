@@ -1,0 +1,34 @@
+"""Build of the native modules: `_native/NAME.pyx` becomes `tramposim._native.NAME`.
+
+Their interfaces (`.pyi` for Python, `.pxd` for Cython) stand beside the package's other
+modules in `tramposim/_native/`, so that type checkers and `cimport` find them by name.
+"""
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+NATIVE_MODULES: tuple[str, ...] = ()
+
+EXTENSIONS = [
+    Extension(
+        f"tramposim._native.{name}",
+        [f"_native/{name}.pyx"],
+        extra_compile_args=["-O3", "-fno-strict-aliasing"],
+    )
+    for name in NATIVE_MODULES
+]
+
+setup(
+    ext_modules=cythonize(
+        EXTENSIONS,
+        include_path=["."],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    )
+)

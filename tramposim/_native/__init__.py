@@ -1,0 +1,1 @@
+"""Native modules: they know bytes, addresses and micro-operations, not BPF."""

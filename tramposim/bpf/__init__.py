@@ -1,0 +1,1 @@
+"""eBPF itself: instructions, text, interpreter, objects, what the verifier rewrites."""

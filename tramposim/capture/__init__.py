@@ -1,0 +1,1 @@
+"""Images and programs from elsewhere: kernel captures, JIT dumps."""

@@ -1,0 +1,67 @@
+"""The exception tree: every error that tramposim raises on purpose is a `TramposimError`.
+
+The command line prints the message of one as a single line and exits with its `exit_code`
+(`design`: 1 finding, 2 usage or unreadable input, 3 unsupported). A message says what is
+wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AttachError",
+    "BuildError",
+    "GuestFault",
+    "InputError",
+    "TramposimError",
+    "UnsupportedError",
+]
+
+
+class TramposimError(Exception):
+    """Root of the tree; `exit_code` is the process exit status that it leads to."""
+
+    exit_code = 2
+
+
+class InputError(TramposimError):
+    """A file, option or scenario that cannot be read or understood.
+
+    `where` names the place (file, file:line, option); it is put before the message.
+    """
+
+    def __init__(self, message: str, where: str | None = None) -> None:
+        super().__init__(f"{where}: {message}" if where else message)
+        self.where = where
+
+
+class UnsupportedError(TramposimError):
+    """An instruction, helper, relocation or feature that tramposim does not know.
+
+    Raised instead of guessing: an unknown thing never costs zero cycles.
+    """
+
+    exit_code = 3
+
+
+class BuildError(TramposimError):
+    """Code generation could not produce an image or program (for example one too large)."""
+
+
+class AttachError(TramposimError):
+    """The kernel would refuse this attachment or load; `errno` is the number it returns.
+
+    `errno` is positive (`errno.EBUSY`); `log` is the verifier's text where there is one.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, errno: int, log: str | None = None) -> None:
+        super().__init__(message)
+        self.errno = errno
+        self.log = log
+
+
+class GuestFault(TramposimError):
+    """Emulated code did something that a kernel would not survive (bad access, wild jump)."""
+
+    exit_code = 1

@@ -1,0 +1,1 @@
+"""From programs and trampoline requests to machine code, one folder per architecture."""

@@ -1,0 +1,1 @@
+"""What the kernel decides: attach rules, versions, flags, frame layout, images."""

@@ -1,0 +1,1 @@
+"""The emulated machine: address map, guest runtime, engine, trace."""

@@ -1,0 +1,1 @@
+"""Records to text, JSON, CSV, Markdown. Reads records only."""

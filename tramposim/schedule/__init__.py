@@ -1,0 +1,1 @@
+"""When calls happen: CPUs, arrivals and batches on SimPy."""

@@ -1,0 +1,1 @@
+"""The program bodies that scenarios are measured with."""

@@ -1,0 +1,1 @@
+"""Instructions to cycles: decoding to uops, core descriptions, the core model."""

@@ -1,0 +1,1 @@
+"""Core descriptions, one TOML file per core."""

@@ -124,7 +124,9 @@ class Prototype:
             )
         for value in (*self.arguments, *((self.returns,) if self.returns else ())):
             if not 1 <= value.size <= 16:
-                raise InputError(f"{self.name}: a value of {value.size} bytes; 1 to 16 can be passed")
+                raise InputError(
+                    f"{self.name}: a value of {value.size} bytes; 1 to 16 can be passed"
+                )
 
     @property
     def slots(self) -> int:

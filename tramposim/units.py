@@ -13,6 +13,7 @@ from tramposim.errors import InputError
 __all__ = ["cycles_to_ns", "format_cycles", "parse_duration_s", "parse_rate_hz"]
 
 _SI = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
+_NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"
 _TIME = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
 
 
@@ -31,7 +32,7 @@ def parse_rate_hz(text: str, where: str = "rate") -> float:
 
     Raises `InputError` for anything else, or a rate that is not positive and finite.
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([kKMG]?)\s*(?:/s|Hz)?\s*", text)
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*([kKMG]?)\s*(?:/s|Hz)?\s*", text)
     rate = float(match[1]) * _SI[match[2]] if match else 0.0
     if not 0.0 < rate < 1e12:
         raise InputError(f"{text!r} is not a call rate; write for example 50k or 1.5M/s", where)
@@ -43,7 +44,7 @@ def parse_duration_s(text: str, where: str = "duration") -> float:
 
     Raises `InputError` for anything else, or a duration that is not positive and finite.
     """
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*(ns|us|µs|ms|min|s|)\s*", text)
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*(ns|us|µs|ms|min|s|)\s*", text)
     seconds = float(match[1]) * _TIME[match[2] or "s"] if match else 0.0
     if not 0.0 < seconds < 1e7:
         raise InputError(f"{text!r} is not a duration; write for example 10ms or 2s", where)

@@ -1,0 +1,15 @@
+"""Fixtures shared by all tests."""
+
+from pathlib import Path
+
+import pytest
+
+_SHARED = Path(__file__).parent.parent / ".." / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The reference data beside the project's root; tests that need it skip without it."""
+    if not (_SHARED / "golden").is_dir():
+        pytest.skip("reference data is not there: ../shared/golden")
+    return _SHARED

@@ -7,7 +7,11 @@ modules in `tramposim/_native/`, so that type checkers and `cimport` find them b
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-NATIVE_MODULES: tuple[str, ...] = ()
+NATIVE_MODULES: tuple[str, ...] = (
+    "engine",
+    "tracer",
+    "unicorn_api",
+)
 
 EXTENSIONS = [
     Extension(

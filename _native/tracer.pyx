@@ -1,0 +1,303 @@
+"""Hooks that record an execution into native buffers.
+
+They are installed before the first instruction runs (Unicorn translates them into its code
+blocks) and stay; `tracing` decides at run time whether instructions and accesses are kept.
+A code hook fires before its instruction, so an access belongs to the last recorded one.
+"""
+
+from libc.stdlib cimport free, realloc
+from libc.string cimport memset
+
+from cpython.buffer cimport PyBuffer_FillInfo
+
+cdef enum:
+    HOOK_INTR = 1 << 0
+    HOOK_INSN = 1 << 1
+    HOOK_CODE = 1 << 2
+    HOOK_MEM_INVALID = 0x3F << 4
+    HOOK_MEM_READ = 1 << 10
+    HOOK_MEM_WRITE = 1 << 11
+    MEM_WRITE = 17
+    MEM_READ_UNMAPPED = 19
+    X86_REG_RAX = 35
+    X86_REG_RCX = 38
+    X86_REG_RDX = 40
+    FIRST_ROOM = 16384
+
+
+cdef class NativeArray:
+    """Owner of a malloc'ed block, readable through the buffer protocol."""
+
+    @staticmethod
+    cdef NativeArray take(void* data, Py_ssize_t length):
+        cdef NativeArray array = NativeArray.__new__(NativeArray)
+        array.data = data
+        array.length = length
+        return array
+
+    def __dealloc__(self):
+        free(self.data)
+
+    def __len__(self):
+        return self.length
+
+    def __getbuffer__(self, Py_buffer* view, int flags):
+        PyBuffer_FillInfo(view, self, self.data, self.length, 1, flags)
+
+
+cdef inline void stop(TraceState* state, int reason) noexcept nogil:
+    if state.reason == RAN_TO_END:
+        state.reason = reason
+    state.api.emu_stop(state.uc)
+
+
+cdef bint grow(
+    TraceState* state, void** block, size_t* room, size_t item, size_t limit
+) noexcept nogil:
+    """Double a buffer up to `limit` items; False (and the run stops) when it cannot."""
+    cdef size_t wanted = room[0] * 2 if room[0] else FIRST_ROOM
+    cdef void* grown
+    if wanted > limit:
+        wanted = limit
+    if wanted <= room[0]:
+        stop(state, TRACE_FULL)
+        return False
+    grown = realloc(block[0], wanted * item)
+    if grown == NULL:
+        stop(state, OUT_OF_MEMORY)
+        return False
+    block[0] = grown
+    room[0] = wanted
+    return True
+
+
+cdef inline size_t watch_slot(uint64_t address) noexcept nogil:
+    return ((address * <uint64_t>0x9E3779B97F4A7C15) >> 52) & (WATCH_SLOTS - 1)
+
+
+cdef bint watched(TraceState* state, uint64_t address) noexcept nogil:
+    cdef size_t slot = watch_slot(address)
+    while state.watched[slot] != 0:
+        if state.watched[slot] == address:
+            return True
+        slot = (slot + 1) & (WATCH_SLOTS - 1)
+    return False
+
+
+cdef bint watch_add(TraceState* state, uint64_t address) noexcept nogil:
+    """Snapshot the registers whenever `address` is about to execute; False if the set is full."""
+    cdef size_t slot = watch_slot(address)
+    if address == 0 or state.watch_count >= WATCH_SLOTS // 2:
+        return False
+    while state.watched[slot] != 0:
+        if state.watched[slot] == address:
+            return True
+        slot = (slot + 1) & (WATCH_SLOTS - 1)
+    state.watched[slot] = address
+    state.watch_count += 1
+    return True
+
+
+cdef void watch_clear(TraceState* state) noexcept nogil:
+    memset(state.watched, 0, sizeof(state.watched))
+    state.watch_count = 0
+
+
+cdef void snapshot(TraceState* state, uint64_t address) noexcept nogil:
+    cdef void* values[SNAPSHOT_REGISTERS]
+    cdef uint64_t* row
+    cdef size_t width = state.snapshot_width + 2
+    cdef int i
+    while state.snapshot_room < (state.snapshot_count + 1) * width:
+        if not grow(state, <void**>&state.snapshots, &state.snapshot_room, sizeof(uint64_t),
+                    state.pc_limit):
+            return
+    row = state.snapshots + state.snapshot_count * width
+    row[0] = state.executed - 1
+    row[1] = address
+    for i in range(state.snapshot_width):
+        row[2 + i] = 0
+        values[i] = &row[2 + i]
+    state.api.reg_read_batch(
+        state.uc, state.snapshot_registers, values, state.snapshot_width)
+    state.snapshot_count += 1
+
+
+cdef void on_code(
+    uc_engine uc, uint64_t address, uint32_t size, void* user_data
+) noexcept nogil:
+    cdef TraceState* state = <TraceState*>user_data
+    cdef Branch* branch
+    if state.executed >= state.budget:
+        stop(state, BUDGET_SPENT)
+        return
+    if address != state.next_pc and state.executed:
+        branch = &state.ring[state.branches % RING]
+        branch.source = state.last_pc
+        branch.target = address
+        state.branches += 1
+    state.last_pc = address
+    state.next_pc = address + size
+    state.executed += 1
+    state.clock += state.clock_per_insn
+    if state.watch_count and watched(state, address):
+        snapshot(state, address)
+    if state.tracing:
+        if state.pc_count == state.pc_room and not grow(
+            state, <void**>&state.pcs, &state.pc_room, sizeof(uint64_t), state.pc_limit
+        ):
+            return
+        state.pcs[state.pc_count] = address
+        state.pc_count += 1
+
+
+cdef void on_access(
+    uc_engine uc, int kind, uint64_t address, int size, int64_t value, void* user_data
+) noexcept nogil:
+    cdef TraceState* state = <TraceState*>user_data
+    cdef Access* access
+    if not state.tracing or state.pc_count == 0:
+        return
+    if state.access_count == state.access_room and not grow(
+        state, <void**>&state.accesses, &state.access_room, sizeof(Access), state.access_limit
+    ):
+        return
+    access = &state.accesses[state.access_count]
+    access.address = address
+    access.insn = <uint32_t>(state.pc_count - 1)
+    access.size = <uint16_t>size
+    access.flags = STORE_FLAG if kind == MEM_WRITE else 0
+    state.access_count += 1
+
+
+cdef bint on_invalid(
+    uc_engine uc, int kind, uint64_t address, int size, int64_t value, void* user_data
+) noexcept nogil:
+    cdef TraceState* state = <TraceState*>user_data
+    # uc_mem_type lists read, write, fetch unmapped and then write, read, fetch protected.
+    cdef int reasons[6]
+    reasons[0] = UNMAPPED_READ
+    reasons[1] = UNMAPPED_WRITE
+    reasons[2] = UNMAPPED_FETCH
+    reasons[3] = PROTECTED_WRITE
+    reasons[4] = PROTECTED_READ
+    reasons[5] = PROTECTED_FETCH
+    if state.reason == RAN_TO_END:
+        state.fault_address = address
+        state.fault_size = <uint32_t>size
+        if MEM_READ_UNMAPPED <= kind < MEM_READ_UNMAPPED + 6:
+            state.reason = reasons[kind - MEM_READ_UNMAPPED]
+        else:
+            state.reason = EMULATOR_ERROR
+    return False
+
+
+cdef void on_exception(uc_engine uc, uint32_t number, void* user_data) noexcept nogil:
+    cdef TraceState* state = <TraceState*>user_data
+    state.exception = number
+    stop(state, CPU_EXCEPTION)
+
+
+cdef int on_x86_clock(uc_engine uc, void* user_data) noexcept nogil:
+    """RDTSC and RDTSCP read the guest's own clock: the same run gives the same times."""
+    cdef TraceState* state = <TraceState*>user_data
+    cdef uint64_t low = <uint32_t>state.clock, high = state.clock >> 32
+    state.api.reg_write(state.uc, X86_REG_RAX, &low)
+    state.api.reg_write(state.uc, X86_REG_RDX, &high)
+    return 1
+
+
+cdef int on_x86_clock_and_cpu(uc_engine uc, void* user_data) noexcept nogil:
+    cdef TraceState* state = <TraceState*>user_data
+    cdef uint64_t zero = 0
+    on_x86_clock(uc, user_data)
+    state.api.reg_write(state.uc, X86_REG_RCX, &zero)
+    return 1
+
+
+cdef struct SystemRegister:
+    uint32_t crn
+    uint32_t crm
+    uint32_t op0
+    uint32_t op1
+    uint32_t op2
+    uint64_t value
+
+
+cdef uint32_t on_arm64_clock(
+    uc_engine uc, int reg, const SystemRegister* source, void* user_data
+) noexcept nogil:
+    """CNTVCT_EL0 (S3_3_C14_C0_2) reads the guest's own clock."""
+    cdef TraceState* state = <TraceState*>user_data
+    if (source.op0 == 3 and source.op1 == 3 and source.crn == 14 and source.crm == 0
+            and source.op2 == 2):
+        state.api.reg_write(state.uc, reg, &state.clock)
+        return 1
+    return 0
+
+
+cdef int hooks_install(
+    TraceState* state, bint x86, int insn_clock, int insn_clock2
+) noexcept nogil:
+    """Install every hook; the first error of Unicorn, or 0."""
+    cdef size_t hook = 0
+    cdef uint64_t begin = 1, end = 0
+    cdef int error
+    error = state.api.hook_add(
+        state.uc, &hook, HOOK_CODE, <void*>on_code, <void*>state, begin, end)
+    if error:
+        return error
+    error = state.api.hook_add(
+        state.uc, &hook, HOOK_MEM_READ | HOOK_MEM_WRITE, <void*>on_access, <void*>state,
+        begin, end)
+    if error:
+        return error
+    error = state.api.hook_add(
+        state.uc, &hook, HOOK_MEM_INVALID, <void*>on_invalid, <void*>state, begin, end)
+    if error:
+        return error
+    error = state.api.hook_add(
+        state.uc, &hook, HOOK_INTR, <void*>on_exception, <void*>state, begin, end)
+    if error:
+        return error
+    if x86:
+        error = state.api.hook_add(
+            state.uc, &hook, HOOK_INSN, <void*>on_x86_clock, <void*>state, begin, end,
+            insn_clock)
+        if error:
+            return error
+        return state.api.hook_add(
+            state.uc, &hook, HOOK_INSN, <void*>on_x86_clock_and_cpu, <void*>state, begin, end,
+            insn_clock2)
+    return state.api.hook_add(
+        state.uc, &hook, HOOK_INSN, <void*>on_arm64_clock, <void*>state, begin, end,
+        insn_clock)
+
+
+cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil:
+    """Forget the last run; `clock` runs on, buffers are kept for reuse."""
+    state.tracing = tracing
+    state.executed = 0
+    state.budget = budget
+    state.last_pc = 0
+    state.next_pc = 0
+    state.branches = 0
+    state.pc_count = 0
+    state.access_count = 0
+    state.snapshot_count = 0
+    state.reason = RAN_TO_END
+    state.fault_address = 0
+    state.fault_size = 0
+    state.exception = 0
+
+
+cdef void trace_free(TraceState* state) noexcept nogil:
+    free(state.pcs)
+    free(state.accesses)
+    free(state.snapshots)
+    state.pcs = NULL
+    state.accesses = NULL
+    state.snapshots = NULL
+    state.pc_room = 0
+    state.access_room = 0
+    state.snapshot_room = 0

@@ -8,9 +8,12 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 NATIVE_MODULES: tuple[str, ...] = (
+    "arm64_asm",
+    "asmplan",
     "engine",
     "tracer",
     "unicorn_api",
+    "x86_64_asm",
 )
 
 EXTENSIONS = [

@@ -1,0 +1,3 @@
+from tramposim._native.asmplan import Isa
+
+ISA: Isa

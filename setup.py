@@ -9,8 +9,12 @@ from setuptools import Extension, setup
 
 NATIVE_MODULES: tuple[str, ...] = (
     "arm64_asm",
+    "arrivals",
     "asmplan",
+    "batch",
     "engine",
+    "histogram",
+    "rng",
     "tracer",
     "unicorn_api",
     "x86_64_asm",
@@ -20,7 +24,7 @@ EXTENSIONS = [
     Extension(
         f"tramposim._native.{name}",
         [f"_native/{name}.pyx"],
-        extra_compile_args=["-O3", "-fno-strict-aliasing"],
+        extra_compile_args=["-O3", "-fno-strict-aliasing", "-ffp-contract=off"],
     )
     for name in NATIVE_MODULES
 ]

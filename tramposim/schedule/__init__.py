@@ -1,1 +1,1 @@
-"""When calls happen: CPUs, arrivals and batches on SimPy."""
+"""CPUs, tasks, arrivals and interrupts in simulated time; calls run in native batches."""

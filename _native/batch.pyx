@@ -1,0 +1,163 @@
+# cython: language_level=3
+"""Calls in batches: everything that happens on a CPU between two scheduling points.
+
+A `CallQueue` is one task's first-come-first-served queue of calls, fed by one or more
+flows (an arrival source with the cost of its calls). It runs only while a CPU is given to
+it: each `run(now, until)` is one batch without any Python in it. A call in service when the
+batch ends goes on in the next one (preemptive resume). Arrivals are drawn one ahead, so that
+memory stays the same however far an overloaded queue falls behind.
+
+Times are in subcycles (2**-16 core cycles), so that costs keep their fractions of a cycle
+and all sums are exact integers.
+"""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from tramposim._native.arrivals cimport (
+    CLOSED, LAST_TIME, NEVER, ArrivalSource, Source, later, source_next,
+)
+from tramposim._native.histogram cimport LatencyHistogram, record
+
+cdef enum:
+    MOST_FLOWS = 64
+
+ctypedef struct FlowState:
+    Source source
+    int64_t next_arrival
+    int64_t service
+
+
+cdef class CallQueue:
+    """First-come-first-served calls of one task; see the module's text."""
+
+    cdef FlowState flows[MOST_FLOWS]
+    cdef int n_flows
+    cdef list histograms_
+    cdef list sources
+    cdef LatencyHistogram single
+    cdef int serving            # flow in service, or -1
+    cdef int64_t arrival        # when the call in service arrived
+    cdef int64_t remaining      # service that it still needs
+    cdef readonly int64_t busy
+    cdef readonly int64_t clock
+
+    def __cinit__(self):
+        self.serving = -1
+        self.histograms_ = []
+        self.sources = []
+
+    def add_flow(self, ArrivalSource source not None, int64_t service):
+        """Feed the queue from `source`; each of its calls takes `service` subcycles (> 0)."""
+        if self.n_flows == MOST_FLOWS:
+            raise ValueError(f"a queue takes at most {MOST_FLOWS} flows")
+        if not 1 <= service <= LAST_TIME:
+            raise ValueError("a call takes at least one subcycle")
+        if self.clock:
+            raise ValueError("flows are added before the queue first runs")
+        cdef FlowState *flow = &self.flows[self.n_flows]
+        flow.source = source.source
+        flow.service = service
+        flow.next_arrival = source_next(&flow.source)
+        self.sources.append(source)
+        self.histograms_.append(LatencyHistogram())
+        self.n_flows += 1
+
+    @property
+    def histograms(self):
+        """Per flow: times from arrival to completion of the completed calls."""
+        return tuple(self.histograms_)
+
+    @property
+    def next_arrival(self):
+        """When the next call not yet begun arrives or arrived; None if none will."""
+        cdef int64_t time = self.flows[self.first()].next_arrival if self.n_flows else NEVER
+        return None if time == NEVER else time
+
+    @property
+    def runnable(self):
+        """Whether there is work at the time up to which the queue has run."""
+        return self.runnable_at(self.clock)
+
+    cpdef bint runnable_at(self, int64_t time):
+        """Whether a call is in service or has arrived by `time`."""
+        if self.serving >= 0:
+            return True
+        return self.n_flows > 0 and self.flows[self.first()].next_arrival <= time
+
+    cdef int first(self) noexcept nogil:
+        cdef int i, best = 0
+        for i in range(1, self.n_flows):
+            if self.flows[i].next_arrival < self.flows[best].next_arrival:
+                best = i
+        return best
+
+    def run(self, int64_t now, int64_t until, bint stop_when_idle=False):
+        """Give the queue a CPU from `now` to `until`; returns the time at which it ends.
+
+        That is `until`, or with `stop_when_idle` the time at which no arrived call was left.
+        Batches must follow each other in time; raises `ValueError` if they do not.
+        """
+        if not self.clock <= now <= until <= LAST_TIME:
+            raise ValueError(f"batch {now} to {until} after one that ended at {self.clock}")
+        if self.n_flows == 0:
+            self.clock = now if stop_when_idle else until
+            return self.clock
+        cdef list histograms = self.histograms_
+        cdef LatencyHistogram histogram
+        self.clock = now
+        while True:
+            if self.serving < 0 and not self.begin(until, stop_when_idle):
+                break
+            # one flow at a time: its histogram is fetched once for all calls until the
+            # next call of another flow
+            histogram = <LatencyHistogram>histograms[self.serving]
+            with nogil:
+                self.serve(histogram, until, stop_when_idle)
+            if self.serving >= 0 and self.clock == until:
+                break
+        if not stop_when_idle:
+            self.clock = until
+        return self.clock
+
+    cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil:
+        """Take the next call into service if it arrives before `until`."""
+        cdef int index = self.first()
+        cdef FlowState *flow = &self.flows[index]
+        cdef int64_t start = flow.next_arrival
+        if start <= self.clock:
+            start = self.clock
+        elif stop_when_idle:
+            return False
+        if start >= until:
+            return False
+        self.serving = index
+        self.arrival = flow.next_arrival
+        self.remaining = flow.service
+        self.clock = start
+        flow.next_arrival = (
+            NEVER if flow.source.kind == CLOSED else source_next(&flow.source)
+        )
+        return True
+
+    cdef void serve(
+        self, LatencyHistogram histogram, int64_t until, bint stop_when_idle
+    ) noexcept nogil:
+        """Serve the call in service, and those after it while they are of the same flow."""
+        cdef int index = self.serving
+        cdef FlowState *flow = &self.flows[index]
+        while self.serving == index:
+            if self.remaining > until - self.clock:
+                self.remaining -= until - self.clock
+                self.busy += until - self.clock
+                self.clock = until
+                return
+            self.clock += self.remaining
+            self.busy += self.remaining
+            self.serving = -1
+            record(histogram, self.clock - self.arrival)
+            if flow.source.kind == CLOSED:
+                flow.next_arrival = self.clock + flow.source.step
+                if flow.next_arrival > LAST_TIME:
+                    flow.next_arrival = NEVER
+            if not self.begin(until, stop_when_idle):
+                return

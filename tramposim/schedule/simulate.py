@@ -1,0 +1,151 @@
+"""Simulate a world: SimPy drives the scheduling points, native batches the calls between.
+
+Scheduling points are the ticks of every CPU, interrupts, and the end of the measurement. At
+each one the CPU concerned catches up in one batch; then the point's own action happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import simpy
+
+from tramposim._native.batch import CallQueue
+from tramposim._native.histogram import LatencyHistogram
+from tramposim.schedule.arrivals import arrival_source
+from tramposim.schedule.cost import CostModel
+from tramposim.schedule.cpu import Cpu, RunningTask
+from tramposim.schedule.world import FlowResult, Interrupts, World, WorldResult
+
+__all__ = ["Watcher", "simulate"]
+
+Watcher = Callable[[float], bool]
+"""Called with the simulated seconds now and then; returns False to stop there."""
+
+_Process = Generator[simpy.Event, Any, None]
+
+_STREAMS_PER_KIND = 1 << 32
+"""Streams of random numbers: tasks' flows count from 0, interrupts from here."""
+
+
+def simulate(world: World, costs: CostModel, watch: Watcher | None = None) -> WorldResult:
+    """Run `world` with calls at `costs` and return what happened.
+
+    The same world and costs give the same result on every machine. Worlds that differ in
+    costs only see the same arrivals. Raises `InputError` for a world that cannot be.
+    """
+    return _Simulation(world, costs).run(watch)
+
+
+class _Simulation:
+    """The state of one run."""
+
+    def __init__(self, world: World, costs: CostModel) -> None:
+        self.world = world
+        self.costs = {
+            flow.function: costs.call_cost(flow.function)
+            for task in world.tasks
+            for flow in task.flows
+        }
+        self.end = world.clock.from_seconds(world.duration_s)
+        self.environment = simpy.Environment()
+        switch_time = world.clock.from_cycles(world.switch_cycles)
+        self.cpus = [Cpu(switch_time) for _ in range(world.cpus)]
+        self.queues = self._place_tasks()
+        self.migrations = 0
+        self.balances = world.cpus > 1 and not all(task.pinned for task in world.tasks)
+
+    def run(self, watch: Watcher | None) -> WorldResult:
+        environment, stop = self.environment, self.environment.event()
+        for index, cpu in enumerate(self.cpus):
+            environment.process(self._ticks(cpu))
+            for kind, interrupts in enumerate(self.world.interrupts):
+                stream = _STREAMS_PER_KIND + index * len(self.world.interrupts) + kind
+                environment.process(self._interrupts(cpu, interrupts, stream))
+        if watch is not None:
+            environment.process(self._watch(watch, stop))
+        at_end = environment.timeout(self.end)
+        environment.run(until=environment.any_of([at_end, stop]))
+        now = int(environment.now)
+        for cpu in self.cpus:
+            cpu.advance(now)
+        return self._result(now)
+
+    def _place_tasks(self) -> list[CallQueue]:
+        world, queues = self.world, []
+        stream = 0
+        for task in world.tasks:
+            queue = CallQueue()
+            for flow in task.flows:
+                cycles = self.costs[flow.function].traced_cycles + flow.work_cycles
+                source = arrival_source(flow.arrivals, world.clock, world.seed, stream)
+                queue.add_flow(source, world.clock.from_cycles(cycles))
+                stream += 1
+            self.cpus[task.cpu].tasks.append(RunningTask(queue, task.pinned))
+            queues.append(queue)
+        return queues
+
+    def _ticks(self, cpu: Cpu) -> _Process:
+        clock = self.world.clock
+        tick_time = clock.from_cycles(self.world.tick_cycles)
+        period = clock.exact_from_seconds(1) / self.world.tick_hz
+        count = 1
+        while (now := round(count * period)) < self.end:
+            yield self.environment.timeout(now - self.environment.now)
+            cpu.rotate(now)
+            cpu.take(tick_time)
+            if self.balances:
+                self._pull_work(cpu, now)
+            count += 1
+
+    def _pull_work(self, cpu: Cpu, now: int) -> None:
+        """A CPU without work takes a task that waits on the CPU with the most tasks."""
+        busiest = max(self.cpus, key=lambda other: len(other.tasks))
+        if busiest is cpu or len(busiest.tasks) < 2 or not cpu.idle(now):
+            return
+        task = busiest.give(now)
+        if task is not None:
+            cpu.tasks.append(task)
+            self.migrations += 1
+
+    def _interrupts(self, cpu: Cpu, interrupts: Interrupts, stream: int) -> _Process:
+        world = self.world
+        source = arrival_source(interrupts.arrivals, world.clock, world.seed, stream)
+        time = world.clock.from_cycles(interrupts.cycles)
+        while (arrival := source.next()) is not None and arrival < self.end:
+            yield self.environment.timeout(arrival - self.environment.now)
+            cpu.advance(arrival)
+            cpu.take(time)
+
+    def _watch(self, watch: Watcher, stop: simpy.Event) -> _Process:
+        clock = self.world.clock
+        while True:
+            yield self.environment.timeout(max(1, self.end // 200))
+            if not watch(clock.to_seconds(self.environment.now)):
+                stop.succeed()
+
+    def _result(self, now: int) -> WorldResult:
+        histograms: dict[str, LatencyHistogram] = {}
+        for task, queue in zip(self.world.tasks, self.queues, strict=True):
+            for flow, histogram in zip(task.flows, queue.histograms, strict=True):
+                histograms.setdefault(flow.function, LatencyHistogram()).merge(histogram)
+        flows = tuple(
+            FlowResult(
+                function=function,
+                calls=histogram.count,
+                latency=histogram,
+                added_cycles=self.costs[function].added_cycles,
+            )
+            for function, histogram in histograms.items()
+        )
+        lags = [now - queue.next_arrival for queue in self.queues if queue.next_arrival is not None]
+        return WorldResult(
+            elapsed=now,
+            cpus=tuple(cpu.result() for cpu in self.cpus),
+            flows=flows,
+            switches=sum(cpu.switches for cpu in self.cpus),
+            migrations=self.migrations,
+            behind=max([0, *lags]),
+            complete=now >= self.end,
+        )

@@ -50,6 +50,9 @@ class ProgKind(StrEnum):
     FSESSION_MULTI = "fsession.multi"
     LSM = "lsm"
     STRUCT_OPS = "struct_ops"
+    SOCKET = "socket"
+    TC = "tc"
+    XDP = "xdp"
 
 
 class Entry(StrEnum):
@@ -160,6 +163,7 @@ class Program:
 
     `insns` are 8-byte eBPF instructions with helper ids in calls; `relocations` are
     (instruction index, kind, map name); `kfuncs` are (instruction index, kfunc name).
+    `target` is the function that its section name asks to attach to, if it names one.
     """
 
     name: str
@@ -169,6 +173,7 @@ class Program:
     relocations: tuple[tuple[int, Relocation, str], ...] = ()
     kfuncs: tuple[tuple[int, str], ...] = ()
     sleepable: bool = False
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,7 +310,7 @@ cdef class Engine:
         return self.state.last_pc
 
     def take_trace(self):
-        """(pcs, accesses) of the last traced run as native arrays; the engine forgets them.
+        """(pcs, accesses) of the last traced run as views of native memory; the engine forgets them.
 
         `pcs` holds u64 addresses; `accesses` has the layout of `machine.trace.ACCESS`, with
         virtual addresses.
@@ -323,7 +323,7 @@ cdef class Engine:
         state.accesses = NULL
         state.pc_count = state.pc_room = 0
         state.access_count = state.access_room = 0
-        return pcs, accesses
+        return memoryview(pcs), memoryview(accesses)
 
     cdef void restore_addresses(self) except *:
         cdef TraceState* state = self.state
@@ -355,4 +355,4 @@ cdef class Engine:
             state.snapshot_count * (state.snapshot_width + 2) * sizeof(uint64_t))
         state.snapshots = NULL
         state.snapshot_count = state.snapshot_room = 0
-        return rows
+        return memoryview(rows)

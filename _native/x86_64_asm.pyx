@@ -157,6 +157,7 @@ _TABLE = (
     ("bswap",       OREG,        W,     0,      0,   0x0fc8),
     ("bswap32",     OREG,        0,     0,      0,   0x0fc8),
     ("lea",         LOAD,        W,     0,      0,   0x8d),
+    ("lea32",       LOAD,        0,     0,      0,   0x8d),
     ("load64",      LOAD,        W,     0,      0,   0x8b),
     ("load32",      LOAD,        0,     0,      0,   0x8b),
     ("load16",      LOAD,        0,     0,      0,   0x0fb7),

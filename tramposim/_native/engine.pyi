@@ -5,8 +5,6 @@ from typing import NamedTuple
 
 from typing_extensions import Buffer
 
-from tramposim._native.tracer import NativeArray
-
 READ: int
 WRITE: int
 EXECUTE: int
@@ -52,5 +50,5 @@ class Engine:
     def run(
         self, begin: int, until: int, budget: int, *, trace: bool = False, timeout_us: int = 0
     ) -> Stop: ...
-    def take_trace(self) -> tuple[NativeArray, NativeArray]: ...
-    def take_snapshots(self) -> NativeArray: ...
+    def take_trace(self) -> tuple[memoryview, memoryview]: ...
+    def take_snapshots(self) -> memoryview: ...

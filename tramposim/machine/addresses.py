@@ -1,0 +1,108 @@
+"""The address map: where a kernel keeps its text, JIT code, objects and stacks.
+
+The places are those of real kernels, because they are encoded in machine code: on x86_64
+images reach kernel text by rel32 calls; on arm64 they lie out of branch range, so that calls
+take an address in a register and the traced function enters through ftrace_caller
+(observed on every captured arm64 kernel, all with address randomisation). The arm64 direct
+map is that of 52-bit kernels, whose pointers take as many moves as in the captured images.
+Source: Documentation/arch/x86/x86_64/mm.rst, Documentation/arch/arm64/memory.rst and the
+captured addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from tramposim._native.engine import EXECUTE, READ, WRITE
+from tramposim.spec import Arch
+
+__all__ = ["PAGE", "STACK_SIZE", "AddressMap", "Area", "address_map"]
+
+PAGE = 4096
+"""Bytes of a page."""
+
+STACK_SIZE = 16384
+"""Bytes of a task's kernel stack (THREAD_SIZE, both architectures)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A range of addresses for one use; `align` is what every object in it is aligned to."""
+
+    name: str
+    base: int
+    size: int
+    permissions: int
+    align: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressMap:
+    """The areas of one architecture.
+
+    `text` is the kernel image (code and data linked at fixed places), `driver` code that
+    calls the traced function, `jit` BPF programs and images, `objects` the direct map (what
+    kmalloc gives), `vmalloc` page-granular allocations, `stacks` kernel stacks, `percpu` the
+    per-CPU areas.
+    """
+
+    arch: Arch
+    text: Area
+    driver: Area
+    jit: Area
+    objects: Area
+    vmalloc: Area
+    stacks: Area
+    percpu: Area
+
+    @property
+    def areas(self) -> tuple[Area, ...]:
+        """All areas."""
+        return (
+            self.text, self.driver, self.jit, self.objects, self.vmalloc, self.stacks, self.percpu
+        )  # fmt: skip
+
+
+_CODE = READ | EXECUTE
+_DATA = READ | WRITE
+_MIB = 1 << 20
+
+_MAPS = MappingProxyType(
+    {
+        Arch.X86_64: AddressMap(
+            Arch.X86_64,
+            text=Area("text", 0xFFFFFFFF81000000, 64 * _MIB, _CODE, 16),
+            driver=Area("driver", 0xFFFFFFFFC0000000, 2 * _MIB, _CODE, 64),
+            jit=Area("jit", 0xFFFFFFFFC0200000, 16 * _MIB, _CODE, 64),
+            objects=Area("objects", 0xFFFF888102000000, 512 * _MIB, _DATA, 8),
+            vmalloc=Area("vmalloc", 0xFFFFC90000400000, 512 * _MIB, _DATA, PAGE),
+            stacks=Area("stacks", 0xFFFFC90000100000, 2 * _MIB, _DATA, STACK_SIZE),
+            percpu=Area("percpu", 0xFFFF88813BC00000, 64 * _MIB, _DATA, PAGE),
+        ),
+        Arch.ARM64: AddressMap(
+            Arch.ARM64,
+            text=Area("text", 0xFFFFA5C027A10000, 64 * _MIB, _CODE, 16),
+            driver=Area("driver", 0xFFFFA5C02BA10000, 2 * _MIB, _CODE, 64),
+            jit=Area("jit", 0xFFFF800080100000, 16 * _MIB, _CODE, 64),
+            objects=Area("objects", 0xFFF0000003000000, 512 * _MIB, _DATA, 8),
+            vmalloc=Area("vmalloc", 0xFFFF800082000000, 512 * _MIB, _DATA, PAGE),
+            stacks=Area("stacks", 0xFFFF800081400000, 2 * _MIB, _DATA, STACK_SIZE),
+            percpu=Area("percpu", 0xFFF000003BC00000, 64 * _MIB, _DATA, PAGE),
+        ),
+    }
+)
+
+
+def address_map(arch: Arch, text: int | None = None) -> AddressMap:
+    """The address map of an architecture's kernels, with the kernel image at `text` if given.
+
+    On arm64 the code that calls traced functions moves with it, into branch range.
+    """
+    areas = _MAPS[arch]
+    if text is None:
+        return areas
+    moved = replace(areas, text=replace(areas.text, base=text))
+    if arch is Arch.ARM64:
+        moved = replace(moved, driver=replace(areas.driver, base=text + areas.text.size))
+    return moved

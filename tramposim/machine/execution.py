@@ -1,0 +1,73 @@
+"""Running a calling loop: N calls in the guest, what they returned, what executed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tramposim.errors import GuestFault, InputError
+from tramposim.machine.abi import Snapshots, Violation, check_loop
+from tramposim.machine.caller import COUNTER, CallingLoop
+from tramposim.machine.machine import Machine
+from tramposim.machine.trace import Trace
+from tramposim.spec import Arch
+
+__all__ = ["Execution", "run_calls"]
+
+BUDGET_PER_CALL = 1_000_000
+"""Most instructions of one call; the kernel's longest images need some thousands."""
+
+RETURN_REGISTER = {Arch.X86_64: "rax", Arch.ARM64: "x0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What N calls did.
+
+    `returns` are the 64-bit return registers, call by call; `instructions` counts executed
+    instructions, calling loop included; `trace` is there if asked for; `snapshots` hold the
+    registers at the loop's points and at every watched address.
+    """
+
+    returns: tuple[int, ...]
+    instructions: int
+    trace: Trace | None
+    snapshots: Snapshots
+    violations: tuple[Violation, ...]
+
+
+def run_calls(
+    machine: Machine,
+    loop: CallingLoop,
+    calls: int,
+    *,
+    trace: bool = True,
+    watch: Iterable[int] = (),
+) -> Execution:
+    """Run the loop `calls` times, from the registers as they stand.
+
+    Raises `GuestFault` if the guest goes astray or breaks the calling convention.
+    """
+    if calls < 1:
+        raise InputError(f"{calls} calls: at least one is needed")
+    engine = machine.engine
+    engine.set_register(COUNTER[machine.arch], calls)
+    engine.watch({loop.begin, loop.returned, *watch})
+    stop = machine.run(loop.begin, loop.end, calls * BUDGET_PER_CALL, trace=trace)
+    snapshots = Snapshots.of(engine.take_snapshots(), tuple(engine.register_ids))
+    violations = check_loop(machine.arch, loop, snapshots)
+    if violations:
+        raise GuestFault(f"calling convention broken: {violations[0]}")
+    returned = snapshots.values(snapshots.at(loop.returned), RETURN_REGISTER[machine.arch])
+    recorded = _trace(machine, snapshots.at(loop.begin)) if trace else None
+    return Execution(tuple(returned.tolist()), stop.executed, recorded, snapshots, violations)
+
+
+def _trace(machine: Machine, starts: NDArray[np.uint64]) -> Trace:
+    regions = machine.code_regions()
+    pcs, accesses = machine.take_trace(regions)
+    calls = np.append(starts[:, 0].astype(np.int64), np.int64(len(pcs)))
+    return Trace(machine.arch, pcs, accesses, calls, regions)

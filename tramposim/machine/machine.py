@@ -1,0 +1,215 @@
+"""The emulated machine: one CPU, memory mapped on demand, symbols, faults in kernel terms."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tramposim._native.engine import EXECUTE, Engine, Stop
+from tramposim.errors import GuestFault, InputError
+from tramposim.machine.addresses import PAGE, AddressMap, Area, address_map
+from tramposim.machine.trace import ACCESS, STORE, CodeRegion
+from tramposim.spec import Arch, Kernel
+
+__all__ = ["Machine"]
+
+_CHUNK = 16 * PAGE
+_SYMBOL_REACH = 1 << 16
+_SHOWN_BRANCHES = 8
+
+_WORDS = {
+    "budget": "did not finish within its instruction budget (an endless loop?)",
+    "trace-full": "filled the trace buffer",
+    "out-of-memory": "ran out of memory for the trace",
+    "unmapped-read": "reads unmapped memory",
+    "unmapped-write": "writes unmapped memory",
+    "unmapped-fetch": "jumps to unmapped memory",
+    "protected-read": "reads protected memory",
+    "protected-write": "writes read-only memory",
+    "protected-fetch": "jumps to memory that is not code",
+    "undefined-instruction": "executes an undefined instruction",
+    "exception": "raises a CPU exception",
+    "timeout": "did not finish in time",
+    "emulator": "makes the emulator fail",
+}
+
+
+class Machine:
+    """One CPU of a kernel in supervisor mode.
+
+    Memory is mapped page by page as things are placed or allocated; an access anywhere else
+    is a `GuestFault`. `symbols` name addresses in errors and for linking.
+    """
+
+    def __init__(self, kernel: Kernel, addresses: AddressMap | None = None) -> None:
+        self.kernel = kernel
+        self.arch = kernel.arch
+        self.addresses = addresses or address_map(kernel.arch)
+        self.engine = Engine(kernel.arch.value)
+        self.symbols: dict[str, int] = {}
+        self._pages: dict[int, int] = {}
+        self._next = {area.name: area.base for area in self.addresses.areas}
+        self._code: dict[int, tuple[int, str]] = {}
+        self._by_address: list[tuple[int, str]] | None = None
+
+    def map(self, address: int, size: int, permissions: int) -> None:
+        """Map the pages of a range that are not mapped yet.
+
+        Raises `InputError` if one is mapped with other permissions.
+        """
+        first, last = address // PAGE, (address + max(size, 1) - 1) // PAGE
+        start: int | None = None
+        for page in range(first, last + 1):
+            present = self._pages.get(page)
+            if present is not None and present != permissions:
+                raise InputError(
+                    f"page {page * PAGE:#x} is needed both with permissions {present} and"
+                    f" {permissions}"
+                )
+            if present is None and start is None:
+                start = page
+            if present is not None and start is not None:
+                self._map_run(start, page, permissions)
+                start = None
+        if start is not None:
+            self._map_run(start, last + 1, permissions)
+
+    def _map_run(self, first: int, end: int, permissions: int) -> None:
+        self.engine.map(first * PAGE, (end - first) * PAGE, permissions)
+        self._pages.update(dict.fromkeys(range(first, end), permissions))
+
+    def place(self, address: int, data: bytes, permissions: int, name: str = "") -> None:
+        """Put bytes at a fixed address; executable ones become a code region of traces."""
+        self.map(address, len(data), permissions)
+        self.engine.write(address, data)
+        if permissions & EXECUTE and data:
+            self._code[address] = (len(data), name)
+
+    def allocate(self, area: Area, size: int, align: int = 0) -> int:
+        """Address of `size` fresh zeroed bytes in an area; `InputError` when it is full."""
+        align = max(align, area.align)
+        address = -(-self._next[area.name] // align) * align
+        if size < 0 or address + size > area.base + area.size:
+            raise InputError(f"the {area.name} area of {area.size:#x} bytes is full")
+        self._next[area.name] = address + size
+        end = min(-(-(address + size) // _CHUNK) * _CHUNK, area.base + area.size)
+        self.map(address, end - address, area.permissions)
+        return address
+
+    def kmalloc(self, size: int) -> int:
+        """Address of an object in the direct map, aligned as a kmalloc cache aligns it."""
+        cache = max(8, 1 << (size - 1).bit_length())
+        if cache > 64 and cache // 4 * 3 >= size and cache <= 256:
+            return self.allocate(self.addresses.objects, cache // 4 * 3, cache // 4)
+        return self.allocate(self.addresses.objects, cache, min(cache, PAGE))
+
+    def vmalloc(self, size: int) -> int:
+        """Address of whole pages; an unmapped guard page follows them."""
+        pages = -(-size // PAGE) * PAGE
+        area = self.addresses.vmalloc
+        address = self._next[area.name]
+        if address + pages + PAGE > area.base + area.size:
+            raise InputError(f"the vmalloc area of {area.size:#x} bytes is full")
+        self._next[area.name] = address + pages + PAGE
+        self.map(address, pages, area.permissions)
+        return address
+
+    def read(self, address: int, size: int) -> bytes:
+        """Bytes of guest memory."""
+        return self.engine.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Write guest memory, read-only or not, as the kernel's text poking does."""
+        self.engine.write(address, data)
+
+    def read_int(self, address: int, size: int = 8) -> int:
+        """A little-endian unsigned integer of guest memory."""
+        return int.from_bytes(self.engine.read(address, size), "little")
+
+    def write_int(self, address: int, value: int, size: int = 8) -> None:
+        """Store the low `size` bytes of an integer, little-endian."""
+        self.engine.write(address, (value & ((1 << 8 * size) - 1)).to_bytes(size, "little"))
+
+    def add_symbols(self, symbols: Mapping[str, int]) -> None:
+        """Add names of addresses; a later name of the same spelling replaces the earlier."""
+        self.symbols.update(symbols)
+        self._by_address = None
+
+    def describe(self, address: int) -> str:
+        """The address in hex with the nearest symbol before it, if one is near."""
+        if self._by_address is None:
+            self._by_address = sorted((value, name) for name, value in self.symbols.items())
+        index = bisect_right(self._by_address, (address, "\U0010ffff")) - 1
+        if index >= 0:
+            value, name = self._by_address[index]
+            if address - value < _SYMBOL_REACH:
+                offset = f"+{address - value:#x}" if address != value else ""
+                return f"{address:#x} ({name}{offset})"
+        return f"{address:#x}"
+
+    def run(self, begin: int, until: int, budget: int, *, trace: bool = False) -> Stop:
+        """Run from `begin` to `until`; raises `GuestFault` if anything else ends it."""
+        stop = self.engine.run(begin, until, budget, trace=trace)
+        if stop.reason != "end":
+            raise GuestFault(self._fault(stop))
+        return stop
+
+    def _fault(self, stop: Stop) -> str:
+        pc = self.engine.last_pc or stop.pc
+        text = f"guest code at {self.describe(pc)} {_WORDS[stop.reason]}"
+        if "read" in stop.reason or "write" in stop.reason or "fetch" in stop.reason:
+            text += f" at {self.describe(stop.address)}"
+            if "fetch" not in stop.reason:
+                text += f", {stop.size} bytes"
+        elif stop.reason == "exception":
+            text += f" (number {stop.exception})"
+        elif stop.reason in ("budget", "trace-full", "timeout"):
+            text += f" after {stop.executed} instructions"
+        elif stop.reason == "emulator":
+            text += f" ({stop.detail})"
+        if stop.branches:
+            shown = stop.branches[-_SHOWN_BRANCHES:]
+            arrows = ", ".join(f"{self.describe(a)} -> {self.describe(b)}" for a, b in shown)
+            text += f"; last branches: {arrows}"
+        return text
+
+    def code_regions(self) -> tuple[CodeRegion, ...]:
+        """All code as it stands now, in order of address."""
+        return tuple(
+            CodeRegion(address, self.engine.read(address, size), name)
+            for address, (size, name) in sorted(self._code.items())
+        )
+
+    def take_trace(
+        self, regions: Iterable[CodeRegion]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.void]]:
+        """Executed pcs and accesses of the last traced run.
+
+        A store-exclusive appears as the store that it is: the emulator compares memory
+        before it stores, which no CPU does.
+        """
+        pcs_buffer, access_buffer = self.engine.take_trace()
+        pcs = np.frombuffer(pcs_buffer, np.uint64)
+        accesses = np.frombuffer(access_buffer, ACCESS)
+        if self.arch is Arch.ARM64:
+            exclusive = _store_exclusives(regions)
+            if len(exclusive):
+                loads = (accesses["flags"] & STORE) == 0
+                spurious = loads & np.isin(pcs[accesses["insn"]], exclusive)
+                accesses = accesses[~spurious]
+        return pcs, accesses
+
+
+def _store_exclusives(regions: Iterable[CodeRegion]) -> NDArray[np.uint64]:
+    """Addresses of stxr, stlxr, stxp and stlxp (Arm ARM, C4.1: load/store exclusive)."""
+    found = [np.empty(0, np.uint64)]
+    for region in regions:
+        words = np.frombuffer(region.code[: len(region.code) // 4 * 4], "<u4")
+        single = (words & 0x3FE00000) == 0x08000000
+        pair = (words & 0xBFE00000) == 0x88200000
+        where = np.flatnonzero(single | pair).astype(np.uint64)
+        found.append(where * np.uint64(4) + np.uint64(region.address))
+    return np.concatenate(found)

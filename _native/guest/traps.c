@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Ends of paths that the modelled machine cannot take (no other task to switch to, nobody
+ * moves a task, no lock is contended): an undefined instruction under the kernel's name, so
+ * that reaching one is a named fault and never silence.
+ */
+#include "guest.h"
+
+#define TRAP(name)                                                                \
+	__attribute__((naked)) void name(void)                                    \
+	{                                                                         \
+		__asm__ __volatile__(UNDEFINED);                                  \
+	}
+
+#if defined(__x86_64__)
+#define UNDEFINED "ud2"
+TRAP(preempt_schedule_thunk)
+TRAP(preempt_schedule_notrace_thunk)
+TRAP(rcu_read_unlock_special)
+#else
+#define UNDEFINED "udf #0"
+TRAP(preempt_schedule)
+TRAP(preempt_schedule_notrace)
+TRAP(suspended_sched_clock_read)
+TRAP(dummy_clock_read)
+#endif
+TRAP(___migrate_enable)
+TRAP(__set_cpus_allowed_ptr)
+TRAP(resilient_queued_spin_lock_slowpath)
+TRAP(guest_ubsan)
+TRAP(__stack_chk_fail)

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* x86_64: PREEMPT_DYNAMIC with PREEMPT_RCU; per-CPU data through the gs segment. */
+#ifndef GUEST_X86_64_H
+#define GUEST_X86_64_H
+
+#define JUMP "jmp"
+/* Functions that can be traced start with a five-byte nop behind their landing pad. */
+#define traceable __attribute__((patchable_function_entry(5, 0)))
+
+/* A lock prefix that the loader replaces on a machine with one CPU. */
+#define LOCK                                                                      \
+	".pushsection .lock_prefixes,\"a\"\n\t.balign 8\n\t.quad 771f\n\t"          \
+	".popsection\n771: lock "
+
+extern char runqueues[];
+
+struct task;
+
+always_inline struct task *current(void)
+{
+	struct task *task;
+
+	__asm__("movq %%gs:const_current_task(%%rip), %0" : "=r"(task));
+	return task;
+}
+
+always_inline u64 my_cpu_offset(void)
+{
+	u64 offset;
+
+	__asm__ __volatile__("movq %%gs:this_cpu_off(%%rip), %0" : "=r"(offset));
+	return offset;
+}
+
+/* A per-CPU variable's (or allocation's) address on this CPU. */
+#define this_cpu_pointer(type, pointer) ((type *)((char *)(pointer) + my_cpu_offset()))
+
+/*
+ * Calls of functions that keep every register (or, here, never return: traps.c), so that
+ * they cost the path around them nothing.
+ */
+#define cold_call(function) __asm__ __volatile__("call " #function ::: "memory")
+#define reschedule() cold_call(preempt_schedule_thunk)
+#define reschedule_notrace() cold_call(preempt_schedule_notrace_thunk)
+
+/* The address of a member, computed by one lea. */
+#define member_address(pointer, offset)                                           \
+	({                                                                        \
+		char *address;                                                    \
+		__asm__("leaq %c2(%1), %0" : "=r"(address) : "r"(pointer), "i"(offset)); \
+		address;                                                          \
+	})
+
+always_inline void preempt_disable(void)
+{
+	__asm__ __volatile__("incl %%gs:__preempt_count(%%rip)" ::: "memory", "cc");
+}
+
+always_inline _Bool preempt_count_drop(void)
+{
+	_Bool zero;
+
+	__asm__ __volatile__("decl %%gs:__preempt_count(%%rip)"
+			     : "=@cce"(zero)::"memory");
+	return zero;
+}
+
+always_inline void preempt_enable(void)
+{
+	if (unlikely(preempt_count_drop()))
+		reschedule();
+}
+
+always_inline void preempt_enable_notrace(void)
+{
+	if (unlikely(preempt_count_drop()))
+		reschedule_notrace();
+}
+
+/* Per-CPU counters behind a per-CPU pointer: one instruction each, no preemption guard. */
+always_inline void percpu_inc64(void *pointer)
+{
+	__asm__ __volatile__("incq %%gs:(%0)" ::"r"(pointer) : "memory", "cc");
+}
+
+always_inline void percpu_dec64(void *pointer)
+{
+	__asm__ __volatile__("decq %%gs:(%0)" ::"r"(pointer) : "memory", "cc");
+}
+
+always_inline void percpu_dec32(void *pointer)
+{
+	__asm__ __volatile__("decl %%gs:(%0)" ::"r"(pointer) : "memory", "cc");
+}
+
+always_inline s32 percpu_exchange_add32(void *pointer, s32 value)
+{
+	__asm__ __volatile__("xaddl %0, %%gs:(%1)"
+			     : "+r"(value)
+			     : "r"(pointer)
+			     : "memory", "cc");
+	return value;
+}
+
+always_inline void atomic64_inc(void *pointer)
+{
+	__asm__ __volatile__(LOCK "addq $1, %0" : "+m"(*(u64 *)pointer)::"memory", "cc");
+}
+
+always_inline _Bool atomic64_dec_and_test(void *pointer)
+{
+	_Bool zero;
+
+	__asm__ __volatile__(LOCK "subq $1, %0"
+			     : "+m"(*(u64 *)pointer), "=@cce"(zero)::"memory");
+	return zero;
+}
+
+always_inline void full_barrier(void)
+{
+	__asm__ __volatile__("lock addl $0, -4(%%rsp)" ::: "memory", "cc");
+}
+
+always_inline u64 irq_save(void)
+{
+	u64 flags;
+
+	__asm__ __volatile__("pushfq\n\tpopq %0\n\tnopl (%%rax)" : "=r"(flags)::"memory");
+	__asm__ __volatile__("cli\n\tnopl (%%rax,%%rax)" ::: "memory");
+	return flags;
+}
+
+always_inline void irq_restore(u64 flags)
+{
+	if (flags & 0x200)
+		__asm__ __volatile__("sti\n\tnopl (%%rax,%%rax)" ::: "memory");
+}
+
+extern void __rcu_read_lock(void);
+extern void __rcu_read_unlock(void);
+#define rcu_read_lock() __rcu_read_lock()
+#define rcu_read_unlock() __rcu_read_unlock()
+
+#endif

@@ -1,0 +1,167 @@
+"""The linked guest runtime: instruction counts against the kernel's, effects, variants."""
+
+from __future__ import annotations
+
+import pytest
+from guest import Guest
+
+from tramposim.machine.kerneldata import TrampolineImage, add_program, add_trampoline_image
+from tramposim.spec import Arch, Kernel, Returns
+
+CTX, SAVED, COOKIE = 0, 8, 0xC00C1E
+
+
+class World(Guest):
+    """One program, one image and run contexts."""
+
+    def __init__(self, kernel: Kernel, cpus: int = 1, atomic: bool = False) -> None:
+        super().__init__(kernel, cpus)
+        self.prog = add_program(self.memory, 0x1000)
+        self.image: TrampolineImage = add_trampoline_image(self.memory, 0x2000, 64, atomic=atomic)
+        self.contexts = self.memory.kmalloc(64, "run contexts")
+        self.boot()
+
+    def member(self, address: int, member: str, size: int = 8) -> int:
+        return self.read(address + self.runtime.structs.offset(member), size)
+
+    def task(self, member: str, size: int = 8) -> int:
+        return self.member(self.cpu.task, f"task_struct.{member}", size)
+
+    def percpu(self, pointer: int, size: int = 8) -> int:
+        return self.read(self.memory.percpu_address(pointer, self.cpu.number), size)
+
+    def state(self) -> tuple[int, ...]:
+        """Everything that a balanced pair of calls must leave as it found it."""
+        active = self.member(self.prog, "bpf_prog.active")
+        rq = self.runtime.symbols["runqueues"] + self.runtime.structs.offset("rq.nr_pinned")
+        words = [
+            self.task("migration_disabled", 2),
+            self.task("bpf_ctx"),
+            self.task("trc_reader_nesting", 4),
+            self.percpu(active, 4),
+            self.percpu(rq, 4),
+        ]
+        if self.kernel.arch is Arch.X86_64:
+            words.append(self.task("rcu_read_lock_nesting", 4))
+            words.append(self.percpu(self.runtime.symbols["__preempt_count"], 4))
+        else:
+            words.append(self.member(self.cpu.task, "thread_info.preempt_count"))
+        return tuple(words)
+
+
+PAIRS = ("", "_recur", "_sleepable", "_sleepable_recur", "_lsm_cgroup")
+
+
+@pytest.fixture(scope="module", params=list(Arch))
+def world(request: pytest.FixtureRequest) -> World:
+    return World(Kernel(request.param))
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_enter_and_exit_are_balanced(world: World, pair: str) -> None:
+    before = world.state()
+    assert world.call(f"__bpf_prog_enter{pair}", world.prog, world.contexts) == 1
+    assert world.task("bpf_ctx") == world.contexts
+    assert world.state() != before
+    world.call(f"__bpf_prog_exit{pair}", world.prog, 1, world.contexts)
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("pair", ("_recur", "_sleepable_recur"))
+def test_recursion_is_refused_and_counted(world: World, pair: str) -> None:
+    stats = world.member(world.prog, "bpf_prog.stats")
+    misses = stats + world.runtime.structs.offset("bpf_prog_stats.misses")
+    before, missed = world.state(), world.percpu(misses)
+    inner = world.contexts + 16
+    assert world.call(f"__bpf_prog_enter{pair}", world.prog, world.contexts) == 1
+    assert world.call(f"__bpf_prog_enter{pair}", world.prog, inner) == 0
+    assert world.percpu(misses) == missed + 1
+    assert world.read(inner + SAVED) == world.contexts
+    world.call(f"__bpf_prog_exit{pair}", world.prog, 0, inner)
+    assert world.task("bpf_ctx") == world.contexts
+    world.call(f"__bpf_prog_exit{pair}", world.prog, 1, world.contexts)
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("atomic", (False, True))
+def test_image_reference(arch: Arch, atomic: bool) -> None:
+    world = World(Kernel(arch), cpus=2, atomic=atomic)
+    before = world.state()
+
+    def count() -> int:
+        if not atomic:
+            return world.percpu(world.image.percpu_count)
+        return world.member(world.image.data, "percpu_ref_data.count")
+
+    start = count()
+    world.call("__bpf_tramp_enter", world.image.im)
+    assert count() == start + 1
+    world.call("__bpf_tramp_exit", world.image.im)
+    assert count() == start
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("pair", PAIRS[:4])
+def test_statistics(arch: Arch, pair: str) -> None:
+    world = World(Kernel(arch, stats=True))
+    before = world.state()
+    start = world.call(f"__bpf_prog_enter{pair}", world.prog, world.contexts)
+    assert start > 1
+    world.call(f"__bpf_prog_exit{pair}", world.prog, start, world.contexts)
+    stats = world.member(world.prog, "bpf_prog.stats")
+    assert world.percpu(stats) == 1
+    assert world.percpu(stats + 8) > 0
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("returns", list(Returns))
+def test_every_return_thunk_returns(returns: Returns) -> None:
+    world = World(Kernel(Arch.X86_64, returns=returns))
+    before = world.state()
+    assert world.call("__bpf_prog_enter_recur", world.prog, world.contexts) == 1
+    world.call("__bpf_tramp_enter", world.image.im)
+    world.call("__bpf_tramp_exit", world.image.im)
+    world.call("__bpf_prog_exit_recur", world.prog, 1, world.contexts)
+    assert world.state() == before
+
+
+@pytest.mark.parametrize("lse", (False, True))
+@pytest.mark.parametrize("pac", (False, True))
+def test_arm64_variants(lse: bool, pac: bool) -> None:
+    world = World(Kernel(Arch.ARM64, lse=lse, pac=pac))
+    before = world.state()
+    for name in ("", "_recur", "_sleepable_recur"):
+        assert world.call(f"__bpf_prog_enter{name}", world.prog, world.contexts) == 1
+        world.call(f"__bpf_prog_exit{name}", world.prog, 1, world.contexts)
+    world.call("__bpf_tramp_enter", world.image.im)
+    world.call("__bpf_tramp_exit", world.image.im)
+    assert world.state() == before
+
+
+FACTS = {
+    ("__bpf_prog_enter_recur", "__bpf_prog_enter_recur"): 32,
+    ("__bpf_prog_exit_recur", "__bpf_prog_exit_recur"): 26,
+    ("__bpf_tramp_enter", "__bpf_tramp_enter"): 10,
+    ("__bpf_tramp_exit", "__bpf_tramp_exit"): 10,
+    ("__bpf_tramp_enter", "__rcu_read_lock"): 5,
+    ("__bpf_tramp_enter", "__rcu_read_unlock"): 9,
+}
+"""Instructions executed per function on x86_64 (facts/runtime.md)."""
+
+
+def test_instruction_counts_of_facts() -> None:
+    world = World(Kernel(Arch.X86_64))
+    calls = {
+        "__bpf_prog_enter_recur": (world.prog, world.contexts),
+        "__bpf_prog_exit_recur": (world.prog, 1, world.contexts),
+        "__bpf_tramp_enter": (world.image.im,),
+        "__bpf_tramp_exit": (world.image.im,),
+    }
+    counts = {}
+    for name, arguments in calls.items():
+        world.call(name, *arguments)
+        counts[name] = world.counts()
+    for (call, function), expected in FACTS.items():
+        assert counts[call][function] == pytest.approx(expected, rel=0.1), (call, function)

@@ -21,7 +21,8 @@ MANIFEST = json.loads((OBJECTS / "manifest.json").read_text())
 def build() -> ModuleType:
     path = ROOT / "_native" / "guest" / "build.py"
     spec = importlib.util.spec_from_file_location("guest_build", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["guest_build"] = module
     spec.loader.exec_module(module)

@@ -67,7 +67,7 @@ def test_enter_and_exit_are_balanced(world: World, pair: str) -> None:
     assert world.state() == before
 
 
-@pytest.mark.parametrize("pair", ("_recur", "_sleepable_recur"))
+@pytest.mark.parametrize("pair", ["_recur", "_sleepable_recur"])
 def test_recursion_is_refused_and_counted(world: World, pair: str) -> None:
     stats = world.member(world.prog, "bpf_prog.stats")
     misses = stats + world.runtime.structs.offset("bpf_prog_stats.misses")
@@ -84,7 +84,7 @@ def test_recursion_is_refused_and_counted(world: World, pair: str) -> None:
 
 
 @pytest.mark.parametrize("arch", list(Arch))
-@pytest.mark.parametrize("atomic", (False, True))
+@pytest.mark.parametrize("atomic", [False, True])
 def test_image_reference(arch: Arch, atomic: bool) -> None:
     world = World(Kernel(arch), cpus=2, atomic=atomic)
     before = world.state()
@@ -127,8 +127,8 @@ def test_every_return_thunk_returns(returns: Returns) -> None:
     assert world.state() == before
 
 
-@pytest.mark.parametrize("lse", (False, True))
-@pytest.mark.parametrize("pac", (False, True))
+@pytest.mark.parametrize("lse", [False, True])
+@pytest.mark.parametrize("pac", [False, True])
 def test_arm64_variants(lse: bool, pac: bool) -> None:
     world = World(Kernel(Arch.ARM64, lse=lse, pac=pac))
     before = world.state()

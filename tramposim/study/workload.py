@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from tramposim.errors import InputError
+from tramposim.kernel.prototype import parse_prototype
 from tramposim.schedule.arrivals import (
     Arrivals,
     ClosedLoop,
@@ -26,7 +27,6 @@ from tramposim.schedule.arrivals import (
 )
 from tramposim.schedule.clock import Clock
 from tramposim.spec import Arch, Prototype
-from tramposim.study.prototype import parse_prototype
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.toml import decode_toml, read_text, toml_place
 from tramposim.units import parse_duration_s, parse_rate_hz

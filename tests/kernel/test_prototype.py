@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tramposim.errors import InputError
+from tramposim.kernel.prototype import parse_prototype
 from tramposim.spec import Value
-from tramposim.study.prototype import parse_prototype
 
 STRUCT_ARG, SIGNED_ARG = 1, 2  # BTF_FMODEL_*
 

@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from tramposim.errors import InputError
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.schedule.arrivals import (
     Arrivals,
     ClosedLoop,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tramposim.errors import InputError
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Value
 
 STRUCT_ARG, SIGNED_ARG = 1, 2  # BTF_FMODEL_*

@@ -22,6 +22,7 @@ cdef enum Form:
     MOV_VALUE   # reg, value: shortest movz/movn/movk sequence, 32-bit forms if they do
     MOV_VALUE32 # reg, value: the 32-bit forms
     MOV_ADDRESS # reg, address: movn, movk, movk - always three words
+    STORE_VALUE # value, scratch, base, offset: a constant through scratch, xzr if 0
     CALL        # target, scratch: bl if it reaches, else MOV_ADDRESS and blr
 
 cdef enum FieldFlag:
@@ -183,6 +184,7 @@ _TABLE = (
     ("movi",      MOV_VALUE,   0,          RD, RD),
     ("movi32",    MOV_VALUE32, 0,          RD, RD),
     ("mov_addr",  MOV_ADDRESS, 0,          RD, RD),
+    ("store_imm", STORE_VALUE, 0,          RD, RD, RD, RD),
     ("call",      CALL,        0,          RD, RD),
 )
 
@@ -299,6 +301,15 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
             return ENCODE_RANGE
         out = put_address(out, <int>args[1], <uint64_t>args[0])
         out = put(out, <uint32_t>0xd63f0000 | <uint32_t>args[1] << 5)
+        return <int>(out - start)
+    if d.form == STORE_VALUE:
+        if (args[1] < 0 or args[1] > 30 or args[2] < 0 or args[2] > 31
+                or args[3] < 0 or args[3] > 32760 or args[3] & 7):
+            return ENCODE_RANGE
+        if args[0]:
+            out = put_value(out, <int>args[1], <uint64_t>args[0])
+        word = <uint32_t>(args[3] >> 3 << 10 | args[2] << 5 | (args[1] if args[0] else 31))
+        out = put(out, <uint32_t>0xf9000000 | word)
         return <int>(out - start)
     if args[0] < 0 or args[0] > 31:
         return ENCODE_RANGE

@@ -49,6 +49,7 @@ cdef enum Form:
 cdef enum Flag:
     W = 1       # REX.W
     BYTE = 2    # byte registers: spl..dil need a REX prefix
+    WIDE = 4    # the displacement always has 32 bits
 
 cdef struct Definition:
     uint8_t form
@@ -159,6 +160,7 @@ _TABLE = (
     ("lea",         LOAD,        W,     0,      0,   0x8d),
     ("lea32",       LOAD,        0,     0,      0,   0x8d),
     ("load64",      LOAD,        W,     0,      0,   0x8b),
+    ("load64_wide", LOAD,        W|WIDE, 0,     0,   0x8b),
     ("load32",      LOAD,        0,     0,      0,   0x8b),
     ("load16",      LOAD,        0,     0,      0,   0x0fb7),
     ("load8",       LOAD,        0,     0,      0,   0x0fb6),
@@ -176,6 +178,7 @@ _TABLE = (
     ("storei16",    STORE_IMM16, 0,     0x66,   0,   0xc7),
     ("storei8",     STORE_IMM8,  0,     0,      0,   0xc6),
     ("add_mem_imm8", STORE_IMM8, W,     0,      0,   0x83),
+    ("cmp_mem_imm8", STORE_IMM8, W,     0,      7,   0x83),
     ("cmp_mem32",   STORE,       0,     0,      0,   0x39),
     ("lock_add",    STORE,       W,     0xf0,   0,   0x01),
     ("lock_or",     STORE,       W,     0xf0,   0,   0x09),
@@ -297,7 +300,7 @@ cdef inline uint8_t *put_registers(
 
 cdef inline uint8_t *put_memory(
         uint8_t *out, const Definition *d, int reg, int base, int64_t displacement) noexcept nogil:
-    cdef bint near = is_imm8(displacement)
+    cdef bint near = is_imm8(displacement) and not d.flags & WIDE
     out = put_head(out, d, d.opcode, reg, base)
     out[0] = (0x40 if near else 0x80) | (reg & 7) << 3 | (base & 7)
     out += 1

@@ -1,0 +1,221 @@
+"""Trampoline images: what arch_prepare_bpf_trampoline emits for a request.
+
+An image's code depends on its *shape* (kernel, arguments, flags, kinds of programs) and on
+operands (addresses, cookies). The architectures describe a shape once as a plan
+(`x86_64.trampoline`, `arm64.trampoline`); here the plan is cached and instantiated with the
+operands of a request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tramposim.errors import InputError, UnsupportedError
+from tramposim.jit.arm64 import trampoline as arm64_trampoline
+from tramposim.jit.arm64.assembler import Arm64Assembler
+from tramposim.jit.assembler import Assembler
+from tramposim.jit.shape import NodeShape, make_shape
+from tramposim.jit.x86_64 import trampoline as x86_64_trampoline
+from tramposim.jit.x86_64.assembler import X86Assembler
+from tramposim.kernel.image import FrameLayout, Image, PartTable
+from tramposim.kernel.nodes import Node, TrampFlag, node_shape
+from tramposim.kernel.versions import rules_for
+from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
+
+__all__ = ["THUNKS", "TrampolineRequest", "build_trampoline"]
+
+X86_SAFETY = 64
+"""BPF_INSN_SAFETY: bytes that x86_64 adds to the size of every image."""
+
+THUNKS = {
+    Returns.UNTRAINED: "retbleed_return_thunk",
+    Returns.SRSO: "srso_return_thunk",
+    Returns.SRSO_ALIAS: "srso_alias_return_thunk",
+    Returns.ITS: "its_return_thunk",
+    Returns.STUFFING: "call_depth_return_thunk",
+}
+"""Where images return to instead of `ret`, by what x86_return_thunk points to."""
+
+X86_PATCH_SIZE = 5
+ENDBR_SIZE = 4
+
+_KNOWN_FLAGS = int(
+    TrampFlag.RESTORE_REGS
+    | TrampFlag.CALL_ORIG
+    | TrampFlag.SKIP_FRAME
+    | TrampFlag.IP_ARG
+    | TrampFlag.RET_FENTRY_RET
+    | TrampFlag.TAIL_CALL_CTX
+    | TrampFlag.INDIRECT
+)
+
+_FIRST_PROGRAM, _PER_PROGRAM = 7, 5
+"""Layout of the slot vector of `make_shape`."""
+_FOUR_INSNS = 0x0001_0002_0003_0004
+"""A constant that arm64 loads in four instructions."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrampolineRequest:
+    """Everything that decides an image.
+
+    `fentry`, `fmod_ret`, `fexit` hold the nodes in invocation order; `image` is the address
+    of the code, `im` of its struct bpf_tramp_image (0 for struct_ops), `func_addr` of the
+    traced function, `func_has_endbr` whether it begins with endbr64 or its sealed form
+    (x86_64). `symbols` gives the addresses of the kernel functions called.
+    `padded` names functions that hold call-depth accounting in the padding before them, so
+    that calls to them are emitted without (x86_64 with Returns.STUFFING).
+    """
+
+    kernel: Kernel
+    prototype: Prototype
+    flags: TrampFlag
+    image: int
+    im: int
+    func_addr: int
+    symbols: Mapping[str, int]
+    fentry: tuple[Node, ...] = ()
+    fmod_ret: tuple[Node, ...] = ()
+    fexit: tuple[Node, ...] = ()
+    func_has_endbr: bool = False
+    padded: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    """A plan with what its instances have in common."""
+
+    asm: Assembler
+    frame: FrameLayout
+    call_symbols: tuple[tuple[str, str], ...]
+    """Enter and exit symbol of each program call."""
+
+
+def _new_assembler(kernel: Kernel) -> X86Assembler | Arm64Assembler:
+    if kernel.arch is Arch.X86_64:
+        return X86Assembler()
+    return Arm64Assembler(rules_for(kernel).add_moves)
+
+
+@lru_cache(maxsize=4096)
+def _plan(
+    kernel: Kernel,
+    arguments: tuple[Value, ...],
+    flags: int,
+    fentry: tuple[NodeShape, ...],
+    fmod_ret: tuple[NodeShape, ...],
+    fexit: tuple[NodeShape, ...],
+    padded: frozenset[str],
+) -> _Planned:
+    """The plan of a shape. Raises `UnsupportedError` for flags that no image here has."""
+    unknown = flags & ~_KNOWN_FLAGS
+    if unknown:
+        raise UnsupportedError(f"trampoline flags {unknown:#x} ({TrampFlag(unknown)!r})")
+    asm = _new_assembler(kernel)
+    shape = make_shape(
+        asm, kernel, arguments, TrampFlag(flags), (fentry, fmod_ret, fexit), padded
+    )
+    if isinstance(asm, X86Assembler):
+        frame = x86_64_trampoline.emit_trampoline(asm, shape)
+    else:
+        frame = arm64_trampoline.emit_trampoline(asm, shape)
+    symbols = tuple((call.enter_symbol, call.exit_symbol) for call in shape.programs)
+    return _Planned(asm, frame, symbols)
+
+
+def build_trampoline(request: TrampolineRequest) -> Image:
+    """The image that the request's kernel emits.
+
+    Raises `InputError` for a missing symbol, `UnsupportedError` for an unknown version or
+    flag, `BuildError` when an operand cannot be encoded (a call target out of reach).
+    """
+    kernel = request.kernel
+    fentry, fmod_ret, fexit = request.fentry, request.fmod_ret, request.fexit
+    planned = _plan(
+        kernel,
+        request.prototype.arguments,
+        int(request.flags),
+        tuple(map(node_shape, fentry)),
+        tuple(map(node_shape, fmod_ret)),
+        tuple(map(node_shape, fexit)),
+        request.padded,
+    )
+    nodes = (*fentry, *fmod_ret, *fexit)
+    values, symbols = _operands(request, nodes, planned.call_symbols)
+    asm = planned.asm
+    emitted = asm.emit(request.image, values)
+    code = emitted.code
+    return Image(
+        kernel.arch,
+        request.image,
+        code,
+        _size(request, asm, values, len(code)),
+        PartTable(
+            asm.part_names,
+            emitted,
+            asm.part_subjects,
+            nodes,
+        ),
+        symbols,
+        planned.frame,
+    )
+
+
+def _operands(
+    request: TrampolineRequest,
+    nodes: tuple[Node, ...],
+    call_symbols: tuple[tuple[str, str], ...],
+) -> tuple[list[int], dict[int, str]]:
+    """The slot vector of `make_shape`, and the names of the call targets in it."""
+    addresses = request.symbols
+    x86 = request.kernel.arch is Arch.X86_64
+    returns = request.kernel.returns
+    original = request.func_addr
+    if x86:
+        original += X86_PATCH_SIZE + (ENDBR_SIZE if request.func_has_endbr else 0)
+    symbols = {original: f"{request.prototype.name}+{original - request.func_addr:#x}"}
+    tramp_enter = tramp_exit = thunk = call_depth = 0
+    try:
+        if request.flags & TrampFlag.CALL_ORIG:
+            tramp_enter = addresses["__bpf_tramp_enter"]
+            tramp_exit = addresses["__bpf_tramp_exit"]
+            symbols[tramp_enter] = "__bpf_tramp_enter"
+            symbols[tramp_exit] = "__bpf_tramp_exit"
+        if x86 and returns is not Returns.PLAIN:
+            thunk = addresses[THUNKS[returns]]
+            symbols[thunk] = THUNKS[returns]
+            if returns is Returns.STUFFING:
+                call_depth = addresses["__x86_call_depth"]
+                symbols[call_depth] = "__x86_call_depth"
+        values = [
+            request.im, request.func_addr, original, tramp_enter, tramp_exit, thunk, call_depth,
+        ]  # fmt: skip
+        for node, (enter, leave) in zip(nodes, call_symbols, strict=True):
+            enter_at, exit_at = addresses[enter], addresses[leave]
+            symbols[enter_at] = enter
+            symbols[exit_at] = leave
+            symbols[node.bpf_func] = node.name or "program"
+            values += (node.p, node.bpf_func, node.cookie, enter_at, exit_at)
+    except KeyError as error:
+        raise InputError(f"no address is given for the kernel symbol {error.args[0]}") from None
+    return values, symbols
+
+
+def _size(request: TrampolineRequest, asm: Assembler, values: list[int], length: int) -> int:
+    """im->size. x86_64: the code and BPF_INSN_SAFETY. arm64: the kernel's estimate, made as
+    if every call were out of branch range and `im` took four instructions; struct_ops images
+    are accounted as they are.
+    """
+    if request.kernel.arch is Arch.X86_64:
+        return length + X86_SAFETY
+    if request.flags & TrampFlag.INDIRECT:
+        return length
+    far = (request.image + (1 << 40)) | (0xFFFF << 48)
+    estimate = list(values)
+    estimate[0] = _FOUR_INSNS
+    estimate[3] = estimate[4] = far
+    for first in range(_FIRST_PROGRAM, len(estimate), _PER_PROGRAM):
+        estimate[first + 1] = estimate[first + 3] = estimate[first + 4] = far
+    return len(asm.emit(request.image, estimate).code)

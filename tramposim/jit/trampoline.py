@@ -114,9 +114,7 @@ def _plan(
     if unknown:
         raise UnsupportedError(f"trampoline flags {unknown:#x} ({TrampFlag(unknown)!r})")
     asm = _new_assembler(kernel)
-    shape = make_shape(
-        asm, kernel, arguments, TrampFlag(flags), (fentry, fmod_ret, fexit), padded
-    )
+    shape = make_shape(asm, kernel, arguments, TrampFlag(flags), (fentry, fmod_ret, fexit), padded)
     if isinstance(asm, X86Assembler):
         frame = x86_64_trampoline.emit_trampoline(asm, shape)
     else:

@@ -28,7 +28,9 @@ _BASE_TYPES = {
     "float": None,
     "double": None,
     **{f"{p}u{bits}": Value(bits // 8) for bits in (8, 16, 32, 64) for p in ("", "__")},
-    **{f"{p}s{bits}": Value(bits // 8, signed=True) for bits in (8, 16, 32, 64) for p in ("", "__")},
+    **{
+        f"{p}s{bits}": Value(bits // 8, signed=True) for bits in (8, 16, 32, 64) for p in ("", "__")
+    },
     **{f"int{bits}_t": Value(bits // 8, signed=True) for bits in (8, 16, 32, 64)},
     **{f"uint{bits}_t": Value(bits // 8) for bits in (8, 16, 32, 64)},
     "size_t": Value(8),

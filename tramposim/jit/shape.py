@@ -118,12 +118,15 @@ def make_shape(
         number = 0
         for position, node in enumerate(nodes):
             uses_cookie = node[0] in FSESSIONS and node[1]
+            slots = (asm.slot(), asm.slot(), asm.slot(), asm.slot(), asm.slot())
+            enter, leave = _enter_exit(node)
             calls.append(
                 ProgramShape(
                     f"{list_name}[{position}]",
                     subject,
-                    *(asm.slot() for _ in range(5)),
-                    *_enter_exit(node),
+                    *slots,
+                    enter,
+                    leave,
                     number if uses_cookie else None,
                 )
             )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from tramposim._native import arm64_asm, x86_64_asm
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.jit.arm64 import trampoline as arm64_trampoline
 from tramposim.jit.arm64.assembler import Arm64Assembler
@@ -95,8 +96,10 @@ class _Planned:
 
 def _new_assembler(kernel: Kernel) -> X86Assembler | Arm64Assembler:
     if kernel.arch is Arch.X86_64:
-        return X86Assembler()
-    return Arm64Assembler(rules_for(kernel).add_moves)
+        return X86Assembler(x86_64_asm.ISA)
+    asm = Arm64Assembler(arm64_asm.ISA)
+    asm.add_moves = rules_for(kernel).add_moves
+    return asm
 
 
 @lru_cache(maxsize=4096)

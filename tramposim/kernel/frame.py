@@ -11,8 +11,6 @@ from tramposim.kernel.nodes import TrampFlag
 from tramposim.kernel.prototype import Placement
 
 __all__ = [
-    "ARGUMENT",
-    "COOKIE",
     "FUNC_META",
     "IP",
     "RETURN_VALUE",
@@ -22,8 +20,10 @@ __all__ = [
     "SAVED_X19",
     "SAVED_X20",
     "STACK_ARGUMENTS",
+    "argument",
     "arm64_frame",
     "cookie_index",
+    "session_cookie",
     "x86_64_frame",
 ]
 
@@ -42,12 +42,12 @@ RUN_CTX_COOKIE = 0
 """offsetof(struct bpf_tramp_run_ctx, bpf_cookie)."""
 
 
-def ARGUMENT(slot: int) -> str:  # noqa: N802
+def argument(slot: int) -> str:
     """Name of an argument slot of the context, from 0."""
     return f"argument {slot}"
 
 
-def COOKIE(number: int) -> str:  # noqa: N802
+def session_cookie(number: int) -> str:
     """Name of a session cookie's slot; 0 belongs to the first cookie user in list order."""
     return f"session cookie {number}"
 
@@ -57,10 +57,10 @@ def _context(flags: TrampFlag, slots: int, cookies: int) -> list[tuple[str, int]
     keeps_result = flags & (TrampFlag.CALL_ORIG | TrampFlag.RET_FENTRY_RET)
     return [
         *([(RETURN_VALUE, 8)] if keeps_result else []),
-        *((ARGUMENT(slot), 8) for slot in reversed(range(slots))),
+        *((argument(slot), 8) for slot in reversed(range(slots))),
         (FUNC_META, 8),
         *([(IP, 8)] if flags & TrampFlag.IP_ARG else []),
-        *((COOKIE(number), 8) for number in reversed(range(cookies))),
+        *((session_cookie(number), 8) for number in reversed(range(cookies))),
     ]
 
 
@@ -110,4 +110,4 @@ def cookie_index(frame: FrameLayout, number: int) -> int:
     Without arguments the context still begins right above func_meta.
     """
     context = frame[FUNC_META].offset + 8
-    return (context - frame[COOKIE(number)].offset) // 8
+    return (context - frame[session_cookie(number)].offset) // 8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tramposim._native.arm64_asm import ISA
 from tramposim.jit.assembler import Assembler, Operand, Target
 
 __all__ = ["FP", "LR", "SP", "XZR", "Arm64Assembler"]
@@ -17,15 +16,10 @@ class Arm64Assembler(Assembler):
     `add_moves` writes register moves as `add rd, rn, #0`, as older kernels do.
     """
 
-    def __new__(cls, add_moves: bool = False) -> Arm64Assembler:
-        return super().__new__(cls, ISA)
-
-    def __init__(self, add_moves: bool = False) -> None:
-        super().__init__(ISA)
-        self._add_moves = add_moves
+    add_moves = False
 
     def mov(self, to: int, source: int) -> None:
-        if self._add_moves or SP in (to, source):
+        if self.add_moves or SP in (to, source):
             self.op("addi", to, source, 0)
         else:
             self.op("mov", to, source)

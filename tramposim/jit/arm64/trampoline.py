@@ -10,8 +10,17 @@ from tramposim.jit.arm64.assembler import FP, LR, SP, XZR, Arm64Assembler
 from tramposim.jit.assembler import Label, Operand
 from tramposim.jit.shape import ProgramShape, Shape
 from tramposim.kernel.frame import (
-    ARGUMENT, COOKIE, FUNC_META, IP, RETURN_VALUE, RUN_CTX, RUN_CTX_COOKIE, SAVED_X19,
-    SAVED_X20, STACK_ARGUMENTS, arm64_frame,
+    FUNC_META,
+    IP,
+    RETURN_VALUE,
+    RUN_CTX,
+    RUN_CTX_COOKIE,
+    SAVED_X19,
+    SAVED_X20,
+    STACK_ARGUMENTS,
+    argument,
+    arm64_frame,
+    session_cookie,
 )  # fmt: skip
 from tramposim.kernel.image import FrameLayout
 from tramposim.kernel.nodes import TrampFlag
@@ -101,12 +110,12 @@ class _Trampoline:
         asm.begin("save args")
         for number, slot in enumerate(shape.placement.slots):
             if slot.register is not None:
-                self.store(ARGUMENT(number), slot.register)
+                self.store(argument(number), slot.register)
             elif slot.stack is not None:
                 asm.ldr(SCRATCH, FP, self.incoming(slot.stack))
                 if slot.used < 8:
                     asm.clear_upper(SCRATCH, slot.used)
-                self.store(ARGUMENT(number), SCRATCH)
+                self.store(argument(number), SCRATCH)
         self.store(SAVED_X19, X19)
         self.store(SAVED_X20, X20)
 
@@ -117,7 +126,7 @@ class _Trampoline:
     def load_arguments(self) -> None:
         for number, slot in enumerate(self.shape.placement.slots):
             if slot.register is not None:
-                self.load(slot.register, ARGUMENT(number))
+                self.load(slot.register, argument(number))
 
     def push_stack_arguments(self) -> None:
         for slot in self.shape.placement.slots:
@@ -134,7 +143,7 @@ class _Trampoline:
         self.asm.begin("clear session slots")
         self.asm.movz(SCRATCH, 0)
         for number in range(self.shape.cookies):
-            self.store(COOKIE(number), SCRATCH)
+            self.store(session_cookie(number), SCRATCH)
         self.store(RETURN_VALUE, SCRATCH)
 
     def call_program(

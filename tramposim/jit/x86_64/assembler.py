@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tramposim._native.x86_64_asm import ISA
 from tramposim.jit.assembler import Assembler, Operand, Target
 
 __all__ = [
@@ -16,12 +15,6 @@ CC_E, CC_NE = 4, 5
 
 class X86Assembler(Assembler):
     """What trampolines need; memory operands are (base, displacement)."""
-
-    def __new__(cls) -> X86Assembler:
-        return super().__new__(cls, ISA)
-
-    def __init__(self) -> None:
-        super().__init__(ISA)
 
     def push(self, reg: int) -> None:
         self.op("push", reg)

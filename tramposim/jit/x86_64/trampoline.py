@@ -9,11 +9,31 @@ from __future__ import annotations
 from tramposim.jit.assembler import Label, Operand, Target
 from tramposim.jit.shape import ProgramShape, Shape
 from tramposim.jit.x86_64.assembler import (
-    CC_E, CC_NE, R8, R9, RAX, RBP, RBX, RCX, RDI, RDX, RSI, RSP, X86Assembler,
+    CC_E,
+    CC_NE,
+    R8,
+    R9,
+    RAX,
+    RBP,
+    RBX,
+    RCX,
+    RDI,
+    RDX,
+    RSI,
+    RSP,
+    X86Assembler,
 )  # fmt: skip
 from tramposim.kernel.frame import (
-    ARGUMENT, COOKIE, FUNC_META, IP, RETURN_VALUE, RUN_CTX, RUN_CTX_COOKIE, SAVED_RBX,
-    STACK_ARGUMENTS, x86_64_frame,
+    FUNC_META,
+    IP,
+    RETURN_VALUE,
+    RUN_CTX,
+    RUN_CTX_COOKIE,
+    SAVED_RBX,
+    STACK_ARGUMENTS,
+    argument,
+    session_cookie,
+    x86_64_frame,
 )  # fmt: skip
 from tramposim.kernel.image import FrameLayout
 from tramposim.kernel.nodes import TrampFlag
@@ -108,13 +128,13 @@ class _Trampoline:
             asm.begin("save args")
         for number, slot in enumerate(shape.placement.slots):
             if slot.register is not None:
-                self.store(ARGUMENT(number), ARGUMENT_REGISTERS[slot.register])
+                self.store(argument(number), ARGUMENT_REGISTERS[slot.register])
             elif slot.stack is not None:
                 asm.load(RAX, RBP, self.incoming(slot.stack))
-                self.store(ARGUMENT(number), RAX)
+                self.store(argument(number), RAX)
         if shape.placement.stack == 1 and shape.last_argument_size <= 4:
             last = next(n for n, s in enumerate(shape.placement.slots) if s.stack == 0)
-            asm.store_imm32(RBP, self.offset[ARGUMENT(last)] + 4, 0)
+            asm.store_imm32(RBP, self.offset[argument(last)] + 4, 0)
 
     def incoming(self, stack_slot: int) -> int:
         """Where the caller pushed a stack argument: above rbp lie the saved rbp, the
@@ -124,7 +144,7 @@ class _Trampoline:
     def load_arguments(self) -> None:
         for number, slot in enumerate(self.shape.placement.slots):
             if slot.register is not None:
-                self.load(ARGUMENT_REGISTERS[slot.register], ARGUMENT(number))
+                self.load(ARGUMENT_REGISTERS[slot.register], argument(number))
 
     def push_stack_arguments(self) -> None:
         asm, shape = self.asm, self.shape
@@ -143,7 +163,7 @@ class _Trampoline:
     def clear_session(self) -> None:
         self.asm.begin("clear session slots")
         for number in range(self.shape.cookies):
-            self.store_imm(COOKIE(number), 0)
+            self.store_imm(session_cookie(number), 0)
         self.store_imm(RETURN_VALUE, 0)
 
     def call_program(

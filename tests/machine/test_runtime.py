@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from guest import Guest
+from support.guest import Guest
 
 from tramposim.machine.kerneldata import TrampolineImage, add_program, add_trampoline_image
 from tramposim.spec import Arch, Kernel, Returns

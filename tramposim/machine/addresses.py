@@ -3,8 +3,8 @@
 The places are those of real kernels, because they are encoded in machine code: on x86_64
 images reach kernel text by rel32 calls; on arm64 they lie out of branch range, so that calls
 take an address in a register and the traced function enters through ftrace_caller
-(observed on every captured arm64 kernel, all with address randomisation). The arm64 direct
-map is that of 52-bit kernels, whose pointers take as many moves as in the captured images.
+(observed on every captured arm64 kernel, all with address randomisation). Kernel text and
+data lie as without randomisation.
 Source: Documentation/arch/x86/x86_64/mm.rst, Documentation/arch/arm64/memory.rst and the
 captured addresses.
 """
@@ -42,9 +42,8 @@ class AddressMap:
     """The areas of one architecture.
 
     `text` is the kernel image (code and data linked at fixed places), `driver` code that
-    calls the traced function, `jit` BPF programs and images, `objects` the direct map (what
-    kmalloc gives), `vmalloc` page-granular allocations, `stacks` kernel stacks, `percpu` the
-    per-CPU areas.
+    calls the traced function, `jit` BPF programs and images, `objects` a part of the direct
+    map, `stacks` kernel stacks.
     """
 
     arch: Arch
@@ -52,16 +51,12 @@ class AddressMap:
     driver: Area
     jit: Area
     objects: Area
-    vmalloc: Area
     stacks: Area
-    percpu: Area
 
     @property
     def areas(self) -> tuple[Area, ...]:
         """All areas."""
-        return (
-            self.text, self.driver, self.jit, self.objects, self.vmalloc, self.stacks, self.percpu
-        )  # fmt: skip
+        return (self.text, self.driver, self.jit, self.objects, self.stacks)
 
 
 _CODE = READ | EXECUTE
@@ -72,23 +67,19 @@ _MAPS = MappingProxyType(
     {
         Arch.X86_64: AddressMap(
             Arch.X86_64,
-            text=Area("text", 0xFFFFFFFF81000000, 64 * _MIB, _CODE, 16),
+            text=Area("text", 0xFFFFFFFF81000000, 48 * _MIB, _CODE, 16),
             driver=Area("driver", 0xFFFFFFFFC0000000, 2 * _MIB, _CODE, 64),
             jit=Area("jit", 0xFFFFFFFFC0200000, 16 * _MIB, _CODE, 64),
-            objects=Area("objects", 0xFFFF888102000000, 512 * _MIB, _DATA, 8),
-            vmalloc=Area("vmalloc", 0xFFFFC90000400000, 512 * _MIB, _DATA, PAGE),
-            stacks=Area("stacks", 0xFFFFC90000100000, 2 * _MIB, _DATA, STACK_SIZE),
-            percpu=Area("percpu", 0xFFFF88813BC00000, 64 * _MIB, _DATA, PAGE),
+            objects=Area("objects", 0xFFFF888180000000, 512 * _MIB, _DATA, 8),
+            stacks=Area("stacks", 0xFFFFC90080000000, 2 * _MIB, _DATA, STACK_SIZE),
         ),
         Arch.ARM64: AddressMap(
             Arch.ARM64,
-            text=Area("text", 0xFFFFA5C027A10000, 64 * _MIB, _CODE, 16),
-            driver=Area("driver", 0xFFFFA5C02BA10000, 2 * _MIB, _CODE, 64),
-            jit=Area("jit", 0xFFFF800080100000, 16 * _MIB, _CODE, 64),
-            objects=Area("objects", 0xFFF0000003000000, 512 * _MIB, _DATA, 8),
-            vmalloc=Area("vmalloc", 0xFFFF800082000000, 512 * _MIB, _DATA, PAGE),
-            stacks=Area("stacks", 0xFFFF800081400000, 2 * _MIB, _DATA, STACK_SIZE),
-            percpu=Area("percpu", 0xFFF000003BC00000, 64 * _MIB, _DATA, PAGE),
+            text=Area("text", 0xFFFF800080010000, 48 * _MIB, _CODE, 16),
+            driver=Area("driver", 0xFFFF800083010000, 2 * _MIB, _CODE, 64),
+            jit=Area("jit", 0xFFFF8000A0000000, 16 * _MIB, _CODE, 64),
+            objects=Area("objects", 0xFFFF0000E0000000, 512 * _MIB, _DATA, 8),
+            stacks=Area("stacks", 0xFFFF8000B0000000, 2 * _MIB, _DATA, STACK_SIZE),
         ),
     }
 )

@@ -12,13 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tramposim._native import arm64_asm, x86_64_asm
-from tramposim.errors import InputError
+from tramposim.kernel.prototype import Passing
 from tramposim.machine.addresses import STACK_SIZE
-from tramposim.machine.arguments import Location
 from tramposim.machine.machine import Machine
 from tramposim.spec import Arch
 
-__all__ = ["CALLEE_SAVED", "CallingLoop", "build_loop", "prepare_stack"]
+__all__ = [
+    "CALLEE_SAVED",
+    "COUNTER",
+    "X86_64_ARGUMENTS",
+    "CallingLoop",
+    "build_loop",
+    "new_stack",
+    "prepare_stack",
+]
 
 CALLEE_SAVED = {
     Arch.X86_64: ("rbx", "rbp", "r12", "r13", "r14", "r15"),
@@ -29,7 +36,8 @@ CALLEE_SAVED = {
 COUNTER = {Arch.X86_64: "r15", Arch.ARM64: "x28"}
 """Register that holds the remaining calls."""
 
-_X86_64_NUMBERS = {"rdi": 7, "rsi": 6, "rdx": 2, "rcx": 1, "r8": 8, "r9": 9}
+X86_64_ARGUMENTS = (7, 6, 2, 1, 8, 9)
+"""Encodings of rdi, rsi, rdx, rcx, r8, r9 (System V psABI 3.2.3)."""
 _DEC_R15 = bytes.fromhex("49ffcf")
 _NOT_ZERO = {Arch.X86_64: 5, Arch.ARM64: 1}
 _ALIGN = 64
@@ -47,13 +55,13 @@ class CallingLoop:
 
 
 def build_loop(
-    machine: Machine, function: int, arguments: Sequence[tuple[Location, int]]
+    machine: Machine, function: int, arguments: Sequence[tuple[Passing, int]]
 ) -> CallingLoop:
     """Place a loop that calls `function` with these slot values (64-bit each).
 
     Those on the stack are put there by `prepare_stack`.
     """
-    loads = [(place.register, value) for place, value in arguments if place.register]
+    loads = [(p.register, value) for p, value in arguments if p.register is not None]
     size = 64 + 16 * len(loads)
     address = machine.allocate(machine.addresses.driver, size, _ALIGN)
     emit = _x86_64 if machine.arch is Arch.X86_64 else _arm64
@@ -63,12 +71,12 @@ def build_loop(
     return CallingLoop(address, address + returned, address + len(code))
 
 
-def _x86_64(address: int, function: int, loads: list[tuple[str, int]]) -> tuple[bytes, int]:
+def _x86_64(address: int, function: int, loads: list[tuple[int, int]]) -> tuple[bytes, int]:
     encode = x86_64_asm.ISA.encode_one
     code = b""
     for register, value in loads:
         wide = "mov32_imm32" if 0 <= value < 1 << 32 else "movabs"
-        code += encode(wide, _X86_64_NUMBERS[register], value)
+        code += encode(wide, X86_64_ARGUMENTS[register], value)
     code += encode("call", function, address=address + len(code))
     returned = len(code)
     code += _DEC_R15
@@ -76,11 +84,11 @@ def _x86_64(address: int, function: int, loads: list[tuple[str, int]]) -> tuple[
     return code, returned
 
 
-def _arm64(address: int, function: int, loads: list[tuple[str, int]]) -> tuple[bytes, int]:
+def _arm64(address: int, function: int, loads: list[tuple[int, int]]) -> tuple[bytes, int]:
     encode = arm64_asm.ISA.encode_one
     code = b""
     for register, value in loads:
-        code += encode("movi", int(register[1:]), value)
+        code += encode("movi", register, value)
     code += encode("bl", function, address=address + len(code))
     returned = len(code)
     code += encode("subsi", 28, 28, 1)
@@ -88,24 +96,25 @@ def _arm64(address: int, function: int, loads: list[tuple[str, int]]) -> tuple[b
     return code, returned
 
 
-def prepare_stack(machine: Machine, arguments: Sequence[tuple[Location, int]]) -> int:
-    """A fresh kernel stack with the values that go on it; returns its base.
+def prepare_stack(machine: Machine, arguments: Sequence[tuple[Passing, int]], top: int) -> None:
+    """Set up the kernel stack below `top` for calls with the values that go on it.
 
     Sets the stack and frame pointer and fills the other callee-saved registers with values
     that cannot arise by accident. At a call the stack pointer is a multiple of 16.
     """
-    beyond = {place.stack: value for place, value in arguments if not place.register}
-    size = max(beyond, default=-8) + 8
-    if size > STACK_SIZE // 4:
-        raise InputError(f"{size} bytes of stack arguments")
-    base = machine.allocate(machine.addresses.stacks, STACK_SIZE)
-    frame = base + STACK_SIZE - _OUTER_FRAMES
-    top = (frame - size) & ~15
-    for offset, value in beyond.items():
-        machine.write_int(top + offset, value)
+    beyond = {p.stack: value for p, value in arguments if p.stack is not None}
+    frame = top - 16 & ~15
+    pointer = frame - 8 * (max(beyond, default=-1) + 1) & ~15
+    for index, value in beyond.items():
+        machine.write_int(pointer + 8 * index, value)
     engine = machine.engine
     for number, register in enumerate(CALLEE_SAVED[machine.arch]):
         engine.set_register(register, _SENTINEL << 16 | number)
     engine.set_register("rbp" if machine.arch is Arch.X86_64 else "x29", frame)
-    engine.set_register("rsp" if machine.arch is Arch.X86_64 else "sp", top)
-    return base
+    engine.set_register("rsp" if machine.arch is Arch.X86_64 else "sp", pointer)
+
+
+def new_stack(machine: Machine) -> int:
+    """Top of a fresh kernel stack (where entry from user space left its registers above)."""
+    base = machine.allocate(machine.addresses.stacks, STACK_SIZE)
+    return base + STACK_SIZE - _OUTER_FRAMES

@@ -106,17 +106,6 @@ class Machine:
             return self.allocate(self.addresses.objects, cache // 4 * 3, cache // 4)
         return self.allocate(self.addresses.objects, cache, min(cache, PAGE))
 
-    def vmalloc(self, size: int) -> int:
-        """Address of whole pages; an unmapped guard page follows them."""
-        pages = -(-size // PAGE) * PAGE
-        area = self.addresses.vmalloc
-        address = self._next[area.name]
-        if address + pages + PAGE > area.base + area.size:
-            raise InputError(f"the vmalloc area of {area.size:#x} bytes is full")
-        self._next[area.name] = address + pages + PAGE
-        self.map(address, pages, area.permissions)
-        return address
-
     def read(self, address: int, size: int) -> bytes:
         """Bytes of guest memory."""
         return self.engine.read(address, size)

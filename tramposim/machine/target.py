@@ -12,24 +12,14 @@ from types import MappingProxyType
 from tramposim._native import arm64_asm, x86_64_asm
 from tramposim._native.engine import EXECUTE, READ
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.machine.arguments import Location, locate_arguments
+from tramposim.kernel.prototype import Passing, place_arguments
+from tramposim.machine.caller import X86_64_ARGUMENTS
 from tramposim.machine.machine import Machine
+from tramposim.machine.runtime import RETURN_THUNKS
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns, Value
 
-__all__ = ["RETURN_THUNKS", "Target", "patch_entry", "place_target"]
+__all__ = ["Target", "patch_entry", "place_target"]
 
-RETURN_THUNKS = MappingProxyType(
-    {
-        Returns.UNTRAINED: "retbleed_return_thunk",
-        Returns.SRSO: "srso_return_thunk",
-        Returns.SRSO_ALIAS: "srso_alias_return_thunk",
-        Returns.ITS: "its_return_thunk",
-        Returns.STUFFING: "call_depth_return_thunk",
-    }
-)
-"""The kernel's function that a patched `jmp __x86_return_thunk` reaches."""
-
-_X86_64_NUMBERS = {"rax": 0, "rcx": 1, "rdx": 2, "rsi": 6, "rdi": 7, "r8": 8, "r9": 9}
 _RAX, _RSP, _R10, _R11 = 0, 4, 10, 11
 _SP = 31
 _LITERAL = 8
@@ -140,12 +130,14 @@ def _x86_64_code(machine: Machine, prototype: Prototype, address: int) -> tuple[
     code += encode("nop", 5)
     if prototype.returns is not None:
         code += _x86_64_body(prototype, _body(prototype))
-    if kernel.returns is Returns.PLAIN:
+    jump = address + len(code)
+    # ITS leaves a return alone where it lies in the second half of a 64-byte line.
+    if kernel.returns is Returns.PLAIN or (kernel.returns is Returns.ITS and jump & 0x20):
         return code + encode("ret") + encode("int3") * 4, site
     thunk = RETURN_THUNKS[kernel.returns]
     if thunk not in machine.symbols:
         raise UnsupportedError(f"returns through {thunk}, which the guest runtime lacks")
-    code += encode("jmp", machine.symbols[thunk], address=address + len(code))
+    code += encode("jmp", machine.symbols[thunk], address=jump)
     return code + encode("int3") * 4, site
 
 
@@ -154,15 +146,16 @@ def _x86_64_body(prototype: Prototype, body: _Body) -> bytes:
     assert prototype.returns is not None
     wide = prototype.returns.size > 4
     add, move = ("add", "mov") if wide else ("add32", "mov32")
-    locations = locate_arguments(Arch.X86_64, prototype)
+    places = place_arguments(prototype.arguments, Arch.X86_64).slots
     values = _slot_values(prototype)
 
     def operand(term: _Term) -> tuple[bytes, int]:
         """Code that makes a term available, and the register that then holds it."""
-        place, value = locations[term.slot], values[term.slot]
-        code, number = b"", _X86_64_NUMBERS.get(place.register, _R10)
-        if not place.register:
-            code, number = encode("load64", _R10, _RSP, 8 + place.stack), _R10
+        place, value = places[term.slot], values[term.slot]
+        if place.register is not None:
+            code, number = b"", X86_64_ARGUMENTS[place.register]
+        else:
+            code, number = encode("load64", _R10, _RSP, 8 + _stack_offset(place)), _R10
         if term.load:
             name = "load64" if term.load == 8 else "load32"
             return code + encode(name, _R10, number, 0), _R10
@@ -206,15 +199,16 @@ def _arm64_body(prototype: Prototype, body: _Body) -> bytes:
     assert prototype.returns is not None
     wide = prototype.returns.size > 4
     suffix = "" if wide else "32"
-    locations = locate_arguments(Arch.ARM64, prototype)
+    places = place_arguments(prototype.arguments, Arch.ARM64).slots
     values = _slot_values(prototype)
 
     def operand(term: _Term) -> tuple[bytes, int]:
         """Code that makes a term available, and the register that then holds it."""
-        place, value = locations[term.slot], values[term.slot]
-        code, number = b"", _arm64_number(place)
-        if not place.register:
-            code, number = encode("ldr", 9, _SP, place.stack), 9
+        place, value = places[term.slot], values[term.slot]
+        if place.register is not None:
+            code, number = b"", place.register
+        else:
+            code, number = encode("ldr", 9, _SP, _stack_offset(place)), 9
         if term.load:
             return code + encode("ldr" if term.load == 8 else "ldr32", 9, number, 0), 9
         if value.size < 4 or (value.size == 4 and wide and value.signed):
@@ -241,5 +235,6 @@ def _arm64_body(prototype: Prototype, body: _Body) -> bytes:
     return code
 
 
-def _arm64_number(place: Location) -> int:
-    return int(place.register[1:]) if place.register else 9
+def _stack_offset(place: Passing) -> int:
+    assert place.stack is not None
+    return 8 * place.stack

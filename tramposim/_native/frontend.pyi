@@ -1,1 +1,0 @@
-"""Native only: see frontend.pxd."""

@@ -1,1 +1,6 @@
-"""Instructions to cycles: decoding to uops, core descriptions, the core model."""
+"""Timing: instructions to uops per core, core descriptions, the core model's Python face."""
+
+from tramposim.timing.core import Core, core_names, load_core
+from tramposim.timing.model import Timing, time_trace
+
+__all__ = ["Core", "Timing", "core_names", "load_core", "time_trace"]

@@ -1,0 +1,106 @@
+"""Instruction delivery: when the uops of an instruction reach the rename stage.
+
+Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned window.
+Legacy decode gets the bytes of one aligned block per cycle, stalls on length-changing
+prefixes, and decodes at most `decode_width` instructions per cycle, of which at most
+`decode_complex` of several uops. A taken branch ends the cycle's delivery and costs its
+bubbles; a redirect restarts delivery at a given cycle.
+"""
+
+from libc.string cimport memset
+from libc.stdint cimport int64_t, uint64_t
+
+from tramposim._native.uarch cimport LENGTH_CHANGING, CoreParams, InsnRec
+
+cdef uint64_t NOWHERE = 0xFFFFFFFFFFFFFFFFULL
+
+
+cdef int _log2(int value) except -1:
+    cdef int shift = 0
+    if value <= 0 or value & (value - 1):
+        raise ValueError("fetch sizes are powers of two")
+    while (1 << shift) < value:
+        shift += 1
+    return shift
+
+
+cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) except -1:
+    memset(unit, 0, sizeof(FrontEnd))
+    unit.cached = cached and core.uop_cache_width > 0
+    unit.window_shift = _log2(core.uop_cache_window) if core.uop_cache_window else 6
+    unit.width = core.uop_cache_width
+    unit.fetch_shift = _log2(core.fetch_bytes)
+    unit.decode_width = core.decode_width
+    unit.decode_complex = core.decode_complex
+    unit.lcp_stall = core.lcp_stall
+    unit.window = NOWHERE
+    return 0
+
+
+cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil:
+    """Cycle in which `insn` is delivered; `room`: first cycle with room in the uop queue."""
+    cdef uint64_t window
+    cdef int slots = insn.slots
+    if room > unit.cycle:
+        unit.cycle = room
+        unit.used = 0
+        unit.complex_used = 0
+    if unit.cached:
+        window = insn.pc >> unit.window_shift
+        if window != unit.window:
+            if unit.window != NOWHERE:
+                unit.cycle += 1
+                unit.used = 0
+            unit.window = window
+        if unit.used + slots > unit.width and unit.used:
+            unit.cycle += 1
+            unit.used = 0
+        unit.used += slots
+        while unit.used > unit.width:
+            unit.used -= unit.width
+            unit.cycle += 1
+        return unit.cycle
+    window = (insn.pc + insn.size - 1) >> unit.fetch_shift
+    if window != unit.window:
+        if unit.window == NOWHERE:
+            unit.bytes_ready = unit.cycle
+        else:
+            unit.bytes_ready += <int64_t>(window - unit.window) if window > unit.window else 1
+        unit.window = window
+    if insn.flags & LENGTH_CHANGING:
+        unit.bytes_ready += unit.lcp_stall
+    if unit.bytes_ready > unit.cycle:
+        unit.cycle = unit.bytes_ready
+        unit.used = 0
+        unit.complex_used = 0
+    elif unit.bytes_ready < unit.cycle - 8:
+        unit.bytes_ready = unit.cycle - 8
+    if slots == 0:
+        return unit.cycle
+    if unit.used >= unit.decode_width or (
+        insn.decode > 1 and unit.complex_used >= unit.decode_complex
+    ):
+        unit.cycle += 1
+        unit.used = 0
+        unit.complex_used = 0
+    unit.used += 1
+    if insn.decode > 1:
+        unit.complex_used += 1
+    return unit.cycle
+
+
+cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
+    """A taken branch was the last instruction delivered."""
+    unit.cycle += 1 + bubbles
+    unit.used = 0
+    unit.complex_used = 0
+    unit.window = NOWHERE
+
+
+cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil:
+    """Delivery restarts at `cycle` (misprediction, serialisation)."""
+    if cycle > unit.cycle:
+        unit.cycle = cycle
+    unit.used = 0
+    unit.complex_used = 0
+    unit.window = NOWHERE

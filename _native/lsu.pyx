@@ -1,0 +1,141 @@
+"""Load/store unit: forwarding, memory renaming, partial overlap, commit of stores.
+
+A table knows the last store to each byte. A load whose bytes all come from one store that
+has not reached the cache is fed by it: after `forward_latency` from both its own issue and
+the data; or, where the core renames memory and the same static store has fed the same static
+load before, from the moment that the stored value exists. A load that needs bytes of several
+places, one of them a waiting store, waits until that store commits.
+"""
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef enum:
+    TRUST = 2       # occurrences after which a pair is renamed
+    TRUST_MAX = 15
+
+
+cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1:
+    cdef int i
+    memset(unit, 0, sizeof(Lsu))
+    if core.store_buffer >= STORES or core.store_buffer < 1:
+        raise ValueError("store buffer size out of range")
+    unit.granules = <Granule *>calloc(GRANULES, sizeof(Granule))
+    unit.pair_store = <int32_t *>calloc(instructions + 1, 4)
+    unit.pair_trust = <uint8_t *>calloc(instructions + 1, 1)
+    if unit.granules == NULL or unit.pair_store == NULL or unit.pair_trust == NULL:
+        raise MemoryError
+    unit.commit_width = core.store_commit_width
+    unit.store_buffer = core.store_buffer
+    unit.forward_latency = core.forward_latency
+    unit.forward_block = core.forward_block
+    unit.rename_latency = core.rename_memory_latency
+    unit.renames = core.rename_memory != 0
+    return 0
+
+
+cdef void lsu_close(Lsu *unit) noexcept nogil:
+    free(unit.granules)
+    free(unit.pair_store)
+    free(unit.pair_trust)
+    memset(unit, 0, sizeof(Lsu))
+
+
+cdef int64_t lsu_store_room(const Lsu *unit) noexcept nogil:
+    """Cycle from which the store buffer has an entry for the next store."""
+    if unit.count < <uint32_t>unit.store_buffer:
+        return 0
+    return unit.stores[(unit.count + 1 - unit.store_buffer) % STORES].commit
+
+
+cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexcept nogil:
+    """Enter the next store in program order; the caller fills in its times."""
+    cdef Store *store
+    cdef Granule *granule
+    cdef uint64_t byte, key
+    unit.count += 1
+    store = &unit.stores[unit.count % STORES]
+    memset(store, 0, sizeof(Store))
+    store.number = unit.count
+    store.insn = insn
+    if size > 64:
+        size = 64
+    for byte in range(address, address + size):
+        key = byte >> 3
+        granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
+        if granule.address != key:
+            memset(granule, 0, sizeof(Granule))
+            granule.address = key
+        granule.writer[byte & 7] = unit.count
+    return store
+
+
+cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
+    """The instruction of `store` has retired: it goes to the cache, in order."""
+    if retired > unit.last_commit:
+        unit.last_commit = retired
+        unit.committed = 1
+    elif unit.committed < unit.commit_width:
+        unit.committed += 1
+    else:
+        unit.last_commit += 1
+        unit.committed = 1
+    store.commit = unit.last_commit
+
+
+cdef LoadOutcome lsu_load(
+    Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
+    int64_t allocated, int latency, bint may_rename
+) noexcept nogil:
+    """When the value of a load that issues at `issue` can be used, and where it came from."""
+    cdef LoadOutcome outcome
+    cdef uint64_t byte, key
+    cdef Granule *granule
+    cdef uint32_t writer, newest = 0
+    cdef bint whole = True, first = True
+    cdef Store *store
+    outcome.ready = issue + latency
+    outcome.forwarded = outcome.renamed = outcome.blocked = False
+    if size > 64:
+        size = 64
+    for byte in range(address, address + size):
+        key = byte >> 3
+        granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
+        writer = granule.writer[byte & 7] if granule.address == key else 0
+        if first:
+            newest = writer
+            first = False
+        elif writer != newest:
+            whole = False
+            if writer > newest:
+                newest = writer
+    if newest == 0 or unit.count - newest >= STORES - 1:
+        return outcome
+    store = &unit.stores[newest % STORES]
+    if whole and unit.renames and may_rename:
+        if unit.pair_trust[insn] and unit.pair_store[insn] == store.insn:
+            if unit.pair_trust[insn] < TRUST_MAX:
+                unit.pair_trust[insn] += 1
+            if unit.pair_trust[insn] > TRUST and store.commit > allocated:
+                outcome.renamed = True
+                outcome.ready = allocated + 1
+                if store.value + unit.rename_latency > outcome.ready:
+                    outcome.ready = store.value + unit.rename_latency
+                return outcome
+        else:
+            unit.pair_store[insn] = store.insn
+            unit.pair_trust[insn] = 1
+    if store.commit <= issue and store.commit != 0:
+        return outcome
+    if whole:
+        outcome.forwarded = True
+        if store.data + unit.forward_latency > outcome.ready:
+            outcome.ready = store.data + unit.forward_latency
+        if issue + unit.forward_latency > outcome.ready:
+            outcome.ready = issue + unit.forward_latency
+        return outcome
+    outcome.blocked = True
+    if store.commit + unit.forward_block > outcome.ready:
+        outcome.ready = store.commit + unit.forward_block
+    return outcome

@@ -1,0 +1,216 @@
+"""Branch prediction: direction, targets (BTB levels), indirect targets, return stack.
+
+Direction: a bimodal base and three tagged tables over global histories of 12, 40 and 130
+outcomes (the TAGE scheme: Seznec and Michaud, JILP 2006). Indirect targets: a table by
+address and path, with the last target of the address as the fall-back. The return stack is
+circular with a fill count; when it is empty a return is predicted as an indirect jump.
+"""
+
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef int[3] LENGTHS = [12, 40, 130]
+
+
+cdef int btb_open(Btb *btb, int entries, int ways) except -1:
+    cdef int sets = 1
+    memset(btb, 0, sizeof(Btb))
+    if entries <= 0:
+        return 0
+    while sets * 2 * ways <= entries:
+        sets *= 2
+    btb.sets = sets
+    btb.ways = ways
+    btb.tags = <uint64_t *>calloc(sets * ways, 8)
+    btb.ages = <uint32_t *>calloc(sets * ways, 4)
+    if btb.tags == NULL or btb.ages == NULL:
+        raise MemoryError
+    return 0
+
+
+cdef void btb_close(Btb *btb) noexcept nogil:
+    free(btb.tags)
+    free(btb.ages)
+
+
+cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil:
+    """True if `key` is present; it is the newest of its set afterwards."""
+    cdef int set_start, way, oldest = 0
+    cdef uint32_t age, best = 0xFFFFFFFF
+    if btb.sets == 0:
+        return False
+    btb.clock += 1
+    set_start = <int>((key ^ (key >> 7)) & (btb.sets - 1)) * btb.ways
+    for way in range(btb.ways):
+        if btb.tags[set_start + way] == key:
+            btb.ages[set_start + way] = btb.clock
+            return True
+        age = btb.ages[set_start + way]
+        if age < best:
+            best = age
+            oldest = way
+    btb.tags[set_start + oldest] = key
+    btb.ages[set_start + oldest] = btb.clock
+    return False
+
+
+cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
+    cdef int i
+    memset(unit, 0, sizeof(Predictors))
+    unit.base = <int8_t *>calloc(1 << BASE_BITS, 1)
+    unit.targets = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
+    unit.last = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
+    for i in range(TAGGED):
+        unit.tagged[i] = <Tagged *>calloc(1 << TAGGED_BITS, sizeof(Tagged))
+        if unit.tagged[i] == NULL:
+            raise MemoryError
+    if unit.base == NULL or unit.targets == NULL or unit.last == NULL:
+        raise MemoryError
+    btb_open(&unit.fast, core.fast_btb_entries, 4)
+    btb_open(&unit.main, core.main_btb_entries, 8)
+    unit.depth = core.return_stack
+    if unit.depth > MAX_RETURN_STACK:
+        raise ValueError("return stack too deep")
+    return 0
+
+
+cdef void predictors_close(Predictors *unit) noexcept nogil:
+    cdef int i
+    free(unit.base)
+    free(unit.targets)
+    free(unit.last)
+    for i in range(TAGGED):
+        free(unit.tagged[i])
+    btb_close(&unit.fast)
+    btb_close(&unit.main)
+    memset(unit, 0, sizeof(Predictors))
+
+
+cdef void predictors_forget(Predictors *unit) noexcept nogil:
+    """Lose everything learnt: the predictors as after other code has run for long."""
+    cdef int i
+    memset(unit.base, 0, 1 << BASE_BITS)
+    memset(unit.targets, 0, sizeof(Target) << TARGET_BITS)
+    memset(unit.last, 0, sizeof(Target) << TARGET_BITS)
+    for i in range(TAGGED):
+        memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
+    if unit.fast.sets:
+        memset(unit.fast.tags, 0, 8 * unit.fast.sets * unit.fast.ways)
+    if unit.main.sets:
+        memset(unit.main.tags, 0, 8 * unit.main.sets * unit.main.ways)
+    unit.filled = 0
+
+
+cdef uint64_t _fold(Predictors *unit, int length) noexcept nogil:
+    cdef uint64_t h
+    if length <= 64:
+        h = unit.history[0] & ((<uint64_t>1 << length) - 1)
+    else:
+        h = unit.history[0] ^ (unit.history[1] * 0x9E3779B97F4A7C15ULL)
+        h ^= (unit.history[2] & 3) << 32
+    h *= 0xD6E8FEB86659FD93ULL
+    return h ^ (h >> 29)
+
+
+cdef void _remember(Predictors *unit, bint taken) noexcept nogil:
+    unit.history[2] = (unit.history[2] << 1) | (unit.history[1] >> 63)
+    unit.history[1] = (unit.history[1] << 1) | (unit.history[0] >> 63)
+    unit.history[0] = (unit.history[0] << 1) | taken
+
+
+cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept nogil:
+    """Predict the branch at `pc`, learn its outcome; True if the prediction was right."""
+    cdef uint64_t key, hashed
+    cdef int i, provider = -1
+    cdef uint16_t tag[TAGGED]
+    cdef Tagged *entry[TAGGED]
+    cdef int8_t *base = &unit.base[(pc ^ (pc >> 13)) & ((1 << BASE_BITS) - 1)]
+    cdef bint guess
+    for i in range(TAGGED):
+        hashed = _fold(unit, LENGTHS[i])
+        key = (pc * 0x9E3779B97F4A7C15ULL) ^ hashed
+        key ^= key >> 31
+        tag[i] = <uint16_t>((key >> 40) | 1)
+        entry[i] = &unit.tagged[i][key & ((1 << TAGGED_BITS) - 1)]
+        if entry[i].tag == tag[i]:
+            provider = i
+    guess = entry[provider].counter >= 0 if provider >= 0 else base[0] > 0
+    if provider >= 0:
+        if taken:
+            entry[provider].counter += entry[provider].counter < 3
+        else:
+            entry[provider].counter -= entry[provider].counter > -4
+        if guess == taken:
+            entry[provider].useful = 1
+    if taken:
+        base[0] += base[0] < 2
+    else:
+        base[0] -= base[0] > -1
+    if guess != taken:
+        for i in range(provider + 1, TAGGED):
+            if not entry[i].useful:
+                entry[i].tag = tag[i]
+                entry[i].counter = 0 if taken else -1
+                break
+            entry[i].useful = 0
+    _remember(unit, taken)
+    return guess == taken
+
+
+cdef bint predict_indirect(
+    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
+) noexcept nogil:
+    """Predict an indirect jump or call; learn; True if the target was predicted."""
+    cdef uint64_t key = (pc * 0x9E3779B97F4A7C15ULL) ^ unit.path
+    cdef Target *by_path
+    cdef Target *last = &unit.last[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
+    cdef bint right
+    key ^= key >> 33
+    by_path = &unit.targets[key & ((1 << TARGET_BITS) - 1)]
+    same_as_last[0] = last.tag == pc and last.target == target
+    if by_path.tag == key:
+        right = by_path.target == target
+    else:
+        right = same_as_last[0]
+    by_path.tag = key
+    by_path.target = target
+    last.tag = pc
+    last.target = target
+    unit.path = (unit.path << 5) ^ (target >> 1)
+    return right
+
+
+cdef bint predict_return(
+    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
+) noexcept nogil:
+    """Predict a return by the stack (by its address when the stack is empty); learn."""
+    cdef uint64_t guess
+    cdef Target *last
+    if unit.filled == 0:
+        return predict_indirect(unit, pc, target, same_as_last)
+    guess = unit.stack[unit.top]
+    unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
+    unit.filled -= 1
+    last = &unit.last[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
+    same_as_last[0] = last.tag == pc and last.target == target
+    last.tag = pc
+    last.target = target
+    return guess == target
+
+
+cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
+    """A call: its return address goes on the stack, the oldest falls off a full one."""
+    unit.top = unit.top + 1 if unit.top + 1 < unit.depth else 0
+    unit.stack[unit.top] = address
+    if unit.filled < unit.depth:
+        unit.filled += 1
+
+
+cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil:
+    """Level of the BTB that knows the taken branch at `pc`: 0 fast, 1 main, 2 none; learn."""
+    cdef bint fast = btb_touch(&unit.fast, pc)
+    cdef bint main = btb_touch(&unit.main, pc)
+    if fast:
+        return 0
+    return 1 if main else 2

@@ -1,0 +1,24 @@
+"""Instruction delivery: when the uops of an instruction reach the rename stage."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+from tramposim._native.uarch cimport CoreParams, InsnRec
+
+cdef struct FrontEnd:
+    int window_shift
+    int width                      # uops per cycle from the uop cache
+    int fetch_shift
+    int decode_width
+    int decode_complex
+    int lcp_stall
+    bint cached                    # hot code comes from the uop cache
+    int64_t cycle                  # current delivery cycle
+    int used                       # uops (or instructions) delivered in it
+    int complex_used
+    uint64_t window                # window or fetch block being delivered
+    int64_t bytes_ready            # decode: cycle in which the block's bytes are there
+
+cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) except -1
+cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil
+cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil
+cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil

@@ -1,0 +1,52 @@
+"""Load/store unit: forwarding, memory renaming, partial overlap, commit of stores."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from tramposim._native.uarch cimport CoreParams
+
+cdef enum:
+    STORES = 256                   # ring of recent stores, at least the store buffer
+    GRANULES = 2048                # direct-mapped table of 8-byte granules last written
+
+cdef struct Granule:
+    uint64_t address               # address >> 3
+    uint32_t writer[8]             # number of the last store to each byte, 0 none
+
+cdef struct Store:
+    uint32_t number
+    int32_t insn
+    int64_t data                   # cycle in which the value can be forwarded from
+    int64_t value                  # cycle in which the stored register was ready
+    int64_t issued                 # cycle in which its address was known
+    int64_t commit
+
+cdef struct LoadOutcome:
+    int64_t ready
+    bint forwarded
+    bint renamed
+    bint blocked
+
+cdef struct Lsu:
+    Granule *granules
+    Store stores[STORES]
+    uint32_t count                 # stores so far
+    int32_t *pair_store            # per static instruction: the store that fed its load
+    uint8_t *pair_trust
+    int64_t last_commit
+    int committed                  # stores committed in that cycle
+    int commit_width
+    int store_buffer
+    int forward_latency
+    int forward_block
+    int rename_latency
+    bint renames
+
+cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
+cdef void lsu_close(Lsu *unit) noexcept nogil
+cdef Store *lsu_store(
+    Lsu *unit, uint64_t address, int size, int32_t insn) noexcept nogil
+cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil
+cdef int64_t lsu_store_room(const Lsu *unit) noexcept nogil
+cdef LoadOutcome lsu_load(
+    Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
+    int64_t allocated, int latency, bint may_rename) noexcept nogil

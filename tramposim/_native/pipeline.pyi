@@ -1,0 +1,27 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+EVENTS: tuple[str, ...]
+
+class Pipeline:
+    def __init__(
+        self,
+        params: dict[str, Any],
+        insns: NDArray[np.void],
+        uops: NDArray[np.void],
+        cached: bool = ...,
+    ) -> None: ...
+    @property
+    def cycle(self) -> int: ...
+    def events(self) -> list[int]: ...
+    def shares(self) -> list[int]: ...
+    def clear(self) -> None: ...
+    def run(
+        self,
+        order: NDArray[np.int32],
+        accesses: NDArray[np.void],
+        marks: NDArray[np.int64],
+        cycles: NDArray[np.int64],
+    ) -> None: ...

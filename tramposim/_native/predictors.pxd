@@ -1,0 +1,53 @@
+"""Branch prediction: direction, targets (BTB levels), indirect targets, return stack."""
+
+from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from tramposim._native.uarch cimport CoreParams
+
+cdef enum:
+    BASE_BITS = 13
+    TAGGED_BITS = 12
+    TAGGED = 3
+    TARGET_BITS = 12
+    MAX_RETURN_STACK = 64
+
+cdef struct Tagged:
+    uint16_t tag
+    int8_t counter
+    uint8_t useful
+
+cdef struct Target:
+    uint64_t tag
+    uint64_t target
+
+cdef struct Btb:
+    uint64_t *tags
+    uint32_t *ages
+    int sets
+    int ways
+    uint32_t clock
+
+cdef struct Predictors:
+    int8_t *base
+    Tagged *tagged[TAGGED]
+    uint64_t history[3]            # newest outcome in bit 0 of word 0
+    uint64_t path
+    Target *targets                # by address and path
+    Target *last                   # by address alone
+    Btb fast
+    Btb main
+    uint64_t stack[MAX_RETURN_STACK]
+    int depth
+    int top
+    int filled
+
+cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1
+cdef void predictors_close(Predictors *unit) noexcept nogil
+cdef void predictors_forget(Predictors *unit) noexcept nogil
+cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept nogil
+cdef bint predict_indirect(
+    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last) noexcept nogil
+cdef bint predict_return(
+    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last) noexcept nogil
+cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil
+cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil

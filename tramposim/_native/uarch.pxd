@@ -1,0 +1,123 @@
+"""Packed records that every stage of the core model shares, and the core's parameters."""
+
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    REGISTERS = 64      # architectural registers, flags and temporaries inside an instruction
+    NO_REGISTER = 255
+    MAX_PORTS = 16
+    MAX_POOLS = 8
+
+cdef enum UopKind:
+    EXEC = 0            # needs a port
+    LOAD = 1
+    STORE_ADDRESS = 2
+    STORE_DATA = 3
+    ELIMINATED = 4      # result is a source's, renamed (moves, small immediates)
+    ZERO = 5            # result known at rename
+    NOP = 6             # takes a slot, nothing else
+
+cdef enum UopFlag:
+    LOCKED = 1          # drains the stores before it, orders memory accesses after it
+    DRAIN = 2           # issues when everything older has completed
+    BLOCK = 4           # nothing younger is renamed before it completes
+    STACK = 8           # load of a pop or return: not a candidate for memory renaming
+    BRANCH = 16         # resolves the instruction's branch
+    READ_STACK = 32     # names the stack pointer explicitly (stack engine synchronises)
+    MOVE_STACK = 64     # changes the stack pointer inside the stack engine
+    EARLY_FLAGS = 128   # folded immediate: the flags come one cycle after the value
+
+cdef enum BranchKind:
+    NOT_BRANCH = 0
+    CONDITIONAL = 1
+    JUMP = 2
+    CALL = 3
+    RETURN = 4
+    INDIRECT_JUMP = 5
+    INDIRECT_CALL = 6
+
+cdef enum InsnFlag:
+    LENGTH_CHANGING = 1 # operand-size prefix changes the immediate's length
+    FUSED_HEAD = 2      # macro-fused into the branch that follows
+    MICROCODED = 4      # comes from the microcode sequencer
+    ORDERS_LOADS = 8    # load-acquire: younger memory accesses wait for it
+    REPEATED = 16       # a string instruction's iteration
+    PAIR = 32           # one store covers all recorded writes
+
+cdef packed struct UopRec:
+    uint32_t ports
+    uint16_t latency
+    uint16_t occupancy
+    uint8_t kind
+    uint8_t pool
+    uint8_t slots
+    uint8_t flags
+    uint8_t src0
+    uint8_t src1
+    uint8_t src2
+    uint8_t src3
+    uint8_t dst0
+    uint8_t dst1
+    uint8_t dst2
+    uint8_t dst3
+    uint8_t access
+    uint8_t extra
+    uint16_t pad
+
+cdef packed struct InsnRec:
+    uint64_t pc
+    uint32_t first
+    uint16_t uops
+    uint8_t size
+    uint8_t branch
+    uint8_t flags
+    uint8_t slots
+    uint8_t decode
+    uint8_t pad
+    uint32_t pad2
+
+cdef packed struct AccessRec:
+    uint64_t address
+    uint32_t insn
+    uint16_t size
+    uint16_t flags
+
+cdef struct CoreParams:
+    int fetch_bytes
+    int decode_width
+    int decode_complex
+    int lcp_stall
+    int uop_cache_window
+    int uop_cache_width
+    int uop_cache_uops
+    int uop_cache_line
+    int uop_cache_ways
+    int queue_uops
+    int taken_bubble
+    int fast_btb_entries
+    int fast_btb_bubble
+    int fast_btb_density
+    int main_btb_entries
+    int main_btb_bubble
+    int return_stack
+    int return_retarget_bubble
+    int indirect_retarget_bubble
+    int redirect_conditional
+    int redirect_indirect
+    int redirect_return
+    int rename_width
+    int rob
+    int retire_width
+    int load_buffer
+    int store_buffer
+    int store_commit_width
+    int ports
+    int pools
+    int l1_latency
+    int forward_latency
+    int forward_block
+    int rename_memory
+    int rename_memory_latency
+    int stack_engine
+    int stack_sync_slots
+    int pool_size[8]

@@ -1,0 +1,204 @@
+"""Core descriptions: typed data read from `cores/*.toml`, every number with its source."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Literal
+
+import msgspec
+
+from tramposim.errors import InputError
+from tramposim.spec import Arch
+
+__all__ = ["ClassData", "Core", "Parameter", "Pool", "core_names", "load_core", "parse_core"]
+
+Confidence = Literal["measured", "high", "medium", "low"]
+
+
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A number of a core with the key of its source and how far it can be trusted."""
+
+    value: int | bool
+    source: str
+    confidence: Confidence
+
+
+class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fetch, decode and the uop cache (zero `uop_cache_width`: the core has none)."""
+
+    fetch_bytes: Parameter
+    decode_width: Parameter
+    decode_complex: Parameter
+    lcp_stall: Parameter
+    uop_cache_window: Parameter
+    uop_cache_width: Parameter
+    uop_cache_uops: Parameter
+    uop_cache_line: Parameter
+    uop_cache_ways: Parameter
+    queue_uops: Parameter
+
+
+class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Branch prediction; bubbles and redirects in cycles."""
+
+    taken_bubble: Parameter
+    fast_btb_entries: Parameter
+    fast_btb_bubble: Parameter
+    fast_btb_density: Parameter
+    main_btb_entries: Parameter
+    main_btb_bubble: Parameter
+    return_stack: Parameter
+    return_retarget_bubble: Parameter
+    indirect_retarget_bubble: Parameter
+    redirect_conditional: Parameter
+    redirect_indirect: Parameter
+    redirect_return: Parameter
+
+
+class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Rename, reorder buffer and retirement; what rename executes by itself."""
+
+    rename_width: Parameter
+    rob: Parameter
+    retire_width: Parameter
+    eliminate_moves: Parameter
+    eliminate_extensions: Parameter
+    zero_idioms: Parameter
+    fold_immediates: Parameter
+    macro_fusion: Parameter
+    micro_fusion: Parameter
+    unlaminate_indexed: Parameter
+    stack_engine: Parameter
+    stack_sync_slots: Parameter
+
+
+class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Load/store unit and first-level cache; latencies in cycles."""
+
+    load_buffer: Parameter
+    store_buffer: Parameter
+    store_commit_width: Parameter
+    l1_latency: Parameter
+    forward_latency: Parameter
+    forward_block: Parameter
+    rename_memory: Parameter
+    rename_memory_latency: Parameter
+
+
+class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A scheduler: the ports that it feeds and its entries."""
+
+    ports: str
+    entries: Parameter
+
+
+class ClassData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one class of uops executes.
+
+    `ports` are names separated by blanks; `latency` cycles from start to result (0 for loads:
+    the cache's); `occupancy` cycles that its port stays taken; `uops` in all, those after the
+    first on the ports `extra`.
+    """
+
+    ports: str
+    latency: int
+    source: str
+    confidence: Confidence
+    uops: int = 1
+    extra: str = ""
+    occupancy: int = 1
+
+
+class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the execution ports."""
+
+    names: tuple[str, ...]
+
+
+class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A core description, as its file holds it."""
+
+    name: str
+    arch: Arch
+    title: str
+    clock_ghz: float
+    sources: dict[str, str]
+    front_end: FrontEnd
+    branches: Branches
+    rename: Rename
+    memory: Memory
+    ports: Ports
+    pools: dict[str, Pool]
+    classes: dict[str, ClassData]
+    calibration: str | None = None
+
+    def parameters(self) -> list[tuple[str, str, Parameter]]:
+        """All numbered parameters as (section, name, parameter)."""
+        found = []
+        for section in ("front_end", "branches", "rename", "memory"):
+            group = getattr(self, section)
+            found += [(section, name, getattr(group, name)) for name in group.__struct_fields__]
+        found += [("pools", name, pool.entries) for name, pool in self.pools.items()]
+        return found
+
+    def port_mask(self, names: str) -> int:
+        """Bit mask of blank-separated port names; raises `InputError` for an unknown one."""
+        mask = 0
+        for name in names.split():
+            if name not in self.ports.names:
+                raise InputError(f"port {name!r} is not among the ports of core {self.name}")
+            mask |= 1 << self.ports.names.index(name)
+        return mask
+
+
+def _check(core: Core) -> None:
+    """Cross-checks that types cannot express."""
+    for section, name, parameter in core.parameters():
+        if parameter.source not in core.sources:
+            raise InputError(f"{section}.{name}: unknown source {parameter.source!r}")
+        if not 0 <= int(parameter.value) <= 65536:
+            raise InputError(f"{section}.{name}: {parameter.value} is out of range")
+    if not 1 <= len(core.ports.names) <= 16 or not 1 <= len(core.pools) <= 8:
+        raise InputError("a core has 1 to 16 ports and 1 to 8 pools")
+    pooled = 0
+    for name, pool in core.pools.items():
+        mask = core.port_mask(pool.ports)
+        if not 1 <= int(pool.entries.value) <= 250:
+            raise InputError(f"pools.{name}: 1 to 250 entries")
+        if pooled & mask:
+            raise InputError(f"pools.{name}: a port belongs to two pools")
+        pooled |= mask
+    for name, data in core.classes.items():
+        if data.source not in core.sources:
+            raise InputError(f"classes.{name}: unknown source {data.source!r}")
+        if not core.port_mask(data.ports) & pooled or (data.uops > 1 and not data.extra):
+            raise InputError(f"classes.{name}: ports of a pool are needed for every uop")
+        if not (0 <= data.latency <= 2000 and 1 <= data.uops <= 100 and 1 <= data.occupancy <= 200):
+            raise InputError(f"classes.{name}: latency, uops or occupancy out of range")
+
+
+def parse_core(text: bytes | str, where: str) -> Core:
+    """A core description from the text of its file; raises `InputError` naming the place."""
+    try:
+        core = msgspec.toml.decode(text, type=Core)
+    except msgspec.MsgspecError as error:
+        raise InputError(str(error), where) from error
+    try:
+        _check(core)
+    except InputError as error:
+        raise InputError(str(error), where) from error
+    return core
+
+
+def core_names() -> tuple[str, ...]:
+    """Names of the cores that are shipped, sorted."""
+    files = resources.files("tramposim.timing.cores").iterdir()
+    return tuple(sorted(f.name[:-5] for f in files if f.name.endswith(".toml")))
+
+
+def load_core(name: str) -> Core:
+    """The core description `name`; raises `InputError` listing the known ones."""
+    if name not in core_names():
+        raise InputError(f"unknown core {name!r}; known: {', '.join(core_names())}")
+    file = resources.files("tramposim.timing.cores") / f"{name}.toml"
+    return parse_core(file.read_bytes(), f"cores/{name}.toml")

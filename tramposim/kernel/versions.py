@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch, Kernel
 
-__all__ = ["VERSIONS", "VersionRules", "rules_for", "series_of"]
+__all__ = ["PADDED_FUNCTIONS", "VERSIONS", "VersionRules", "rules_for", "series_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,22 @@ VERSIONS: dict[str, VersionRules] = {
         ("7.3", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False),
     )
 }
+
+
+PADDED_FUNCTIONS = frozenset(
+    {
+        "__bpf_prog_enter_sleepable_recur",
+        "__bpf_prog_exit_sleepable_recur",
+        "__htab_map_lookup_elem",
+        "__rcu_read_lock",
+        "__rcu_read_unlock",
+        "ktime_get_mono_fast_ns",
+        "sched_clock",
+    }
+)
+"""Functions that the captured x86_64 build calls directly from its own text, so that with
+call-depth accounting their padding holds the accounting instruction and the JIT emits none
+(is_callthunk); read from the bytes before them in a booted kernel."""
 
 
 def series_of(version: str) -> str:

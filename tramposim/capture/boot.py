@@ -56,7 +56,7 @@ def padded_functions(path: Path, boot: BootRecord, default: frozenset[str]) -> f
     beside = path.with_name(f"{boot.arch}-{boot.kernel}-{boot.variant}-runtime.jsonl.xz")
     if not beside.is_file():
         return default
-    padded = set()
+    padded: set[str] = set()
     for where, record in Capture(beside):
         if isinstance(record, FuncRecord) and record.pre16:
             try:

@@ -212,7 +212,7 @@ class _Kind(msgspec.Struct):
     rec: str
 
 
-_DECODER = msgspec.json.Decoder(BootRecord | Record)
+_DECODER: msgspec.json.Decoder[BootRecord | Record] = msgspec.json.Decoder(BootRecord | Record)
 _KIND = msgspec.json.Decoder(_Kind)
 _KNOWN = {"boot", "case", "links", "prog", "func"}
 

@@ -1,0 +1,63 @@
+"""Options that several commands share, spelled and explained once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tramposim.spec import Arch
+
+__all__ = ["arch_option", "format_option", "kernel_option", "output_option"]
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def output_option() -> _Decorator:
+    """`-o FILE`: where the result goes; standard output by default."""
+    return click.option(
+        "-o",
+        "--output",
+        "output",
+        metavar="FILE",
+        default="-",
+        help="Write the result to FILE ('-': standard output, the default).",
+    )
+
+
+def format_option(*formats: str) -> _Decorator:
+    """`--format NAME`: the first of `formats` is the default."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="How to print the result.",
+    )
+
+
+def kernel_option() -> _Decorator:
+    """`--kernel VERSION`: the version whose machine code is built."""
+    return click.option(
+        "--kernel",
+        "version",
+        metavar="VERSION",
+        default="7.2",
+        show_default=True,
+        help="Kernel version whose images and programs are built: 6.12, 7.0, 7.1, 7.2 or 7.3.",
+    )
+
+
+def arch_option(*, both: bool) -> _Decorator:
+    """`--arch NAME`; with `both` it may be given twice and defaults to both architectures."""
+    return click.option(
+        "--arch",
+        "archs" if both else "arch",
+        type=click.Choice([arch.value for arch in Arch]),
+        multiple=both,
+        default=[arch.value for arch in Arch] if both else Arch.X86_64.value,
+        show_default=True,
+        help="Architecture" + (" (may be given more than once)." if both else "."),
+    )

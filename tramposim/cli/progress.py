@@ -1,0 +1,37 @@
+"""Progress on stderr: only on a terminal, and only for work that takes over a second."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+__all__ = ["progress"]
+
+_PATIENCE_S = 1.0
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that is told each step's name; it shows one updating line."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    started = time.monotonic()
+    shown = False
+
+    def report(step: str) -> None:
+        nonlocal shown
+        seconds = time.monotonic() - started
+        if seconds > _PATIENCE_S:
+            shown = True
+            sys.stderr.write(f"\r\x1b[K{what}: {step} ({seconds:.0f} s)")
+            sys.stderr.flush()
+
+    try:
+        yield report
+    finally:
+        if shown:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()

@@ -1,0 +1,130 @@
+"""The comparison as a readable answer: one table per architecture, then the break-even."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from tramposim.report.columns import Column
+from tramposim.report.export import markdown_table
+from tramposim.report.table import render, text_table
+from tramposim.study.records import Records
+
+__all__ = ["compare_markdown", "compare_text"]
+
+COLUMNS = (
+    Column("scenario", "scenario", text=True),
+    Column("body", "body", text=True),
+    Column("cycles_per_call", "cycles"),
+    Column("cycles_over_untraced", "over"),
+    Column("over_pair_ratio", "×pair", decimals=2),
+    Column("instructions_per_call", "insns", decimals=0),
+    Column("uops_per_call", "uops", decimals=0),
+    Column("image_bytes", "image B"),
+    Column("program_bytes", "prog B"),
+    Column("programs", "progs"),
+    Column("links", "links"),
+    Column("slots", "slots"),
+)
+
+LEGEND = (
+    "cycles: core cycles per call, the call itself included; over: cycles over the untraced "
+    "call; ×pair: over, relative to fentry+fexit with the same kind of body; insns, uops: "
+    "executed per call; image B, prog B: bytes of machine code; slots: of the trampoline's "
+    "limit on programs (an fsession takes two)."
+)
+
+
+def compare_text(records: Records, output: str = "-") -> str:
+    """Tables and break-even for a terminal, or as plain text for a file."""
+    parts: list[Any] = []
+    for title, rows in _tables(records):
+        parts += [
+            text_table(
+                COLUMNS,
+                rows,
+                title,
+                section_of=lambda row: _body_class(row),
+                strong=lambda row: str(row["scenario"]).startswith("fsession"),
+            )
+        ]
+    parts.append(LEGEND)
+    for sentence in _break_even_sentences(records):
+        parts += ["", sentence]
+    return render(*parts, output=output)
+
+
+def compare_markdown(records: Records) -> str:
+    """The same as Markdown."""
+    blocks = [
+        f"### {title}\n\n{markdown_table(COLUMNS, rows)}" for title, rows in _tables(records)
+    ]
+    blocks.append(LEGEND + "\n")
+    blocks += [sentence + "\n" for sentence in _break_even_sentences(records)]
+    return "\n".join(blocks)
+
+
+def _tables(records: Records) -> list[tuple[str, Sequence[Mapping[str, object]]]]:
+    def key(row: Mapping[str, object]) -> tuple[object, ...]:
+        return row["arch"], row["core"], row["kernel"]
+
+    function = records.meta["function"]
+    tables = []
+    for _, group in groupby(records.rows, key):
+        rows = list(group)
+        first = rows[0]
+        tables.append(
+            (
+                f"{function} on {first['arch']}, core {first['core']} "
+                f"(model error: {first['core_error']}), kernel {first['kernel']}, "
+                f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}",
+                [row for row in rows if not _repeats_untraced(row)],
+            )
+        )
+    return tables
+
+
+def _repeats_untraced(row: Mapping[str, object]) -> bool:
+    """An untraced call has no body: its records for the bodies are the same, one is shown."""
+    return row["scenario"] == "untraced" and row["body"] != "empty"
+
+
+def _entries(rows: Sequence[Mapping[str, object]]) -> str:
+    entries = dict.fromkeys(str(row["entry"]) for row in rows if row.get("entry"))
+    return " or ".join(entries)
+
+
+def _body_class(row: Mapping[str, object]) -> str:
+    return str(row["body"]).split("-")[0]
+
+
+def _break_even_sentences(records: Records) -> list[str]:
+    return [_break_even_sentence(found) for found in records.meta.get("break_even", ())]
+
+
+def _break_even_sentence(found: Mapping[str, Any]) -> str:
+    extra = found["cookie_extra_cycles"]
+    start = f"Break-even on {found['arch']} ({found['core']}): "
+    if extra > 0:
+        start += (
+            f"without work in the programs, one fsession with a cookie costs {extra:.1f} cycles "
+            f"per call more than the pair, so it wins as soon as passing state from entry to "
+            f"exit costs the pair more than {extra:.1f} cycles."
+        )
+    else:
+        start += (
+            f"even without work in the programs, one fsession with a cookie costs "
+            f"{-extra:.1f} cycles per call less than the pair, so it wins with any state to pass."
+        )
+    saved = found["saved_cycles"]
+    verdict = (
+        f"the cookie saves {saved:.1f} cycles per call ({100 * found['saved_share']:.0f} %)"
+        if saved > 0
+        else f"the cookie costs {-saved:.1f} cycles per call more"
+    )
+    return (
+        f"{start} Passing a timestamp through a hash map the pair needs "
+        f"{found['hash_cycles']:.1f} cycles per call, fsession+cookie needs "
+        f"{found['cookie_cycles']:.1f}: {verdict}."
+    )

@@ -58,7 +58,8 @@ def compare_text(records: Records, output: str = "-") -> str:
 def compare_markdown(records: Records) -> str:
     """The same as Markdown."""
     blocks = [
-        f"### {title}\n\n{markdown_table(COLUMNS, rows)}" for title, rows in _tables(records)
+        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(COLUMNS, rows)}"
+        for title, rows in _tables(records)
     ]
     blocks.append(LEGEND + "\n")
     blocks += [sentence + "\n" for sentence in _break_even_sentences(records)]
@@ -76,9 +77,9 @@ def _tables(records: Records) -> list[tuple[str, Sequence[Mapping[str, object]]]
         first = rows[0]
         tables.append(
             (
-                f"{function} on {first['arch']}, core {first['core']} "
-                f"(model error: {first['core_error']}), kernel {first['kernel']}, "
-                f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}",
+                f"{function} on {first['arch']}, kernel {first['kernel']}: "
+                f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}\n"
+                f"core {first['core']} (model error: {first['core_error']})",
                 [row for row in rows if not _repeats_untraced(row)],
             )
         )

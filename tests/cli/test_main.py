@@ -1,0 +1,57 @@
+"""The frame that all commands share: help, exit codes, one-line errors."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tramposim.cli import COMMANDS, main
+
+
+def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name}" in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name, "--help"]) == 0
+    assert f"tramposim {name}" in capsys.readouterr().out.split("Example", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["compare", "--frob"], "--frob"),
+        (["compare", "--format", "xml"], "'xml'"),
+        (["compare", "--core", "pentium"], "pentium"),
+        (["compare", "--kernel", "2.4"], "2.4"),
+        (["compare", "--scenario", "fsesion"], "unknown word 'fsesion'"),
+        (["compare", "no/such/workload.toml"], "no/such/workload.toml"),
+        (["load", "no/such/workload.toml"], "no/such/workload.toml"),
+        (["image", "fsesion"], "unknown word 'fsesion'"),
+        (["verify", "no/such/capture.jsonl.xz"], "no/such/capture.jsonl.xz"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("tramposim: ")
+    assert says in printed.err
+
+
+def test_help_does_not_import_the_heavy_libraries() -> None:
+    code = (
+        "import sys; from tramposim.cli import main; main(['--help']);"
+        "heavy = {'unicorn', 'capstone', 'numpy', 'simpy', 'matplotlib', 'elftools', 'rich'};"
+        "sys.exit(len(heavy & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -8,10 +8,13 @@ from tramposim.errors import InputError
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns
 from tramposim.study.scenario import Scenario
 
-__all__ = ["DEFAULT_FUNCTION", "Subject", "kernel_of"]
+__all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "kernel_of"]
 
 DEFAULT_FUNCTION = "int bpf_fentry_test1(int a)"
 """The kernel's own function for trampoline tests (net/bpf/test_run.c): returns a + 1."""
+
+DEFAULT_CORES = {Arch.X86_64: "golden-cove", Arch.ARM64: "neoverse-n1"}
+"""The core model that an architecture is timed on when none is named."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from tramposim import __version__
 from tramposim.spec import Kernel, Prototype
 from tramposim.study.measure import Measurement, Subject, measure
-from tramposim.study.records import Records
+from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED, parse_scenario
 from tramposim.timing import Core
 
-__all__ = ["GRID", "BreakEven", "break_even", "compare"]
+__all__ = ["GRID", "BreakEven", "break_even", "compare", "grid_of"]
 
 STATELESS_BODIES = ("empty", "count")
 STATELESS_SCENARIOS = (
@@ -67,6 +67,15 @@ class BreakEven:
         return self.saved_cycles / self.hash_cycles
 
 
+def grid_of(words: Iterable[str], body: str | None = None) -> tuple[tuple[str, str], ...]:
+    """The grid of the given scenario words with one body, after the untraced call.
+
+    Raises `InputError` for words that are no scenario.
+    """
+    scenarios = dict.fromkeys((UNTRACED, *(parse_scenario(text).word for text in words)))
+    return tuple((scenario, body or "empty") for scenario in scenarios)
+
+
 def compare(
     kernels: Iterable[Kernel],
     cores: Mapping[str, Core],
@@ -80,7 +89,7 @@ def compare(
     Raises what building, executing and timing raise.
     """
     grid = tuple(grid)
-    rows: list[Mapping[str, str | int | float | bool | None]] = []
+    rows: list[Mapping[str, Value]] = []
     break_evens = []
     for kernel in kernels:
         core = cores[kernel.arch]
@@ -106,24 +115,21 @@ def compare(
     )
 
 
-def _rows(
-    measured: Mapping[tuple[str, str], Measurement],
-) -> list[Mapping[str, str | int | float | bool | None]]:
-    untraced = next(
-        (found.cycles_per_call for (word, _), found in measured.items() if word == UNTRACED),
-        None,
-    )
-    rows = []
-    for (scenario, body), found in measured.items():
-        pair = measured.get(("fentry+fexit", body))
-        over = None if untraced is None else found.cycles_per_call - untraced
-        of_pair = (
-            over / (pair.cycles_per_call - untraced)
-            if over is not None and untraced is not None and pair and scenario != UNTRACED
-            else None
+def _rows(measured: Mapping[tuple[str, str], Measurement]) -> list[Mapping[str, Value]]:
+    def cycles(scenario: str, body: str) -> float | None:
+        """Cycles of the scenario with this kind of body (latency-hash, latency-cookie: one)."""
+        kind = body.split("-")[0]
+        found = (
+            measurement.cycles_per_call
+            for (word, name), measurement in measured.items()
+            if word == scenario and (name.split("-")[0] == kind or scenario == UNTRACED)
         )
-        rows.append(found.record(scenario, body, over, of_pair))
-    return rows
+        return next(found, None)
+
+    return [
+        measurement.record(cycles(UNTRACED, body), cycles("fentry+fexit", body))
+        for (_, body), measurement in measured.items()
+    ]
 
 
 def break_even(measured: Iterable[Measurement]) -> BreakEven | None:
@@ -137,7 +143,7 @@ def break_even(measured: Iterable[Measurement]) -> BreakEven | None:
         return None
     return BreakEven(
         arch=pair.subject.kernel.arch.value,
-        core=pair.core,
+        core=pair.core.name,
         cookie_extra_cycles=cookie.cycles_per_call - pair.cycles_per_call,
         hash_cycles=with_hash.cycles_per_call,
         cookie_cycles=with_cookie.cycles_per_call,

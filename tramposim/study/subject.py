@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tramposim.errors import InputError
+from tramposim.kernel.prototype import parse_prototype
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns
 from tramposim.study.scenario import Scenario
+from tramposim.study.workload import read_workload
+from tramposim.timing import Core, load_core
 
-__all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "kernel_of"]
+__all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "cores_of", "function_of", "kernel_of"]
 
 DEFAULT_FUNCTION = "int bpf_fentry_test1(int a)"
 """The kernel's own function for trampoline tests (net/bpf/test_run.c): returns a + 1."""
@@ -53,3 +57,32 @@ def kernel_of(
         entry=Entry(entry) if entry else None,
         returns=Returns(returns or Returns.PLAIN),
     )
+
+
+def cores_of(archs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Core]:
+    """The core of each architecture: the one named for it, else its default.
+
+    Raises `InputError` for an unknown core, one of another architecture, or two for one.
+    """
+    chosen: dict[str, Core] = {}
+    for name in names:
+        core = load_core(name)
+        if core.arch in chosen:
+            raise InputError(f"{name}: a second core for {core.arch}", "--core")
+        if core.arch not in archs:
+            raise InputError(f"{name} is an {core.arch} core, which is not compared", "--core")
+        chosen[core.arch] = core
+    return {
+        arch: chosen[arch] if arch in chosen else load_core(DEFAULT_CORES[Arch(arch)])
+        for arch in archs
+    }
+
+
+def function_of(text: str | None = None, workload: str | None = None) -> Prototype:
+    """The traced function: from a C prototype, else from a workload's file, else the default.
+
+    Raises `InputError` for either that cannot be read.
+    """
+    if text is not None or workload is None:
+        return parse_prototype(text or DEFAULT_FUNCTION)
+    return read_workload(workload).prototype

@@ -1,33 +1,57 @@
-"""The BPF programs that comparisons run: one source per scenario and body.
+"""The BPF programs that scenarios are measured with.
 
-`SCENARIO.BODY.bpf` holds the programs that the scenario attaches, in attach order, in the
-syntax of `tramposim.bpf.asm`.
+`WORDS.BODY.bpf` holds programs in attach order, in the syntax of `tramposim.bpf.asm`. WORDS
+is a term of a scenario without its count (`fsession+cookie`), or a whole scenario where its
+programs only make sense together (`fentry+fexit` with `latency-hash`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
 
 from tramposim.bpf.asm import assemble
 from tramposim.errors import InputError
 from tramposim.spec import Program
+from tramposim.study.scenario import Scenario
 
-__all__ = ["available", "load"]
+__all__ = ["BODIES", "programs_of"]
+
+BODIES = {
+    "empty": "does nothing (fsession+cookie: asks for its cookie)",
+    "count": "adds 1 to this CPU's slot of a per-CPU array",
+    "latency-hash": "latency histogram; start time in a hash map keyed by pid_tgid",
+    "latency-cookie": "latency histogram; start time in the session cookie",
+}
+"""What the programs do, by the name that records and options use."""
 
 
-def available() -> tuple[tuple[str, str], ...]:
-    """The (scenario, body) pairs that have programs, sorted."""
-    names = (entry.name for entry in resources.files(__name__).iterdir())
-    pairs = (name.removesuffix(".bpf").split(".") for name in names if name.endswith(".bpf"))
-    return tuple(sorted((scenario, body) for scenario, body in pairs))
+def programs_of(scenario: Scenario, body: str) -> tuple[Program, ...]:
+    """The scenario's programs with this body, in attach order, each a program of its own.
 
-
-def load(scenario: str, body: str) -> tuple[Program, ...]:
-    """The programs of a scenario with a body, in attach order.
-
-    Raises `InputError` if there are none for this pair.
+    Raises `InputError` for an unknown body, or one that these programs cannot have.
     """
-    if (scenario, body) not in available():
-        raise InputError(f"no programs for scenario {scenario!r} with body {body!r}")
-    file = f"{scenario}.{body}.bpf"
-    return assemble((resources.files(__name__) / file).read_text(), file)
+    if body not in BODIES:
+        raise InputError(f"unknown body {body!r}; known are {', '.join(BODIES)}")
+    together = _source(scenario.word, body)
+    if together is not None:
+        return together
+    return tuple(_programs_of_terms(scenario, body))
+
+
+def _programs_of_terms(scenario: Scenario, body: str) -> Iterator[Program]:
+    for number, term in enumerate(scenario.terms):
+        word = replace(term, count=1, sleepable=False).word
+        programs = _source(word, body)
+        if programs is None:
+            raise InputError(f"scenario {scenario.word!r}: {word} has no body {body!r}")
+        for copy in range(term.count):
+            for program in programs:
+                name = f"{program.name}_{number}_{copy}"
+                yield replace(program, name=name, sleepable=term.sleepable)
+
+
+def _source(word: str, body: str) -> tuple[Program, ...] | None:
+    file = resources.files(__name__) / f"{word}.{body}.bpf"
+    return assemble(file.read_text(), file.name) if file.is_file() else None

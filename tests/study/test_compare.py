@@ -2,7 +2,7 @@
 
 import pytest
 
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.study.compare import GRID, compare
 from tramposim.study.records import Records
 from tramposim.study.subject import DEFAULT_FUNCTION, kernel_of

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_FUNCTION, Subject, kernel_of

@@ -11,7 +11,7 @@ from importlib import metadata
 
 from tramposim import __version__
 from tramposim.errors import TramposimError
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Arch
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario

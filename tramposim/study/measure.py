@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tramposim.kernel.image import Image
 from tramposim.machine.traced import TracedWorld
-from tramposim.spec import Attachment
+from tramposim.spec import Arch, Attachment
 from tramposim.study.bodies import programs_of
 from tramposim.study.records import Value
 from tramposim.study.subject import Subject
@@ -71,7 +71,7 @@ class Measurement:
         row["uops_per_call"] = round(self.timing.uops_per_call, 2)
         if self.image is not None:
             row["image_bytes"] = len(self.image.code)
-            row["image_instructions"] = self.image.instruction_count
+            row["image_instructions"] = _instruction_count(self.image)
             row["program_bytes"] = self.program_bytes
         row["programs"] = self.programs
         row["links"] = self.links
@@ -103,3 +103,15 @@ def measure(subject: Subject, core: Core) -> Measurement:
         links=world.links,
         slots=world.slots,
     )
+
+
+def _instruction_count(image: Image) -> int:
+    """Instructions in the image, alignment nops and what follows the return included."""
+    import capstone
+
+    modes = {
+        Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
+        Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
+    }
+    decoder = capstone.Cs(*modes[image.arch])
+    return sum(1 for _ in decoder.disasm_lite(image.code, image.address))

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tramposim.errors import InputError
-from tramposim.kernel.prototype import parse_prototype
+from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns
 from tramposim.study.scenario import Scenario
-from tramposim.study.workload import read_workload
+from tramposim.study.workload import find_workload, read_workload
 from tramposim.timing import Core, load_core
 
 __all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "cores_of", "function_of", "kernel_of"]
@@ -85,4 +85,4 @@ def function_of(text: str | None = None, workload: str | None = None) -> Prototy
     """
     if text is not None or workload is None:
         return parse_prototype(text or DEFAULT_FUNCTION)
-    return read_workload(workload).prototype
+    return read_workload(find_workload(workload)).prototype

@@ -132,6 +132,11 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     classes: dict[str, ClassData]
     calibration: str | None = None
 
+    @property
+    def error(self) -> str:
+        """The measured error of the model on this core, or "uncalibrated"."""
+        return self.calibration or "uncalibrated"
+
     def parameters(self) -> list[tuple[str, str, Parameter]]:
         """All numbered parameters as (section, name, parameter)."""
         found = []

@@ -12,6 +12,7 @@ __all__ = [
     "BuildError",
     "GuestFault",
     "InputError",
+    "KernelDefect",
     "TramposimError",
     "UnsupportedError",
 ]
@@ -63,5 +64,11 @@ class AttachError(TramposimError):
 
 class GuestFault(TramposimError):
     """Emulated code did something that a kernel would not survive (bad access, wild jump)."""
+
+    exit_code = 1
+
+
+class KernelDefect(TramposimError):
+    """The modelled kernel itself would misbehave here: a finding about that kernel."""
 
     exit_code = 1

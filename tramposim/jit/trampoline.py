@@ -20,12 +20,13 @@ from tramposim.jit.assembler import Assembler
 from tramposim.jit.shape import NodeShape, make_shape
 from tramposim.jit.x86_64 import trampoline as x86_64_trampoline
 from tramposim.jit.x86_64.assembler import X86Assembler
+from tramposim.kernel.attach import Trampoline
 from tramposim.kernel.image import FrameLayout, Image, PartTable
 from tramposim.kernel.nodes import Node, TrampFlag, node_shape
-from tramposim.kernel.versions import rules_for
+from tramposim.kernel.versions import PADDED_FUNCTIONS, rules_for
 from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
 
-__all__ = ["THUNKS", "TrampolineRequest", "build_trampoline"]
+__all__ = ["THUNKS", "TrampolineRequest", "attached_request", "build_trampoline"]
 
 X86_SAFETY = 64
 """BPF_INSN_SAFETY: bytes that x86_64 adds to the size of every image."""
@@ -161,6 +162,32 @@ def build_trampoline(request: TrampolineRequest) -> Image:
         ),
         symbols,
         planned.frame,
+    )
+
+
+def attached_request(
+    trampoline: Trampoline,
+    image: int,
+    im: int,
+    func_addr: int,
+    symbols: Mapping[str, int],
+    func_has_endbr: bool = True,
+    padded: frozenset[str] = PADDED_FUNCTIONS,
+) -> TrampolineRequest:
+    """The request for the image of what is attached to `trampoline` now."""
+    return TrampolineRequest(
+        trampoline.kernel,
+        trampoline.prototype,
+        trampoline.flags,
+        image,
+        im,
+        func_addr,
+        symbols,
+        trampoline.fentry,
+        trampoline.fmod_ret,
+        trampoline.fexit,
+        func_has_endbr,
+        padded,
     )
 
 

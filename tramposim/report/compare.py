@@ -66,7 +66,7 @@ def compare_markdown(records: Records) -> str:
     return "\n".join(blocks)
 
 
-def _tables(records: Records) -> list[tuple[str, Sequence[Mapping[str, object]]]]:
+def _tables(records: Records) -> Sequence[tuple[str, Sequence[Mapping[str, object]]]]:
     def key(row: Mapping[str, object]) -> tuple[object, ...]:
         return row["arch"], row["core"], row["kernel"]
 

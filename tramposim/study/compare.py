@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from tramposim import __version__
 from tramposim.spec import Kernel, Prototype
-from tramposim.study.measure import Measurement, Subject, measure
+from tramposim.study.measure import Measurement, measure
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED, parse_scenario
+from tramposim.study.subject import Subject
 from tramposim.timing import Core
 
 __all__ = ["GRID", "BreakEven", "break_even", "compare", "grid_of"]

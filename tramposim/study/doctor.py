@@ -7,6 +7,7 @@ import platform
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 
 from tramposim import __version__
@@ -41,9 +42,9 @@ def examine() -> Iterator[Finding]:
         f"{__version__} on Python {platform.python_version()}, {platform.machine()}",
     )
     for name in _LIBRARIES:
-        yield _attempt(f"library {name}", lambda name=name: metadata.version(name))
+        yield _attempt(f"library {name}", partial(metadata.version, name))
     for arch in Arch:
-        yield _attempt(f"traced call on {arch}", lambda arch=arch: _traced_call(arch))
+        yield _attempt(f"traced call on {arch}", partial(_traced_call, arch))
     yield _compiler()
 
 

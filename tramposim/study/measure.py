@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tramposim.kernel.image import Image
+from tramposim.machine.disassembly import disassemble
 from tramposim.machine.traced import TracedWorld
-from tramposim.spec import Arch, Attachment
+from tramposim.spec import Attachment
 from tramposim.study.bodies import programs_of
 from tramposim.study.records import Value
 from tramposim.study.subject import Subject
@@ -35,6 +36,13 @@ class Measurement:
     program_bytes: int
     links: int
     slots: int
+
+    @property
+    def image_instructions(self) -> int:
+        """Instructions of the image, what follows its return (int3) included."""
+        if self.image is None:
+            return 0
+        return sum(1 for _ in disassemble(self.image.arch, self.image.code, self.image.address))
 
     @property
     def cycles_per_call(self) -> float:
@@ -71,7 +79,7 @@ class Measurement:
         row["uops_per_call"] = round(self.timing.uops_per_call, 2)
         if self.image is not None:
             row["image_bytes"] = len(self.image.code)
-            row["image_instructions"] = _instruction_count(self.image)
+            row["image_instructions"] = self.image_instructions
             row["program_bytes"] = self.program_bytes
         row["programs"] = self.programs
         row["links"] = self.links
@@ -103,15 +111,3 @@ def measure(subject: Subject, core: Core) -> Measurement:
         links=world.links,
         slots=world.slots,
     )
-
-
-def _instruction_count(image: Image) -> int:
-    """Instructions in the image, alignment nops and what follows the return included."""
-    import capstone
-
-    modes = {
-        Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-        Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-    }
-    decoder = capstone.Cs(*modes[image.arch])
-    return sum(1 for _ in decoder.disasm_lite(image.code, image.address))

@@ -7,7 +7,8 @@ checked when it is read, and every complaint is one line: file and line, key, re
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -32,9 +33,11 @@ from tramposim.study.toml import decode_toml, read_text, toml_place
 from tramposim.units import parse_duration_s, parse_rate_hz
 
 __all__ = [
+    "Changes",
     "Interrupt",
     "Workload",
     "arrivals_of",
+    "change_workload",
     "find_workload",
     "parse_workload",
     "read_workload",
@@ -248,13 +251,69 @@ def read_workload(path: Path) -> Workload:
 def parse_workload(text: str, where: str) -> Workload:
     """A workload from TOML text; `where` names it in errors (`InputError`)."""
     workload = decode_toml(text, Workload, where)
+    for key, error in _complaints(workload):
+        raise InputError(f"{key}: {error}", toml_place(where, text, key))
+    return workload
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What replaces a workload's own values; None and empty leave them."""
+
+    rate: str | None = None
+    cpus: int | None = None
+    duration: str | None = None
+    seed: int | None = None
+    scenarios: tuple[str, ...] = ()
+    body: str | None = None
+    archs: tuple[Arch, ...] = ()
+    cores: Mapping[Arch, str] = field(default_factory=dict)
+    kernel: str | None = None
+
+
+def change_workload(workload: Workload, changes: Changes) -> Workload:
+    """`workload` with `changes`; raises `InputError` naming the option for what is wrong.
+
+    Cores named for architectures that the changes do not mention choose those.
+    """
+    replace = msgspec.structs.replace
+    arrivals, machine, run = workload.arrivals, workload.machine, workload.run
+    if changes.rate is not None:
+        if isinstance(arrivals, ClosedLoopArrivals | ReplayArrivals):
+            raise InputError(f"the arrivals of {workload.workload.name} have no rate", "--rate")
+        arrivals = replace(arrivals, rate=changes.rate)
+    if changes.cpus is not None:
+        machine = replace(machine, cpus=changes.cpus)
+    archs = changes.archs or tuple(changes.cores)
+    if archs:
+        machine = replace(machine, arch=archs)
+    for arch, core in changes.cores.items():
+        if arch not in machine.arch:
+            raise InputError(f"{core} is no core of {', '.join(machine.arch)}", "--core")
+    machine = replace(machine, cores=machine.cores | dict(changes.cores))
+    if changes.kernel is not None:
+        machine = replace(machine, kernel=changes.kernel)
+    if changes.duration is not None:
+        run = replace(run, duration=changes.duration)
+    if changes.seed is not None:
+        run = replace(run, seed=changes.seed)
+    if changes.scenarios:
+        run = replace(run, scenarios=changes.scenarios)
+    if changes.body is not None:
+        run = replace(run, body=changes.body)
+    changed = replace(workload, arrivals=arrivals, machine=machine, run=run)
+    for key, error in _complaints(changed):
+        raise InputError(error, f"--{key.rpartition('.')[2].removesuffix('s')}")
+    return changed
+
+
+def _complaints(workload: Workload) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) for values of the right type that make no sense."""
     for key, check in _checks(workload).items():
         try:
             check()
         except InputError as error:
-            message = str(error).removeprefix(f"{key.rpartition('.')[2]}: ")
-            raise InputError(f"{key}: {message}", toml_place(where, text, key)) from error
-    return workload
+            yield key, str(error).removeprefix(f"{key.rpartition('.')[2]}: ")
 
 
 def _checks(workload: Workload) -> dict[str, Callable[[], object]]:

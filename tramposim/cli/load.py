@@ -1,0 +1,110 @@
+"""`tramposim load`: what tracing costs at a call rate."""
+
+from __future__ import annotations
+
+import click
+
+from tramposim.cli.options import format_option, output_option
+from tramposim.spec import Arch
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim load workloads/icmp_rcv.toml
+  tramposim load icmp_rcv --rate 1M --cpus 8 --arch x86_64
+  tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
+  tramposim load bench --format json -o bench.json"""
+)
+@click.argument("workload")
+@click.option("--rate", metavar="RATE", help="Calls per second, as 50k or 1.5M/s.")
+@click.option("--cpus", type=click.IntRange(1, 8192), metavar="N", help="CPUs of the machine.")
+@click.option("--duration", metavar="TIME", help="Simulated time, as 10ms or 2s.")
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of random arrivals.")
+@click.option(
+    "--runs",
+    type=click.IntRange(1, 10_000),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Repeat with the following seeds and print confidence intervals.",
+)
+@click.option(
+    "--scenario",
+    "scenarios",
+    multiple=True,
+    metavar="WORDS",
+    help="SCENARIO or SCENARIO:BODY, instead of the workload's; may be repeated.",
+)
+@click.option("--body", metavar="NAME", help="What programs do where a scenario does not say.")
+@click.option(
+    "--arch",
+    "archs",
+    type=click.Choice([arch.value for arch in Arch]),
+    multiple=True,
+    help="Architecture, instead of the workload's; may be repeated.",
+)
+@click.option("--core", "cores", multiple=True, metavar="NAME", help="Core model; see 'cores'.")
+@click.option("--kernel", metavar="VERSION", help="Kernel version whose code is built.")
+@format_option("table", "json", "csv", "md")
+@output_option()
+def load(
+    workload: str,
+    rate: str | None,
+    cpus: int | None,
+    duration: str | None,
+    seed: int | None,
+    runs: int,
+    scenarios: tuple[str, ...],
+    body: str | None,
+    archs: tuple[str, ...],
+    cores: tuple[str, ...],
+    kernel: str | None,
+    format_name: str,
+    output: str,
+) -> int:
+    """What tracing costs at a call rate: CPU share and latency under each scenario.
+
+    WORKLOAD is a file or the name of one in ./workloads or among the installed ones; options
+    replace what it says.
+    """
+    from tramposim.cli.progress import progress
+    from tramposim.cli.stop import stop_on_interrupt
+    from tramposim.report.export import records_csv
+    from tramposim.report.load import load_markdown, load_text
+    from tramposim.report.output import write_result
+    from tramposim.study.load import load as simulate_load
+    from tramposim.study.meter import cores_by_arch, meters_of
+    from tramposim.study.records import encode_records
+    from tramposim.study.workload import Changes, change_workload, find_workload, read_workload
+
+    changes = Changes(
+        rate=rate,
+        cpus=cpus,
+        duration=duration,
+        seed=seed,
+        scenarios=scenarios,
+        body=body,
+        archs=tuple(dict.fromkeys(map(Arch, archs))),
+        cores=cores_by_arch(cores),
+        kernel=kernel,
+    )
+    chosen = change_workload(read_workload(find_workload(workload)), changes)
+    meters = meters_of(chosen)
+    with progress("load") as report, stop_on_interrupt() as stopped:
+
+        def watch(what: str, done: float) -> bool:
+            report(f"{what}, {100 * done:.0f} %")
+            return not stopped()
+
+        records = simulate_load(chosen, meters, runs=runs, progress=watch)
+    if format_name == "json":
+        text = encode_records(records)
+    elif format_name == "csv":
+        text = records_csv(records)
+    elif format_name == "md":
+        text = load_markdown(records)
+    else:
+        text = load_text(records, output)
+    write_result(text, output)
+    return 0 if records.meta["complete"] else 130

@@ -1,0 +1,279 @@
+"""What tracing costs at a call rate: a workload simulated under each scenario.
+
+Every scenario of a workload sees the same arrivals; only the cost of a call differs. The
+costs come from a `CallMeter` (the measurement that `compare` prints), so all calls are timed
+hot, however far apart they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Protocol
+
+from tramposim._native.histogram import LatencyHistogram
+from tramposim.schedule.clock import Clock
+from tramposim.schedule.cost import CallCost, FixedCosts
+from tramposim.schedule.simulate import simulate
+from tramposim.schedule.world import Flow, Interrupts, Task, World, WorldResult
+from tramposim.spec import Arch
+from tramposim.study.records import Records, Value
+from tramposim.study.scenario import UNTRACED
+from tramposim.study.workload import Workload, arrivals_of, split_scenario
+
+__all__ = ["BASIS", "CallMeter", "MeteredCall", "Progress", "load"]
+
+BASIS = (
+    "every call is timed hot: caches, TLBs and branch predictors as after calls back to back, "
+    "whatever the rate; cold misses of sparse calls, contention between CPUs and the work's "
+    "own cache footprint are not in the numbers; service is first come, first served per task"
+)
+
+PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "p99_99": 99.99}
+
+SATURATED = 0.999
+"""A CPU busier than this has no idle time left: its queue grows without end."""
+
+Progress = Callable[[str, float], bool]
+"""Told what is simulated and the share of it done; returns False to stop there."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeteredCall:
+    """What one hot call costs, and how that was found (fields of a row: core, entry, ...)."""
+
+    cycles: float
+    facts: Mapping[str, Value]
+
+
+class CallMeter(Protocol):
+    """Where the cycles of a call come from, for one architecture, kernel and core."""
+
+    @property
+    def arch(self) -> Arch:
+        """Architecture of the calls."""
+        ...
+
+    @property
+    def clock_ghz(self) -> float:
+        """Nominal clock of the core."""
+        ...
+
+    def call(self, scenario: str, body: str) -> MeteredCall:
+        """One hot call with `scenario` of programs attached that do `body`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """One run (one seed) of a scenario, per second and CPU where it says so."""
+
+    calls: int
+    seconds: float
+    cpus: int
+    utilisation: float
+    taken: float
+    added_share: float
+    latency: LatencyHistogram
+    behind_s: float
+    complete: bool
+
+    @property
+    def calls_per_s(self) -> float:
+        return self.calls / self.seconds if self.seconds else 0.0
+
+
+def load(
+    workload: Workload,
+    meters: Sequence[CallMeter],
+    *,
+    runs: int = 1,
+    progress: Progress = lambda what, done: True,
+) -> Records:
+    """Simulate `workload` on each meter's machine under each of its scenarios.
+
+    `runs` repeats with the following seeds; rows then carry means and the half-width of
+    their 95 % confidence interval (`..._ci95`). When `progress` returns False the run ends
+    with what was simulated (`meta["complete"]` is False).
+    """
+    rows: list[Mapping[str, Value]] = []
+    words = [split_scenario(word, workload.run.body) for word in workload.run.scenarios]
+    for meter in meters:
+        untraced = meter.call(UNTRACED, "empty").cycles
+        clock = Clock((workload.machine.clock_ghz or meter.clock_ghz) * 1e9)
+        for scenario, body in words:
+            name = f"{meter.arch} {scenario} {body}"
+            if not progress(f"{name}: one call", 0.0):
+                return _records(workload, rows, complete=False)
+            metered = meter.call(scenario, body)
+            cost = CallCost(untraced, metered.cycles)
+            outcomes = _runs(workload, clock, cost, runs, name, progress)
+            rows.append(
+                {
+                    "arch": meter.arch.value,
+                    **metered.facts,
+                    "scenario": scenario,
+                    "body": body,
+                    **_row(workload, clock, cost, outcomes),
+                }
+            )
+            if not outcomes[-1].complete:
+                return _records(workload, rows, complete=False)
+    return _records(workload, rows, complete=True)
+
+
+def _runs(
+    workload: Workload, clock: Clock, cost: CallCost, runs: int, name: str, progress: Progress
+) -> list[_Outcome]:
+    """One outcome per seed, fewer if the last one was cut short."""
+    outcomes: list[_Outcome] = []
+    while len(outcomes) < runs and (not outcomes or outcomes[-1].complete):
+        outcomes.append(_run(workload, clock, cost, len(outcomes), name, progress))
+    return outcomes
+
+
+def _run(
+    workload: Workload, clock: Clock, cost: CallCost, run: int, name: str, progress: Progress
+) -> _Outcome:
+    machine, function = workload.machine, workload.prototype.name
+    flow = Flow(function, arrivals_of(workload), workload.function.work_cycles)
+    world = World(
+        clock=clock,
+        cpus=machine.cpus,
+        tasks=tuple(
+            Task((flow,), index % machine.cpus, machine.pinned) for index in range(workload.tasks)
+        ),
+        duration_s=workload.duration_s,
+        seed=workload.run.seed + run,
+        tick_hz=machine.tick_hz,
+        tick_cycles=machine.tick_cycles,
+        switch_cycles=machine.switch_cycles,
+        interrupts=tuple(
+            Interrupts(interrupt.arrivals, interrupt.cycles) for interrupt in workload.interrupts
+        ),
+    )
+
+    def watch(seconds: float) -> bool:
+        return progress(name, seconds / workload.duration_s)
+
+    return _outcome(world, cost, simulate(world, FixedCosts({function: cost}), watch))
+
+
+def _outcome(world: World, cost: CallCost, result: WorldResult) -> _Outcome:
+    (flow,) = result.flows
+    capacity = result.elapsed * world.cpus
+    added = flow.calls * world.clock.from_cycles(cost.added_cycles)
+    return _Outcome(
+        calls=flow.calls,
+        seconds=world.clock.to_seconds(result.elapsed),
+        cpus=world.cpus,
+        utilisation=sum(cpu.busy for cpu in result.cpus) / capacity if capacity else 0.0,
+        taken=sum(cpu.taken for cpu in result.cpus) / capacity if capacity else 0.0,
+        added_share=added / capacity if capacity else 0.0,
+        latency=flow.latency,
+        behind_s=world.clock.to_seconds(result.behind),
+        complete=result.complete,
+    )
+
+
+def _row(
+    workload: Workload, clock: Clock, cost: CallCost, outcomes: Sequence[_Outcome]
+) -> dict[str, Value]:
+    cpus, rate_hz = workload.machine.cpus, workload.rate_hz
+    service = cost.traced_cycles + workload.function.work_cycles
+    latency = LatencyHistogram()
+    for outcome in outcomes:
+        latency.merge(outcome.latency)
+    taken = fmean(outcome.taken for outcome in outcomes)
+    busy = taken + fmean(outcome.utilisation for outcome in outcomes)
+
+    def ns(time: float) -> float:
+        return round(clock.to_seconds(time) * 1e9, 2)
+
+    row: dict[str, Value] = {
+        "cpus": cpus,
+        "clock_ghz": clock.hz / 1e9,
+        "offered_calls_per_s": rate_hz,
+        "calls": sum(outcome.calls for outcome in outcomes),
+        "calls_per_s": _mean(outcomes, lambda outcome: outcome.calls_per_s, 3),
+        "cycles_per_call": round(cost.traced_cycles, 4),
+        "cycles_over_untraced": round(cost.added_cycles, 4),
+        "work_cycles_per_call": workload.function.work_cycles,
+        "added_percent_of_one_cpu": _mean(outcomes, lambda o: 100 * cpus * o.added_share),
+        "added_percent_of_all_cpus": _mean(outcomes, lambda o: 100 * o.added_share),
+        "utilisation_percent": _mean(outcomes, lambda o: 100 * o.utilisation),
+        "interrupted_percent": _mean(outcomes, lambda o: 100 * o.taken),
+        "saturated": busy > SATURATED,
+        "behind_s": round(max(outcome.behind_s for outcome in outcomes), 9),
+        "saturation_calls_per_s": round(
+            min(cpus, workload.tasks) * clock.hz / service * (1 - taken), 3
+        ),
+        "latency_mean_ns": ns(latency.total / latency.count) if latency.count else None,
+        **{
+            f"latency_{name}_ns": ns(latency.percentile(percent)) if latency.count else None
+            for name, percent in PERCENTILES.items()
+        },
+        "latency_max_ns": ns(latency.maximum) if latency.count else None,
+        "simulated_s": round(sum(outcome.seconds for outcome in outcomes), 9),
+        "seed": workload.run.seed,
+        "runs": len(outcomes),
+    }
+    if len(outcomes) > 1:
+        row |= {
+            "calls_per_s_ci95": _interval([o.calls_per_s for o in outcomes]),
+            "added_percent_of_one_cpu_ci95": _interval(
+                [100 * cpus * o.added_share for o in outcomes]
+            ),
+            "utilisation_percent_ci95": _interval([100 * o.utilisation for o in outcomes]),
+            "latency_mean_ns_ci95": _interval(
+                [ns(o.latency.total / o.latency.count) for o in outcomes if o.latency.count]
+            ),
+            "latency_p99_ns_ci95": _interval([ns(o.latency.percentile(99)) for o in outcomes]),
+        }
+    return row
+
+
+def _mean(
+    outcomes: Sequence[_Outcome], value: Callable[[_Outcome], float], digits: int = 6
+) -> float:
+    return round(fmean(value(outcome) for outcome in outcomes), digits)
+
+
+_STUDENT_95 = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
+    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
+    2.052, 2.048, 2.045, 2.042,
+)  # fmt: skip
+"""Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom."""
+
+
+def _interval(values: Sequence[float]) -> float | None:
+    """Half-width of the 95 % confidence interval of the mean of independent runs."""
+    if len(values) < 2:
+        return None
+    freedom = len(values) - 1
+    # beyond the table the normal quantile, widened by the leading term of its expansion
+    t = _STUDENT_95[freedom - 1] if freedom <= len(_STUDENT_95) else 1.96 + 2.4 / freedom
+    return round(t * stdev(values) / math.sqrt(len(values)), 6)
+
+
+def _records(workload: Workload, rows: Sequence[Mapping[str, Value]], complete: bool) -> Records:
+    return Records(
+        meta={
+            "command": "load",
+            "workload": workload.workload.name,
+            "description": workload.workload.description,
+            "models": workload.workload.models,
+            "source": workload.workload.source,
+            "function": workload.function.prototype,
+            "arrivals": type(workload.arrivals).__struct_config__.tag,
+            "duration_s": workload.duration_s,
+            "seed": workload.run.seed,
+            "state": "hot",
+            "basis": BASIS,
+            "complete": complete,
+        },
+        rows=tuple(rows),
+    )

@@ -1,0 +1,74 @@
+"""What calls cost for `load`: the same measurement as `compare` makes, once per scenario."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tramposim.errors import InputError
+from tramposim.spec import Arch, Kernel, Prototype
+from tramposim.study.load import CallMeter, MeteredCall
+from tramposim.study.measure import measure
+from tramposim.study.scenario import parse_scenario
+from tramposim.study.subject import DEFAULT_CORES, Subject, kernel_of
+from tramposim.study.workload import Workload
+from tramposim.timing import Core, load_core
+
+__all__ = ["MeasuredCalls", "cores_by_arch", "meters_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCalls:
+    """A `CallMeter` that executes the calls and times them on a core model, hot."""
+
+    kernel: Kernel
+    core: Core
+    prototype: Prototype
+
+    @property
+    def arch(self) -> Arch:
+        """Architecture of the calls."""
+        return self.kernel.arch
+
+    @property
+    def clock_ghz(self) -> float:
+        """Nominal clock of the core."""
+        return self.core.clock_ghz
+
+    def call(self, scenario: str, body: str) -> MeteredCall:
+        """One hot call; raises what building, executing and timing raise."""
+        measured = measure(
+            Subject(self.kernel, self.prototype, parse_scenario(scenario), body), self.core
+        )
+        facts = {
+            "core": self.core.name,
+            "core_error": self.core.error,
+            "kernel": self.kernel.version,
+            "entry": measured.entry,
+            "returns": self.kernel.returns.value,
+        }
+        return MeteredCall(measured.cycles_per_call, facts)
+
+
+def meters_of(workload: Workload) -> list[CallMeter]:
+    """One meter per architecture of the workload's machine, with its core and kernel."""
+    cores = {**DEFAULT_CORES, **workload.machine.cores}
+    meters: list[CallMeter] = []
+    for arch in workload.machine.arch:
+        core = load_core(cores[arch])
+        if core.arch is not arch:
+            raise InputError(f"core {core.name} is {core.arch}, not {arch}", "machine.cores")
+        kernel = kernel_of(arch, workload.machine.kernel)
+        meters.append(MeasuredCalls(kernel, core, workload.prototype))
+    return meters
+
+
+def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
+    """Core names by the architecture of each; a second one of an architecture is refused."""
+    found: dict[Arch, str] = {}
+    for name in names:
+        arch = load_core(name).arch
+        if arch in found:
+            raise InputError(f"{found[arch]} and {name} are both {arch}; name one", "--core")
+        found[arch] = name
+    return found

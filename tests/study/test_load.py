@@ -9,7 +9,8 @@ import pytest
 from tramposim.spec import Arch
 from tramposim.study.load import MeteredCall, load
 from tramposim.study.records import Value, encode_records
-from tramposim.study.workload import Changes, Workload, change_workload, read_workload
+from tramposim.study.workload import Changes, change_workload, read_workload
+from tramposim.study.workload_schema import Workload
 
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 

@@ -9,13 +9,12 @@ from tramposim.schedule.arrivals import ClosedLoop, OnOff, Pareto, Periodic, Poi
 from tramposim.spec import Arch
 from tramposim.study.workload import (
     Changes,
-    arrivals_of,
     change_workload,
     find_workload,
     parse_workload,
     read_workload,
-    split_scenario,
 )
+from tramposim.study.workload_schema import arrivals_of, split_scenario
 
 TEXT = """\
 [workload]
@@ -83,6 +82,10 @@ def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
         ("cpus = 2", '[run]\nscenarios = ["fsesion"]', "x.toml:16: run.scenarios: .*'fsesion'"),
         ("cpus = 2", "[run]\nscenarios = []", "x.toml:16: run.scenarios: the list is empty"),
         ("cpus = 2", "[run]\nseed = -1", "x.toml:16: run.seed: -1 is out of range"),
+        ("cpus = 2", '[run]\nbody = "nothing"', "x.toml:15: run.*: unknown body 'nothing'; known"),
+        ("cpus = 2", 'kernel = "2.4"', "x.toml:15: machine.kernel: .*'2.4' is not known; known"),
+        ("cpus = 2", 'cores = {arm64 = "z80"}', "x.toml:15: machine.cores.*: unknown core 'z80'"),
+        ("cpus = 2", 'cores = {arm64 = "golden-cove"}', "x.toml:15: .* is no arm64 core"),
         ("cpus = 2", '[[interrupts]]\nname = "nic"', "x.toml:15: interrupts.kind: this key"),
     ],
 )
@@ -138,6 +141,8 @@ def test_changes_replace_what_the_file_says() -> None:
         (Changes(rate="quick"), "--rate: 'quick' is not a call rate"),
         (Changes(duration="quick"), "--duration: 'quick' is not a duration"),
         (Changes(scenarios=("fsesion",)), "--scenario: .*'fsesion'"),
+        (Changes(scenarios=("fentry:nothing",)), "--scenario: unknown body 'nothing'"),
+        (Changes(kernel="2.4"), "--kernel: .*'2.4'"),
         (
             Changes(archs=(Arch.X86_64,), cores={Arch.ARM64: "neoverse-n1"}),
             "--core: neoverse-n1 is no core of x86_64",

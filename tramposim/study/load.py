@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Protocol
 
+from tramposim import __version__
 from tramposim._native.histogram import LatencyHistogram
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts
@@ -21,7 +22,7 @@ from tramposim.schedule.world import Flow, Interrupts, Task, World, WorldResult
 from tramposim.spec import Arch
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
-from tramposim.study.workload import Workload, arrivals_of, split_scenario
+from tramposim.study.workload_schema import Workload, arrivals_of, split_scenario
 
 __all__ = ["BASIS", "CallMeter", "MeteredCall", "Progress", "load"]
 
@@ -107,7 +108,8 @@ def load(
             name = f"{meter.arch} {scenario} {body}"
             if not progress(f"{name}: one call", 0.0):
                 return _records(workload, rows, complete=False)
-            metered = meter.call(scenario, body)
+            # an untraced call has no programs, whatever their body would be
+            metered = meter.call(scenario, "empty" if scenario == UNTRACED else body)
             cost = CallCost(untraced, metered.cycles)
             outcomes = _runs(workload, clock, cost, runs, name, progress)
             rows.append(
@@ -263,6 +265,7 @@ def _records(workload: Workload, rows: Sequence[Mapping[str, Value]], complete: 
     return Records(
         meta={
             "command": "load",
+            "version": __version__,
             "workload": workload.workload.name,
             "description": workload.workload.description,
             "models": workload.workload.models,

@@ -10,8 +10,8 @@ from tramposim.spec import Arch, Kernel, Prototype
 from tramposim.study.load import CallMeter, MeteredCall
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
-from tramposim.study.subject import DEFAULT_CORES, Subject, kernel_of
-from tramposim.study.workload import Workload
+from tramposim.study.subject import Subject, cores_of, kernel_of
+from tramposim.study.workload_schema import Workload
 from tramposim.timing import Core, load_core
 
 __all__ = ["MeasuredCalls", "cores_by_arch", "meters_of"]
@@ -52,15 +52,13 @@ class MeasuredCalls:
 
 def meters_of(workload: Workload) -> list[CallMeter]:
     """One meter per architecture of the workload's machine, with its core and kernel."""
-    cores = {**DEFAULT_CORES, **workload.machine.cores}
-    meters: list[CallMeter] = []
-    for arch in workload.machine.arch:
-        core = load_core(cores[arch])
-        if core.arch is not arch:
-            raise InputError(f"core {core.name} is {core.arch}, not {arch}", "machine.cores")
-        kernel = kernel_of(arch, workload.machine.kernel)
-        meters.append(MeasuredCalls(kernel, core, workload.prototype))
-    return meters
+    machine = workload.machine
+    named = [machine.cores[arch] for arch in machine.arch if arch in machine.cores]
+    cores = cores_of(machine.arch, named)
+    return [
+        MeasuredCalls(kernel_of(arch, machine.kernel), cores[arch], workload.prototype)
+        for arch in machine.arch
+    ]
 
 
 def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:

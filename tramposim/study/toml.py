@@ -50,18 +50,29 @@ def decode_toml(text: str, kind: type[_T], where: str) -> _T:
 
 
 def toml_place(where: str, text: str, key: str) -> str:
-    """`where:line` of a dotted key, or of its table, in TOML text; `where` if not found."""
+    """`where:line` of a dotted key, or of what holds it, in TOML text; `where` if not found."""
+    lines = text.splitlines()
+    while key:
+        line = _line_of(lines, key)
+        if line:
+            return f"{where}:{line}"
+        key = key.rpartition(".")[0]
+    return where
+
+
+def _line_of(lines: list[str], key: str) -> int | None:
+    """Line (from 1) on which a dotted key is set, or its table begins."""
     table, _, name = key.rpartition(".")
-    section, table_line = "", 0
-    for number, line in enumerate(text.splitlines(), 1):
+    section = ""
+    for number, line in enumerate(lines, 1):
         header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line)
         if header:
             section = header[1]
-            if section in (table, key) and not table_line:
-                table_line = number
+            if section == key:
+                return number
         elif section == table and re.match(rf"\s*['\"]?{re.escape(name)}['\"]?\s*=", line):
-            return f"{where}:{number}"
-    return f"{where}:{table_line}" if table_line else where
+            return number
+    return None
 
 
 def _split_position(message: str, text: str) -> tuple[str, int]:

@@ -1,0 +1,218 @@
+"""What a workload file may say: its tables and keys, as types.
+
+`workloads/README.md` documents every key for users; reading and checking is the work of
+`tramposim.study.workload`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tramposim.kernel.declaration import parse_prototype
+from tramposim.schedule.arrivals import (
+    Arrivals,
+    ClosedLoop,
+    OnOff,
+    Pareto,
+    Periodic,
+    Poisson,
+    Replay,
+)
+from tramposim.spec import Arch, Prototype
+from tramposim.study.scenario import parse_scenario
+from tramposim.units import parse_duration_s, parse_rate_hz
+
+__all__ = [
+    "ArrivalTable",
+    "ClosedLoopArrivals",
+    "Interrupt",
+    "OnOffArrivals",
+    "ParetoArrivals",
+    "PeriodicArrivals",
+    "PoissonArrivals",
+    "ReplayArrivals",
+    "Workload",
+    "arrivals_of",
+    "split_scenario",
+]
+
+
+class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A table of the file: keys are exactly its fields."""
+
+
+class About(_Table, frozen=True):
+    """`[workload]`: what it is, what it models, where its numbers come from."""
+
+    name: str
+    description: str
+    models: str
+    source: str
+
+
+class Function(_Table, frozen=True):
+    """`[function]`: the traced function, and the cycles around its call."""
+
+    prototype: str
+    work_cycles: float = 0.0
+
+
+class PeriodicArrivals(_Table, frozen=True, tag_field="kind", tag="periodic"):
+    """A call every 1/rate."""
+
+    rate: str
+    per: Literal["cpu", "machine"] = "cpu"
+
+
+class PoissonArrivals(_Table, frozen=True, tag_field="kind", tag="poisson"):
+    """Independent calls."""
+
+    rate: str
+    per: Literal["cpu", "machine"] = "cpu"
+
+
+class ParetoArrivals(_Table, frozen=True, tag_field="kind", tag="pareto"):
+    """Heavy-tailed gaps."""
+
+    rate: str
+    shape: float = 1.5
+    per: Literal["cpu", "machine"] = "cpu"
+
+
+class OnOffArrivals(_Table, frozen=True, tag_field="kind", tag="on-off"):
+    """Bursts and silences."""
+
+    rate: str
+    on: str
+    off: str
+    per: Literal["cpu", "machine"] = "cpu"
+
+
+class ClosedLoopArrivals(_Table, frozen=True, tag_field="kind", tag="closed-loop"):
+    """The next call follows the return of the previous one."""
+
+    think_cycles: float = 0.0
+
+
+class ReplayArrivals(_Table, frozen=True, tag_field="kind", tag="replay"):
+    """Recorded times in seconds; every task replays them."""
+
+    times: tuple[float, ...]
+
+
+ArrivalTable = (
+    PeriodicArrivals
+    | PoissonArrivals
+    | ParetoArrivals
+    | OnOffArrivals
+    | ClosedLoopArrivals
+    | ReplayArrivals
+)
+
+
+class Interrupt(_Table, frozen=True):
+    """`[[interrupts]]`: what takes every CPU away from its task."""
+
+    name: str
+    kind: Literal["periodic", "poisson"]
+    rate: str
+    cycles: float
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """When they come, on each CPU."""
+        rate_hz = parse_rate_hz(self.rate)
+        return Periodic(rate_hz) if self.kind == "periodic" else Poisson(rate_hz)
+
+
+class Machine(_Table, frozen=True):
+    """`[machine]`: CPUs, their clock, what they run."""
+
+    clock_ghz: float | None = None
+    cpus: int = 1
+    tasks: int | None = None
+    pinned: bool = True
+    arch: tuple[Arch, ...] = (Arch.X86_64, Arch.ARM64)
+    cores: dict[Arch, str] = {}
+    kernel: str = "7.2"
+    tick_hz: float = 250.0
+    tick_cycles: float = 0.0
+    switch_cycles: float = 0.0
+
+
+class Run(_Table, frozen=True):
+    """`[run]`: what is simulated, for how long."""
+
+    duration: str = "1s"
+    seed: int = 1
+    body: str = "count"
+    scenarios: tuple[str, ...] = (
+        "untraced",
+        "fentry",
+        "fexit",
+        "fentry+fexit",
+        "fsession",
+        "fsession+cookie",
+    )
+
+
+class Workload(_Table, frozen=True):
+    """A whole workload file."""
+
+    workload: About
+    function: Function
+    arrivals: ArrivalTable
+    machine: Machine
+    run: Run = Run()
+    interrupts: tuple[Interrupt, ...] = ()
+
+    @property
+    def prototype(self) -> Prototype:
+        """The traced function."""
+        return parse_prototype(self.function.prototype)
+
+    @property
+    def duration_s(self) -> float:
+        """Simulated time."""
+        return parse_duration_s(self.run.duration)
+
+    @property
+    def tasks(self) -> int:
+        """Tasks that call the function; one per CPU unless said otherwise."""
+        return self.machine.cpus if self.machine.tasks is None else self.machine.tasks
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Calls per second that are offered to the whole machine; None if not given as one."""
+        if isinstance(self.arrivals, ClosedLoopArrivals | ReplayArrivals):
+            return None
+        rate_hz = parse_rate_hz(self.arrivals.rate)
+        return rate_hz * (self.machine.cpus if self.arrivals.per == "cpu" else 1)
+
+
+def arrivals_of(workload: Workload) -> Arrivals:
+    """When the calls of one task arrive: the machine's rate is shared evenly by its tasks."""
+    table = workload.arrivals
+    if isinstance(table, ClosedLoopArrivals):
+        return ClosedLoop(table.think_cycles)
+    if isinstance(table, ReplayArrivals):
+        return Replay(table.times)
+    rate_hz = (workload.rate_hz or 0.0) / workload.tasks
+    if isinstance(table, PeriodicArrivals):
+        return Periodic(rate_hz)
+    if isinstance(table, PoissonArrivals):
+        return Poisson(rate_hz)
+    if isinstance(table, ParetoArrivals):
+        return Pareto(rate_hz, table.shape)
+    return OnOff(rate_hz, parse_duration_s(table.on), parse_duration_s(table.off))
+
+
+def split_scenario(word: str, body: str) -> tuple[str, str]:
+    """(scenario, body) of `SCENARIO` or `SCENARIO:BODY`; `body` is the one if none is said.
+
+    Raises `InputError` for words that are no scenario.
+    """
+    scenario, _, own = word.partition(":")
+    return parse_scenario(scenario).word, own.strip() or body

@@ -7,6 +7,8 @@ wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+from errno import errorcode
+
 __all__ = [
     "AttachError",
     "BuildError",
@@ -57,7 +59,7 @@ class AttachError(TramposimError):
     exit_code = 1
 
     def __init__(self, message: str, errno: int, log: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(f"{message} ({errorcode.get(errno, f'errno {errno}')})")
         self.errno = errno
         self.log = log
 

@@ -13,6 +13,7 @@ from tramposim.kernel.prototype import Placement
 __all__ = [
     "FUNC_META",
     "IP",
+    "RETURN_ADDRESS",
     "RETURN_VALUE",
     "RUN_CTX",
     "RUN_CTX_COOKIE",
@@ -35,6 +36,10 @@ STACK_ARGUMENTS = "stack arguments"
 SAVED_RBX = "saved rbx"
 SAVED_X19 = "saved x19"
 SAVED_X20 = "saved x20"
+SAVED_FP = "saved frame pointer"
+CALLER_FP = "frame pointer of the caller"
+RETURN_ADDRESS = "return address into the function"
+RETURN_TO_CALLER = "return address into the caller"
 
 RUN_CTX_SIZE = 16
 """sizeof(struct bpf_tramp_run_ctx)."""
@@ -67,7 +72,8 @@ def _context(flags: TrampFlag, slots: int, cookies: int) -> list[tuple[str, int]
 def x86_64_frame(
     flags: TrampFlag, placement: Placement, cookies: int, jmp_entry: bool
 ) -> FrameLayout:
-    """Frame below rbp. `jmp_entry`: no return address into the traced function on the stack."""
+    """Frame around rbp. `jmp_entry`: no return address into the traced function on the stack."""
+    indirect = flags & TrampFlag.INDIRECT
     cells = [
         *_context(flags, len(placement.slots), cookies),
         (SAVED_RBX, 8),
@@ -77,9 +83,13 @@ def x86_64_frame(
         size = sum(cell[1] for cell in cells) + 8 * placement.stack
         # rsp must be a multiple of 16 at the original call; above the frame lie the saved
         # rbp, the caller's return address and, entered by call, the one into the function.
-        above = 16 if jmp_entry else 24
-        cells.append((STACK_ARGUMENTS, 8 * placement.stack + -(size + above) % 16))
-    slots, offset = [], 0
+        pushed = 16 if jmp_entry else 24
+        cells.append((STACK_ARGUMENTS, 8 * placement.stack + -(size + pushed) % 16))
+    above = [RETURN_TO_CALLER] if jmp_entry or indirect else [RETURN_TO_CALLER, RETURN_ADDRESS]
+    slots = [
+        FrameSlot(name, 8 * (len(above) - number)) for number, name in enumerate([*above, SAVED_FP])
+    ]
+    offset = 0
     for name, size in cells:
         offset -= size
         slots.append(FrameSlot(name, offset, size))
@@ -87,7 +97,7 @@ def x86_64_frame(
 
 
 def arm64_frame(flags: TrampFlag, placement: Placement, cookies: int) -> FrameLayout:
-    """Frame above sp; the traced function's own fp and lr lie right above `size`."""
+    """Frame above sp; the saved fp and lr pairs lie above `size`."""
     cells = [
         (SAVED_X20, 8),
         (SAVED_X19, 8),
@@ -101,6 +111,10 @@ def arm64_frame(flags: TrampFlag, placement: Placement, cookies: int) -> FrameLa
         slots.append(FrameSlot(name, offset, size))
         offset += size
     size = (offset + 15) & ~15
+    above = [SAVED_FP, RETURN_TO_CALLER]
+    if not flags & TrampFlag.INDIRECT:
+        above = [SAVED_FP, RETURN_ADDRESS, CALLER_FP, RETURN_TO_CALLER]
+    slots += [FrameSlot(name, size + 8 * number) for number, name in enumerate(above)]
     return FrameLayout("sp", size, tuple(reversed(slots)))
 
 

@@ -84,7 +84,8 @@ class FrameSlot:
 
 @dataclass(frozen=True, slots=True)
 class FrameLayout:
-    """An image's stack frame: `size` bytes below the saved frame pointer.
+    """An image's stack frame: `size` bytes below the saved frame pointer, and what the entry
+    and the prologue put above them.
 
     `base` is the register that offsets count from (rbp: they are negative; sp: positive).
     Slots are ordered from high to low addresses.

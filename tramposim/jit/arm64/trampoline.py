@@ -12,6 +12,7 @@ from tramposim.jit.shape import ProgramShape, Shape
 from tramposim.kernel.frame import (
     FUNC_META,
     IP,
+    RETURN_ADDRESS,
     RETURN_VALUE,
     RUN_CTX,
     RUN_CTX_COOKIE,
@@ -200,7 +201,7 @@ class _Trampoline:
         self.load_arguments()
         self.push_stack_arguments()
         # The return address into the traced function, behind its patched entry.
-        asm.ldr(SCRATCH, SP, self.frame.size + 8)
+        self.load(SCRATCH, RETURN_ADDRESS)
         asm.adr(LR, back)
         asm.ret(SCRATCH)
         asm.bind(back)

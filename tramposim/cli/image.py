@@ -1,0 +1,89 @@
+"""`tramposim image`: the trampoline image of a scenario or of a captured record."""
+
+from __future__ import annotations
+
+import click
+from click.core import ParameterSource
+
+from tramposim.cli.options import arch_option, kernel_option, output_option
+
+__all__ = ["image"]
+
+_SCENARIO_ONLY = ("arch", "version", "entry", "returns", "proto")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim image fsession
+  tramposim image 'fsession*2+cookie+fentry' --proto 'int f(int, void *)' --layout
+  tramposim image fexit --arch arm64 --kernel 7.0 --hex
+  tramposim image capture.jsonl.xz#n1.bpf_fentry_test1.fs"""
+)
+@click.argument("spec", metavar="SPEC")
+@arch_option(both=False)
+@kernel_option()
+@click.option(
+    "--entry",
+    metavar="MODE",
+    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
+)
+@click.option(
+    "--returns",
+    metavar="KIND",
+    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
+)
+@click.option(
+    "--proto",
+    metavar="C",
+    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
+)
+@click.option("--hex", "form", flag_value="hex", help="Print the code as hex, without fill.")
+@click.option("--layout", "form", flag_value="layout", help="Print the stack frame.")
+@output_option()
+@click.pass_context
+def image(
+    ctx: click.Context,
+    spec: str,
+    arch: str,
+    version: str,
+    entry: str | None,
+    returns: str | None,
+    proto: str | None,
+    form: str | None,
+    output: str,
+) -> None:
+    """Build a trampoline image and print its labelled disassembly.
+
+    SPEC is a scenario (fentry, fexit, fmod_ret, fsession, joined by +, with *N and the
+    modifiers cookie, ip, sleepable), or FILE#ID for the image of a capture record, built from
+    the record's inputs.
+    """
+    from tramposim.capture.select import is_record_spec
+    from tramposim.report.listing import frame_text, listing_text
+    from tramposim.report.output import write_result
+    from tramposim.study.image import record_image, scenario_image
+    from tramposim.study.scenario import parse_scenario
+    from tramposim.study.subject import function_of, kernel_of
+
+    if is_record_spec(spec):
+        for name in _SCENARIO_ONLY:
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"a record says itself what '{name}' would choose")
+        kernel, built = record_image(spec)
+        title = spec
+    else:
+        prototype = function_of(proto)
+        scenario = parse_scenario(spec)
+        kernel = kernel_of(arch, version, entry, returns)
+        built = scenario_image(kernel, prototype, scenario)
+        title = f"{scenario.word} on {prototype.name}"
+    title = f"{title} ({kernel.arch}, kernel {kernel.version})"
+    if form == "hex":
+        text = built.code.hex() + "\n"
+    elif form == "layout":
+        assert built.frame is not None
+        text = frame_text(built.frame, title)
+    else:
+        text = listing_text(built, title)
+    write_result(text, output)

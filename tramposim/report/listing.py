@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tramposim.kernel.image import FrameLayout, Image, Part
+from tramposim.machine.disassembly import disassemble
 from tramposim.spec import Arch
 
-__all__ = ["Instruction", "disassemble", "frame_text", "listing_text"]
+__all__ = ["Line", "frame_text", "image_lines", "listing_text"]
 
 _X86_SLOT = re.compile(r"\[rbp ([+-]) (0x[0-9a-f]+|[0-9]+)\]")
 _ARM64_SLOT = re.compile(r"\[sp(?:, #(0x[0-9a-f]+|[0-9]+))?\]$")
@@ -24,7 +25,7 @@ _BRANCHES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class Line:
     """One instruction: offset in the image, bytes, text, what its operand is (or empty)."""
 
     offset: int
@@ -33,22 +34,13 @@ class Instruction:
     note: str = ""
 
 
-def disassemble(image: Image) -> Iterator[Instruction]:
-    """Instructions of an image in order; bytes that are none are listed as `.byte`."""
-    import capstone
-
-    modes = {
-        Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-        Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-    }
-    decoder = capstone.Cs(*modes[image.arch])
-    decoder.skipdata = True
+def image_lines(image: Image) -> Iterator[Line]:
+    """Instructions of an image in order, with branch targets and frame slots named."""
     notes = _Notes(image)
-    offset = 0
-    for address, size, mnemonic, operands in decoder.disasm_lite(image.code, image.address):
-        offset = address - image.address
-        text, note = notes.of(mnemonic, operands, offset + size)
-        yield Instruction(offset, image.code[offset : offset + size], text, note)
+    for insn in disassemble(image.arch, image.code, image.address):
+        offset = insn.address - image.address
+        text, note = notes.of(insn.mnemonic, insn.operands)
+        yield Line(offset, insn.code, text, note)
 
 
 class _Notes:
@@ -59,7 +51,7 @@ class _Notes:
         self._constants: dict[int, int] = {}
         """arm64 registers that hold a constant built by movz/movn/movk."""
 
-    def of(self, mnemonic: str, operands: str, end: int) -> tuple[str, str]:
+    def of(self, mnemonic: str, operands: str) -> tuple[str, str]:
         """Text of an instruction with its branch target named, and a note."""
         image = self._image
         text = f"{mnemonic} {operands}".strip()
@@ -67,15 +59,15 @@ class _Notes:
             number = _NUMBER.search(operands)
             if number:
                 before = operands[: number.start()]
-                return f"{mnemonic} {before}{self._place(int(number[1], 0), end)}".strip(), ""
+                return f"{mnemonic} {before}{self._place(int(number[1], 0))}".strip(), ""
         if image.arch is Arch.ARM64:
             self._follow(mnemonic, operands)
             if mnemonic in ("blr", "br") and operands[1:].isdigit():
                 target = self._constants.get(int(operands[1:]))
-                return text, self._place(target, end) if target is not None else ""
+                return text, self._place(target) if target is not None else ""
         return text, self._slot(operands)
 
-    def _place(self, address: int, end: int) -> str:
+    def _place(self, address: int) -> str:
         image = self._image
         if address in image.symbols:
             return image.symbols[address]
@@ -120,7 +112,7 @@ def listing_text(image: Image, title: str) -> str:
     ]
     parts = iter(image.parts)
     upcoming: Part | None = next(parts, None)
-    instructions = list(disassemble(image))
+    instructions = list(image_lines(image))
     widest = max((len(insn.code) for insn in instructions), default=0)
     longest = max((len(insn.text) for insn in instructions if insn.note), default=0)
     for insn in instructions:

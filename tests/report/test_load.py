@@ -28,7 +28,7 @@ def records(rate: str = "50k", runs: int = 1, **changes: object) -> Records:
         read_workload(WORKLOAD),
         Changes(rate=rate, duration="20ms", **changes),  # type: ignore[arg-type]
     )
-    return load(workload, [GivenCalls()], runs=runs)
+    return load([workload], [GivenCalls()], runs=runs)
 
 
 def test_the_table_says_on_what_basis() -> None:
@@ -77,9 +77,9 @@ def test_markdown_has_the_same_rows() -> None:
 
 def test_a_load_that_was_cut_short_says_so() -> None:
     workload = change_workload(read_workload(WORKLOAD), Changes(duration="20ms"))
-    found = load(workload, [GivenCalls()], progress=lambda what, done: done < 0.5)
+    found = load([workload], [GivenCalls()], progress=lambda what, done: done < 0.5)
     assert "INTERRUPTED" in load_text(found)
-    nothing = load(workload, [GivenCalls()], progress=lambda what, done: False)
+    nothing = load([workload], [GivenCalls()], progress=lambda what, done: False)
     assert "INTERRUPTED" in load_text(nothing)
 
 
@@ -94,4 +94,4 @@ def test_arrivals_without_a_rate_are_named(kind: str, tmp_path: Path) -> None:
     )
     workload = change_workload(read_workload(path), Changes(duration="2ms"))
     said = {"closed-loop": "as fast as it goes", "replay": "at recorded times"}[kind]
-    assert said in load_text(load(workload, [GivenCalls()]))
+    assert said in load_text(load([workload], [GivenCalls()]))

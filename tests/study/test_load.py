@@ -38,7 +38,9 @@ def workload(name: str = "icmp_rcv", **changes: object) -> Workload:
 
 
 def rows(chosen: Workload, runs: int = 1) -> dict[str, dict[str, Value]]:
-    return {str(row["scenario"]): dict(row) for row in load(chosen, [GivenCalls()], runs=runs).rows}
+    return {
+        str(row["scenario"]): dict(row) for row in load([chosen], [GivenCalls()], runs=runs).rows
+    }
 
 
 def test_added_cpu_share_is_rate_times_added_cycles() -> None:
@@ -93,7 +95,7 @@ def test_runs_give_intervals_that_hold_the_truth() -> None:
 
 def test_the_same_seed_gives_the_same_bytes() -> None:
     def text(seed: int) -> str:
-        return encode_records(load(workload(seed=seed, duration="50ms"), [GivenCalls()]))
+        return encode_records(load([workload(seed=seed, duration="50ms")], [GivenCalls()]))
 
     assert text(1) == text(1)
     assert text(1) != text(2)
@@ -105,7 +107,7 @@ def test_a_stop_keeps_what_there_is() -> None:
         def progress(what: str, done: float) -> bool:
             return f" {scenario} " not in what or done < 0.5
 
-        records = load(workload(duration="50ms"), [GivenCalls()], progress=progress)
+        records = load([workload(duration="50ms")], [GivenCalls()], progress=progress)
         assert records.meta["complete"] is False
         assert records.rows[-1]["simulated_s"] == pytest.approx(0.025, rel=0.02)
         return [str(row["scenario"]) for row in records.rows]
@@ -121,5 +123,22 @@ def test_every_shipped_workload_says_what_it_is_and_runs(path: Path) -> None:
     assert about.name == path.stem
     assert len(about.models) > 80
     assert len(about.source) > 80
-    found = load(change_workload(chosen, Changes(duration="10ms")), [GivenCalls()])
+    found = load([change_workload(chosen, Changes(duration="10ms"))], [GivenCalls()])
     assert len(found.rows) == len(chosen.run.scenarios)
+
+
+def test_variants_make_a_curve_over_the_rate() -> None:
+    class Counting(GivenCalls):
+        calls = 0
+
+        def call(self, scenario: str, body: str) -> MeteredCall:
+            Counting.calls += 1
+            return super().call(scenario, body)
+
+    variants = [workload(rate=rate, cpus=1, duration="50ms") for rate in ("1k", "10k", "2M")]
+    found = load(variants, [Counting()]).rows
+    assert [row["offered_calls_per_s"] for row in found] == [1e3] * 3 + [1e4] * 3 + [2e6] * 3
+    added = [row["added_percent_of_one_cpu"] for row in found if row["scenario"] == "fsession"]
+    assert added == sorted(added)
+    assert [row["saturated"] for row in found] == [False] * 6 + [True] * 3
+    assert Counting.calls == 3

@@ -17,7 +17,13 @@ Examples:
   tramposim load bench --format json -o bench.json"""
 )
 @click.argument("workload")
-@click.option("--rate", metavar="RATE", help="Calls per second, as 50k or 1.5M/s.")
+@click.option(
+    "--rate",
+    "rates",
+    multiple=True,
+    metavar="RATE",
+    help="Calls per second, as 50k or 1.5M/s; repeated, each rate in turn.",
+)
 @click.option("--cpus", type=click.IntRange(1, 8192), metavar="N", help="CPUs of the machine.")
 @click.option("--duration", metavar="TIME", help="Simulated time, as 10ms or 2s.")
 @click.option("--seed", type=click.IntRange(0), metavar="N", help="Seed of random arrivals.")
@@ -50,7 +56,7 @@ Examples:
 @output_option()
 def load(
     workload: str,
-    rate: str | None,
+    rates: tuple[str, ...],
     cpus: int | None,
     duration: str | None,
     seed: int | None,
@@ -79,7 +85,6 @@ def load(
     from tramposim.study.workload import Changes, change_workload, find_workload, read_workload
 
     changes = Changes(
-        rate=rate,
         cpus=cpus,
         duration=duration,
         seed=seed,
@@ -90,6 +95,7 @@ def load(
         kernel=kernel,
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
+    variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]
     meters = meters_of(chosen)
     with progress("load") as report, stop_on_interrupt() as stopped:
 
@@ -97,14 +103,14 @@ def load(
             report(f"{what}, {100 * done:.0f} %")
             return not stopped()
 
-        records = simulate_load(chosen, meters, runs=runs, progress=watch)
-    if format_name == "json":
-        text = encode_records(records)
-    elif format_name == "csv":
-        text = records_csv(records)
-    elif format_name == "md":
-        text = load_markdown(records)
-    else:
-        text = load_text(records, output)
-    write_result(text, output)
+        records = simulate_load(variants, meters, runs=runs, progress=watch)
+    write_result(
+        {
+            "table": lambda: load_text(records, output),
+            "json": lambda: encode_records(records),
+            "csv": lambda: records_csv(records),
+            "md": lambda: load_markdown(records),
+        }[format_name](),
+        output,
+    )
     return 0 if records.meta["complete"] else 130

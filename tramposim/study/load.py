@@ -87,43 +87,54 @@ class _Outcome:
 
 
 def load(
-    workload: Workload,
+    workloads: Sequence[Workload],
     meters: Sequence[CallMeter],
     *,
     runs: int = 1,
     progress: Progress = lambda what, done: True,
 ) -> Records:
-    """Simulate `workload` on each meter's machine under each of its scenarios.
+    """Simulate variants of a workload on each meter's machine under each of its scenarios.
 
-    `runs` repeats with the following seeds; rows then carry means and the half-width of
-    their 95 % confidence interval (`..._ci95`). When `progress` returns False the run ends
-    with what was simulated (`meta["complete"]` is False).
+    The variants differ in their rate (a curve over the call rate); the first one speaks for
+    all in `meta`. `runs` repeats with the following seeds; rows then carry means and the
+    half-width of their 95 % confidence interval (`..._ci95`). When `progress` returns False
+    the run ends with what was simulated (`meta["complete"]` is False).
     """
     rows: list[Mapping[str, Value]] = []
-    words = [split_scenario(word, workload.run.body) for word in workload.run.scenarios]
     for meter in meters:
-        untraced = meter.call(UNTRACED, "empty").cycles
-        clock = Clock((workload.machine.clock_ghz or meter.clock_ghz) * 1e9)
-        for scenario, body in words:
-            name = f"{meter.arch} {scenario} {body}"
-            if not progress(f"{name}: one call", 0.0):
-                return _records(workload, rows, complete=False)
-            # an untraced call has no programs, whatever their body would be
-            metered = meter.call(scenario, "empty" if scenario == UNTRACED else body)
-            cost = CallCost(untraced, metered.cycles)
-            outcomes = _runs(workload, clock, cost, runs, name, progress)
-            rows.append(
-                {
-                    "arch": meter.arch.value,
-                    **metered.facts,
-                    "scenario": scenario,
-                    "body": body,
-                    **_row(workload, clock, cost, outcomes),
-                }
-            )
-            if not outcomes[-1].complete:
-                return _records(workload, rows, complete=False)
-    return _records(workload, rows, complete=True)
+        memory: dict[tuple[str, str], MeteredCall] = {}
+        for workload in workloads:
+            for word in workload.run.scenarios:
+                scenario, body = split_scenario(word, workload.run.body)
+                name = f"{meter.arch} {scenario} {body}"
+                if not progress(f"{name}: one call", 0.0):
+                    return _records(workloads[0], rows, complete=False)
+                metered = _metered(meter, memory, scenario, body)
+                cost = CallCost(_metered(meter, memory, UNTRACED, body).cycles, metered.cycles)
+                clock = Clock((workload.machine.clock_ghz or meter.clock_ghz) * 1e9)
+                outcomes = _runs(workload, clock, cost, runs, name, progress)
+                rows.append(
+                    {
+                        "arch": meter.arch.value,
+                        **metered.facts,
+                        "scenario": scenario,
+                        "body": body,
+                        **_row(workload, clock, cost, outcomes),
+                    }
+                )
+                if not outcomes[-1].complete:
+                    return _records(workloads[0], rows, complete=False)
+    return _records(workloads[0], rows, complete=True)
+
+
+def _metered(
+    meter: CallMeter, memory: dict[tuple[str, str], MeteredCall], scenario: str, body: str
+) -> MeteredCall:
+    """The cost of a call, measured once; untraced calls have no programs, so no body."""
+    key = (scenario, "empty" if scenario == UNTRACED else body)
+    if key not in memory:
+        memory[key] = meter.call(*key)
+    return memory[key]
 
 
 def _runs(

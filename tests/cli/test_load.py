@@ -1,0 +1,87 @@
+"""`tramposim load` as users run it."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tramposim.cli import main
+from tramposim.cli.stop import stop_on_interrupt
+
+WORKLOAD = str(Path(__file__).parents[2] / "workloads" / "icmp_rcv.toml")
+SMALL = ["--duration", "10ms", "--arch", "x86_64", "--scenario", "fentry+fexit"]
+SMALL += ["--scenario", "fsession"]
+
+
+def test_the_table_gives_the_added_cpu_share(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", WORKLOAD, *SMALL]) == 0
+    captured = capsys.readouterr()
+    assert "+% CPU" in captured.out
+    assert "every call is timed hot" in " ".join(captured.out.split())
+    assert captured.err == ""
+
+
+def test_json_rows_are_consistent_with_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", WORKLOAD, *SMALL, "--rate", "100k", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "tramposim.result/1"
+    arguments = ["--arch", "x86_64", "--body", "count", "--format", "json"]
+    words = ["--scenario", "fentry+fexit", "--scenario", "fsession"]
+    assert main(["compare", WORKLOAD, *words, *arguments]) == 0
+    compared = {
+        row["scenario"]: row["cycles_per_call"]
+        for row in json.loads(capsys.readouterr().out)["rows"]
+    }
+    for row in found["rows"]:
+        assert row["cycles_per_call"] == pytest.approx(compared[row["scenario"]], rel=0.01)
+        share = 100 * row["calls"] / 0.01 * row["cycles_over_untraced"] / row["clock_ghz"] / 1e9
+        assert row["added_percent_of_one_cpu"] == pytest.approx(share, rel=1e-3)
+
+
+def test_a_closed_loop_agrees_with_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "bench", *SMALL, "--duration", "1ms", "--format", "json"]) == 0
+    for row in json.loads(capsys.readouterr().out)["rows"]:
+        expected = row["clock_ghz"] * 1e9 / row["cycles_per_call"]
+        assert row["calls_per_s"] == pytest.approx(expected, rel=0.01)
+
+
+def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        path = str(tmp_path / name)
+        assert main(["load", WORKLOAD, *SMALL, "--format", "csv", "-o", path]) == 0
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["load", "nothing"], "nothing: no such workload; known are"),
+        (["load", "no/such.toml"], "no/such.toml: cannot read the workload"),
+        (["load", WORKLOAD, "--rate", "fast"], "--rate: 'fast' is not a call rate"),
+        (["load", WORKLOAD, "--scenario", "fsesion"], "unknown word 'fsesion'"),
+        (["load", WORKLOAD, "--core", "z80"], "unknown core 'z80'"),
+        (["load", WORKLOAD, "--kernel", "2.4"], "'2.4' is not known"),
+        (["load", WORKLOAD, "--cpus", "0"], "--cpus"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_the_first_interrupt_asks_and_the_second_breaks() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_on_interrupt() as stopped:
+        assert not stopped()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

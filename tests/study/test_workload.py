@@ -52,6 +52,7 @@ def test_defaults_and_values() -> None:
         ('kind = "on-off"\nrate = "1k"\non = "1ms"\noff = "2ms"', OnOff(1000, 1e-3, 2e-3)),
         ('kind = "closed-loop"\nthink_cycles = 10', ClosedLoop(10)),
         ('kind = "replay"\ntimes = [0.0, 0.5]', Replay((0.0, 0.5))),
+        ('kind = "replay"\ntimes = [[0.0], [9.0], [0.5]]', Replay((0.0, 0.5))),
     ],
 )
 def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
@@ -64,6 +65,16 @@ def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
     [
         ("[machine]", "[machine", "x.toml:14: malformed TOML: "),
         ('name = "x"', 'name = "x', "x.toml:2: malformed TOML: "),
+        (
+            'kind = "poisson"\nrate = "50k/s"',
+            'kind = "replay"\ntimes = [0.0, [1.0]]',
+            "x.toml:10: arrivals: times are all numbers, or",
+        ),
+        (
+            'kind = "poisson"\nrate = "50k/s"',
+            'kind = "replay"\ntimes = [1.0, 0.0]',
+            "x.toml:10: arrivals: .*before its predecessor",
+        ),
         ("cpus = 2", "cpus = 2 3", "x.toml:15: malformed TOML: "),
         ("cpus = 2", 'cpus = "two"', "x.toml:15: machine.cpus: expected `int`, got `str`"),
         ("cpus = 2", "cpu = 2", "x.toml:15: machine.cpu: no such key; did you mean 'cpus'?"),

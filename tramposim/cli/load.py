@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from tramposim.cli.options import format_option, output_option
 from tramposim.spec import Arch
+
+if TYPE_CHECKING:
+    from tramposim.study.records import Records
+    from tramposim.study.workload_schema import Workload
 
 
 @click.command(
@@ -74,15 +81,17 @@ def load(
     WORKLOAD is a file or the name of one in ./workloads or among the installed ones; options
     replace what it says.
     """
-    from tramposim.cli.progress import progress
-    from tramposim.cli.stop import stop_on_interrupt
     from tramposim.report.export import records_csv
     from tramposim.report.load import load_markdown, load_text
     from tramposim.report.output import write_result
-    from tramposim.study.load import load as simulate_load
-    from tramposim.study.meter import cores_by_arch, meters_of
     from tramposim.study.records import encode_records
-    from tramposim.study.workload import Changes, change_workload, find_workload, read_workload
+    from tramposim.study.workload import (
+        Changes,
+        change_workload,
+        cores_by_arch,
+        find_workload,
+        read_workload,
+    )
 
     changes = Changes(
         cpus=cpus,
@@ -96,14 +105,7 @@ def load(
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
     variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]
-    meters = meters_of(chosen)
-    with progress("load") as report, stop_on_interrupt() as stopped:
-
-        def watch(what: str, done: float) -> bool:
-            report(f"{what}, {100 * done:.0f} %")
-            return not stopped()
-
-        records = simulate_load(variants, meters, runs=runs, progress=watch)
+    records = _simulate(variants, runs)
     write_result(
         {
             "table": lambda: load_text(records, output),
@@ -114,3 +116,19 @@ def load(
         output,
     )
     return 0 if records.meta["complete"] else 130
+
+
+def _simulate(variants: Sequence[Workload], runs: int) -> Records:
+    """Measure calls and simulate; Ctrl-C ends with what there is."""
+    from tramposim.cli.progress import progress
+    from tramposim.cli.stop import stop_on_interrupt
+    from tramposim.study.load import load as simulate_load
+    from tramposim.study.meter import meters_of
+
+    with progress("load") as report, stop_on_interrupt() as stopped:
+
+        def watch(what: str, done: float) -> bool:
+            report(f"{what}, {100 * done:.0f} %")
+            return not stopped()
+
+        return simulate_load(variants, meters_of(variants[0]), runs=runs, progress=watch)

@@ -151,12 +151,17 @@ def _run(
     workload: Workload, clock: Clock, cost: CallCost, run: int, name: str, progress: Progress
 ) -> _Outcome:
     machine, function = workload.machine, workload.prototype.name
-    flow = Flow(function, arrivals_of(workload), workload.function.work_cycles)
+    work_cycles = workload.function.work_cycles
     world = World(
         clock=clock,
         cpus=machine.cpus,
         tasks=tuple(
-            Task((flow,), index % machine.cpus, machine.pinned) for index in range(workload.tasks)
+            Task(
+                (Flow(function, arrivals_of(workload, index), work_cycles),),
+                index % machine.cpus,
+                machine.pinned,
+            )
+            for index in range(workload.tasks)
         ),
         duration_s=workload.duration_s,
         seed=workload.run.seed + run,

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tramposim.errors import InputError
 from tramposim.spec import Arch, Kernel, Prototype
 from tramposim.study.load import CallMeter, MeteredCall
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import Subject, cores_of, kernel_of
 from tramposim.study.workload_schema import Workload
-from tramposim.timing import Core, load_core
+from tramposim.timing import Core
 
-__all__ = ["MeasuredCalls", "cores_by_arch", "meters_of"]
+__all__ = ["MeasuredCalls", "meters_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +57,3 @@ def meters_of(workload: Workload) -> list[CallMeter]:
         MeasuredCalls(kernel_of(arch, machine.kernel), cores[arch], workload.prototype)
         for arch in machine.arch
     ]
-
-
-def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
-    """Core names by the architecture of each; a second one of an architecture is refused."""
-    found: dict[Arch, str] = {}
-    for name in names:
-        arch = load_core(name).arch
-        if arch in found:
-            raise InputError(f"{found[arch]} and {name} are both {arch}; name one", "--core")
-        found[arch] = name
-    return found

@@ -7,7 +7,7 @@ checked when it is read, and every complaint is one line: file and line, key, re
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from tramposim.schedule.arrivals import arrival_source
 from tramposim.schedule.clock import Clock
 from tramposim.spec import Arch, Kernel
 from tramposim.study.bodies import programs_of
+from tramposim.study.recorded import read_recording
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.toml import decode_toml, read_text, toml_place
 from tramposim.study.workload_schema import (
@@ -34,6 +35,7 @@ from tramposim.timing import load_core
 __all__ = [
     "Changes",
     "change_workload",
+    "cores_by_arch",
     "find_workload",
     "parse_workload",
     "read_workload",
@@ -59,13 +61,28 @@ def find_workload(name: str) -> Path:
 
 
 def read_workload(path: Path) -> Workload:
-    """The workload in a file; raises `InputError` naming file, line, key and remedy."""
-    return parse_workload(read_text(path, "workload"), str(path))
+    """The workload in a file; raises `InputError` naming file, line, key and remedy.
+
+    A recording that it names is read too, relative to the workload's own folder.
+    """
+    return parse_workload(read_text(path, "workload"), str(path), path.parent)
 
 
-def parse_workload(text: str, where: str) -> Workload:
-    """A workload from TOML text; `where` names it in errors (`InputError`)."""
+def parse_workload(text: str, where: str, folder: Path | None = None) -> Workload:
+    """A workload from TOML text; `where` names it in errors (`InputError`).
+
+    `folder` is where the recording that it may name is looked up.
+    """
     workload = decode_toml(text, Workload, where)
+    arrivals = workload.arrivals
+    if isinstance(arrivals, ReplayArrivals) and arrivals.file is not None:
+        if arrivals.times:
+            place = toml_place(where, text, "arrivals.times")
+            raise InputError("arrivals.times: give either a file or times", place)
+        times = read_recording((folder or Path()) / arrivals.file, arrivals.event)
+        workload = msgspec.structs.replace(
+            workload, arrivals=msgspec.structs.replace(arrivals, times=times)
+        )
     for key, error in _complaints(workload):
         raise InputError(f"{key}: {error}", toml_place(where, text, key))
     return workload
@@ -84,6 +101,17 @@ class Changes:
     archs: tuple[Arch, ...] = ()
     cores: Mapping[Arch, str] = field(default_factory=dict)
     kernel: str | None = None
+
+
+def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
+    """Core names by the architecture of each; a second one of an architecture is refused."""
+    found: dict[Arch, str] = {}
+    for name in names:
+        arch = load_core(name).arch
+        if arch in found:
+            raise InputError(f"{found[arch]} and {name} are both {arch}; name one", "--core")
+        found[arch] = name
+    return found
 
 
 def change_workload(workload: Workload, changes: Changes) -> Workload:
@@ -135,6 +163,8 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
     """By key: what raises `InputError` for a value of the right type that makes no sense."""
     machine, run, function = workload.machine, workload.run, workload.function
     interrupts = workload.interrupts
+    # a rate must suit the clock; where the core gives that, the fastest imaginable one
+    clock_hz = (machine.clock_ghz or 100) * 1e9
     return {
         "function.prototype": lambda: workload.prototype,
         "function.work_cycles": lambda: _in_range(function.work_cycles, 0, 1e12),
@@ -155,9 +185,10 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             rules_for(Kernel(arch, machine.kernel)) for arch in machine.arch
         ],
         "arrivals.rate": lambda: workload.rate_hz,
-        "arrivals": lambda: arrival_source(
-            arrivals_of(workload), Clock((machine.clock_ghz or 100) * 1e9), run.seed, 0
-        ),
+        "arrivals": lambda: [
+            arrival_source(arrivals_of(workload, task), Clock(clock_hz), run.seed, task)
+            for task in range(min(workload.tasks, machine.cpus))
+        ],
         "interrupts.rate": lambda: [interrupt.arrivals for interrupt in interrupts],
         **{
             f"interrupts.{interrupt.name}": partial(_in_range, interrupt.cycles, 0, 1e12)

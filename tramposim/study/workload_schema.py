@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from tramposim.errors import InputError
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.schedule.arrivals import (
     Arrivals,
@@ -97,9 +98,26 @@ class ClosedLoopArrivals(_Table, frozen=True, tag_field="kind", tag="closed-loop
 
 
 class ReplayArrivals(_Table, frozen=True, tag_field="kind", tag="replay"):
-    """Recorded times in seconds; every task replays them."""
+    """Recorded calls: a file (read with the workload), or times in seconds.
 
-    times: tuple[float, ...]
+    `times` is one list that every task replays, or a list per CPU, whose calls go to the
+    tasks in turn.
+    """
+
+    times: tuple[float | tuple[float, ...], ...] = ()
+    file: str | None = None
+    event: str | None = None
+
+    def of_task(self, task: int, tasks: int) -> tuple[float, ...]:
+        """Times of the calls that task number `task` of `tasks` replays.
+
+        Raises `InputError` if times and lists of times are mixed.
+        """
+        single = tuple(time for time in self.times if not isinstance(time, tuple))
+        per_cpu = tuple(times for times in self.times if isinstance(times, tuple))
+        if single and per_cpu:
+            raise InputError("times are all numbers, or all lists of numbers (one per CPU)")
+        return single or tuple(sorted(time for times in per_cpu[task::tasks] for time in times))
 
 
 ArrivalTable = (
@@ -192,13 +210,13 @@ class Workload(_Table, frozen=True):
         return rate_hz * (self.machine.cpus if self.arrivals.per == "cpu" else 1)
 
 
-def arrivals_of(workload: Workload) -> Arrivals:
-    """When the calls of one task arrive: the machine's rate is shared evenly by its tasks."""
+def arrivals_of(workload: Workload, task: int = 0) -> Arrivals:
+    """When the calls of a task arrive: the machine's rate is shared evenly by its tasks."""
     table = workload.arrivals
     if isinstance(table, ClosedLoopArrivals):
         return ClosedLoop(table.think_cycles)
     if isinstance(table, ReplayArrivals):
-        return Replay(table.times)
+        return Replay(table.of_task(task, workload.tasks))
     rate_hz = (workload.rate_hz or 0.0) / workload.tasks
     if isinstance(table, PeriodicArrivals):
         return Periodic(rate_hz)

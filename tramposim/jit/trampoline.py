@@ -21,7 +21,7 @@ from tramposim.jit.shape import NodeShape, make_shape
 from tramposim.jit.x86_64 import trampoline as x86_64_trampoline
 from tramposim.jit.x86_64.assembler import X86Assembler
 from tramposim.kernel.attach import Trampoline
-from tramposim.kernel.image import FrameLayout, Image, PartTable
+from tramposim.kernel.image import FrameLayout, Image, LazySymbols, PartTable
 from tramposim.kernel.nodes import Node, TrampFlag, node_shape
 from tramposim.kernel.versions import PADDED_FUNCTIONS, rules_for
 from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
@@ -53,7 +53,10 @@ _KNOWN_FLAGS = int(
     | TrampFlag.INDIRECT
 )
 
-_FIRST_PROGRAM, _PER_PROGRAM = 7, 5
+_CALL_ORIG, _INDIRECT = int(TrampFlag.CALL_ORIG), int(TrampFlag.INDIRECT)
+"""As plain numbers: IntFlag arithmetic takes longer than emitting an image."""
+
+_ORIGINAL, _FIRST_PROGRAM, _PER_PROGRAM = 2, 7, 5
 """Layout of the slot vector of `make_shape`."""
 _FOUR_INSNS = 0x0001_0002_0003_0004
 """A constant that arm64 loads in four instructions."""
@@ -91,6 +94,8 @@ class _Planned:
 
     asm: Assembler
     frame: FrameLayout
+    symbols: tuple[str, str, str, str]
+    """Symbols behind the slots tramp_enter, tramp_exit, return_thunk, call_depth, or empty."""
     call_symbols: tuple[tuple[str, str], ...]
     """Enter and exit symbol of each program call."""
 
@@ -123,8 +128,19 @@ def _plan(
         frame = x86_64_trampoline.emit_trampoline(asm, shape)
     else:
         frame = arm64_trampoline.emit_trampoline(asm, shape)
-    symbols = tuple((call.enter_symbol, call.exit_symbol) for call in shape.programs)
-    return _Planned(asm, frame, symbols)
+    calls_original = flags & _CALL_ORIG
+    returns = kernel.returns if kernel.arch is Arch.X86_64 else Returns.PLAIN
+    return _Planned(
+        asm,
+        frame,
+        (
+            "__bpf_tramp_enter" if calls_original else "",
+            "__bpf_tramp_exit" if calls_original else "",
+            THUNKS.get(returns, ""),
+            "__x86_call_depth" if returns is Returns.STUFFING else "",
+        ),
+        tuple((call.enter_symbol, call.exit_symbol) for call in shape.programs),
+    )
 
 
 def build_trampoline(request: TrampolineRequest) -> Image:
@@ -145,7 +161,7 @@ def build_trampoline(request: TrampolineRequest) -> Image:
         request.padded,
     )
     nodes = (*fentry, *fmod_ret, *fexit)
-    values, symbols = _operands(request, nodes, planned.call_symbols)
+    values = _operands(request, nodes, planned)
     asm = planned.asm
     emitted = asm.emit(request.image, values)
     code = emitted.code
@@ -160,7 +176,7 @@ def build_trampoline(request: TrampolineRequest) -> Image:
             asm.part_subjects,
             nodes,
         ),
-        symbols,
+        LazySymbols(lambda: _call_targets(request, nodes, planned, values)),
         planned.frame,
     )
 
@@ -191,44 +207,37 @@ def attached_request(
     )
 
 
-def _operands(
-    request: TrampolineRequest,
-    nodes: tuple[Node, ...],
-    call_symbols: tuple[tuple[str, str], ...],
-) -> tuple[list[int], dict[int, str]]:
-    """The slot vector of `make_shape`, and the names of the call targets in it."""
+def _operands(request: TrampolineRequest, nodes: tuple[Node, ...], planned: _Planned) -> list[int]:
+    """The slot vector of `make_shape`."""
     addresses = request.symbols
-    x86 = request.kernel.arch is Arch.X86_64
-    returns = request.kernel.returns
     original = request.func_addr
-    if x86:
+    if request.kernel.arch is Arch.X86_64:
         original += X86_PATCH_SIZE + (ENDBR_SIZE if request.func_has_endbr else 0)
-    symbols = {original: f"{request.prototype.name}+{original - request.func_addr:#x}"}
-    tramp_enter = tramp_exit = thunk = call_depth = 0
     try:
-        if request.flags & TrampFlag.CALL_ORIG:
-            tramp_enter = addresses["__bpf_tramp_enter"]
-            tramp_exit = addresses["__bpf_tramp_exit"]
-            symbols[tramp_enter] = "__bpf_tramp_enter"
-            symbols[tramp_exit] = "__bpf_tramp_exit"
-        if x86 and returns is not Returns.PLAIN:
-            thunk = addresses[THUNKS[returns]]
-            symbols[thunk] = THUNKS[returns]
-            if returns is Returns.STUFFING:
-                call_depth = addresses["__x86_call_depth"]
-                symbols[call_depth] = "__x86_call_depth"
-        values = [
-            request.im, request.func_addr, original, tramp_enter, tramp_exit, thunk, call_depth,
-        ]  # fmt: skip
-        for node, (enter, leave) in zip(nodes, call_symbols, strict=True):
-            enter_at, exit_at = addresses[enter], addresses[leave]
-            symbols[enter_at] = enter
-            symbols[exit_at] = leave
-            symbols[node.bpf_func] = node.name or "program"
-            values += (node.p, node.bpf_func, node.cookie, enter_at, exit_at)
+        values = [request.im, request.func_addr, original]
+        values += [addresses[name] if name else 0 for name in planned.symbols]
+        for node, (enter, leave) in zip(nodes, planned.call_symbols, strict=True):
+            values += (node.p, node.bpf_func, node.cookie, addresses[enter], addresses[leave])
     except KeyError as error:
         raise InputError(f"no address is given for the kernel symbol {error.args[0]}") from None
-    return values, symbols
+    return values
+
+
+def _call_targets(
+    request: TrampolineRequest, nodes: tuple[Node, ...], planned: _Planned, values: list[int]
+) -> dict[int, str]:
+    """Names of the addresses in a slot vector that are called, jumped to or accounted on."""
+    original = values[_ORIGINAL]
+    names = {original: f"{request.prototype.name}+{original - request.func_addr:#x}"}
+    for name, address in zip(planned.symbols, values[_ORIGINAL + 1 :], strict=False):
+        if name:
+            names[address] = name
+    for number, (node, (enter, leave)) in enumerate(zip(nodes, planned.call_symbols, strict=True)):
+        first = _FIRST_PROGRAM + _PER_PROGRAM * number
+        names[node.bpf_func] = node.name or "program"
+        names[values[first + 3]] = enter
+        names[values[first + 4]] = leave
+    return names
 
 
 def _size(request: TrampolineRequest, asm: Assembler, values: list[int], length: int) -> int:
@@ -238,7 +247,7 @@ def _size(request: TrampolineRequest, asm: Assembler, values: list[int], length:
     """
     if request.kernel.arch is Arch.X86_64:
         return length + X86_SAFETY
-    if request.flags & TrampFlag.INDIRECT:
+    if int(request.flags) & _INDIRECT:
         return length
     far = (request.image + (1 << 40)) | (0xFFFF << 48)
     estimate = list(values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -10,7 +10,7 @@ from tramposim._native.asmplan import Code
 from tramposim.kernel.nodes import Node
 from tramposim.spec import Arch
 
-__all__ = ["FrameLayout", "FrameSlot", "Image", "Part", "PartTable"]
+__all__ = ["FrameLayout", "FrameSlot", "Image", "LazySymbols", "Part", "PartTable"]
 
 _FILL = {Arch.X86_64: b"\0", Arch.ARM64: bytes.fromhex("002020d4")}
 """What a kernel leaves between the end of the code and im->size: BPF_INSN_SAFETY zero bytes
@@ -71,6 +71,32 @@ class PartTable(Sequence[Part]):
 
     def __hash__(self) -> int:
         return hash(tuple(self))
+
+
+class LazySymbols(Mapping[int, str]):
+    """Names by address, made when they are looked at."""
+
+    __slots__ = ("_make", "_names")
+
+    def __init__(self, make: Callable[[], dict[int, str]]) -> None:
+        self._make = make
+        self._names: dict[int, str] | None = None
+
+    @property
+    def names(self) -> dict[int, str]:
+        """All names by address."""
+        if self._names is None:
+            self._names = self._make()
+        return self._names
+
+    def __getitem__(self, address: int) -> str:
+        return self.names[address]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
 
 
 @dataclass(frozen=True, slots=True)

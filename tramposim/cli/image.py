@@ -67,9 +67,10 @@ def image(
     from tramposim.study.subject import function_of, kernel_of
 
     if is_record_spec(spec):
-        for name in _SCENARIO_ONLY:
-            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"a record says itself what '{name}' would choose")
+        for option in ctx.command.params:
+            given = ctx.get_parameter_source(option.name or "") is ParameterSource.COMMANDLINE
+            if given and option.name in _SCENARIO_ONLY:
+                raise click.UsageError(f"a record says itself what {option.opts[0]} would choose")
         kernel, built = record_image(spec)
         title = spec
     else:

@@ -9,7 +9,12 @@ import click
 __all__ = ["verify"]
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim verify capture.jsonl.xz
+  tramposim verify captures/*.jsonl.xz | tail -1"""
+)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=Path)
 @click.pass_context
 def verify(ctx: click.Context, files: tuple[Path, ...]) -> None:

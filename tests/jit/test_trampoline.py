@@ -1,0 +1,157 @@
+"""Images against those that booted kernels emitted, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+from tramposim.capture.records import Capture, CaseRecord
+from tramposim.capture.trampolines import case_context, case_request
+from tramposim.errors import AttachError, BuildError, InputError, UnsupportedError
+from tramposim.jit.trampoline import TrampolineRequest, attached_request, build_trampoline
+from tramposim.kernel.attach import Link, Trampoline
+from tramposim.kernel.image import Image
+from tramposim.kernel.nodes import Node, TrampFlag
+from tramposim.spec import Arch, Kernel, ProgKind, Prototype, Value
+from tramposim.study.verify import verify_capture
+
+GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "golden"
+KINDS = ("trampolines", "structops", "multi")
+FILES = sorted(
+    path.name
+    for path in (GOLDEN.glob("*.jsonl.xz") if GOLDEN.is_dir() else ())
+    if any(kind in path.name for kind in KINDS) or path.name.startswith("smoke")
+)
+"""Found when collecting; the `shared` fixture skips with a reason where there are none."""
+
+
+@pytest.mark.parametrize("name", FILES or ["none"])
+def test_images_are_those_of_the_kernel(shared: Path, name: str) -> None:
+    checks = [
+        check for check in verify_capture(shared / "golden" / name) if check.subject == "image"
+    ]
+    assert checks
+    assert [check.line for check in checks if check.problem] == []
+
+
+def replayed(path: Path):
+    """Each case of a capture with a trampoline on which its links are attached one by one."""
+    capture = Capture(path)
+    context = case_context(path, capture.boot)
+    for where, case in capture:
+        if not isinstance(case, CaseRecord) or not case.links or case.img is None:
+            continue
+        request = case_request(case, context, where)
+        trampoline = Trampoline(
+            context.kernel,
+            request.prototype,
+            lambda state, request=request: build_trampoline(
+                attached_request(
+                    state, request.image, request.im, request.func_addr, request.symbols,
+                    request.func_has_endbr, request.padded,
+                )
+            ).size,
+            tail_call_reachable=bool(case.flags & TrampFlag.TAIL_CALL_CTX),
+        )  # fmt: skip
+        yield case, request, trampoline
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if "trampolines" in name] or ["none"])
+def test_attaching_answers_as_the_kernel(shared: Path, name: str) -> None:
+    kinds = {
+        "fe": ProgKind.FENTRY, "fx": ProgKind.FEXIT, "fm": ProgKind.FMOD_RET,
+        "fs": ProgKind.FSESSION, "lsm": ProgKind.LSM, "xx": ProgKind.FENTRY,
+    }  # fmt: skip
+    for case, request, trampoline in replayed(shared / "golden" / name):
+        programs = {program.name: program for program in case.progs}
+        for record in case.links:
+            program = programs[record.prog]
+            if program.main is None:
+                continue
+            fields = program.main.prog_fields
+            node = Node(
+                program.p, program.bpf_func, kinds[program.kind], record.cookie,
+                bool(fields.get("call_session_cookie")), bool(fields.get("sleepable")),
+                name=record.prog,
+            )  # fmt: skip
+            answer = 0
+            try:
+                trampoline.attach(Link(node, bool(fields.get("call_get_func_ip"))))
+            except AttachError as error:
+                answer = error.errno
+            assert answer == record.errno, (case.id, record)
+        assert trampoline.flags == case.flags, case.id
+        for built, recorded in (
+            (trampoline.fentry, request.fentry),
+            (trampoline.fmod_ret, request.fmod_ret),
+            (trampoline.fexit, request.fexit),
+        ):
+            assert [node.p for node in built] == [node.p for node in recorded], case.id
+
+
+TEXT = {Arch.X86_64: 0xFFFFFFFF81200000, Arch.ARM64: 0xFFFF800080200000}
+SYMBOLS = (
+    "__bpf_tramp_enter", "__bpf_tramp_exit", "__bpf_prog_enter_recur", "__bpf_prog_exit_recur",
+)  # fmt: skip
+
+
+def request(arch: Arch, **changes) -> TrampolineRequest:
+    node = Node(TEXT[arch] + 0x7000000, TEXT[arch] + 0x3000000, ProgKind.FSESSION, name="p0")
+    fields = {
+        "kernel": Kernel(arch),
+        "prototype": Prototype("f", (Value(4, signed=True),), Value(4, signed=True)),
+        "flags": TrampFlag.CALL_ORIG,
+        "image": TEXT[arch] + 0x3001000,
+        "im": 0xFFFF888100012400,
+        "func_addr": TEXT[arch] + 0x100,
+        "symbols": {name: TEXT[arch] + 256 * i for i, name in enumerate(SYMBOLS)},
+        "fentry": (node,),
+        "fexit": (node,),
+    }
+    return TrampolineRequest(**{**fields, **changes})
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_parts_cover_the_code_in_order(arch: Arch) -> None:
+    image = build_trampoline(request(arch))
+    ends = [part.end for part in image.parts]
+    assert [part.start for part in image.parts] == [0, *ends[:-1]]
+    assert ends[-1] == len(image.code)
+    names = [part.name for part in image.parts]
+    assert names[0] == "prologue"
+    assert names[-1] == "epilogue"
+    order = ["tramp_enter", "enter fentry[0]", "body fentry[0]", "call original", "exit fexit[0]"]
+    assert sorted(order, key=names.index) == order
+    assert {part.detail for part in image.parts} == {"", "p0"}
+
+
+@pytest.mark.parametrize(("arch", "plain", "cookie"), [(Arch.X86_64, 4, 10), (Arch.ARM64, 5, 11)])
+def test_fsession_is_longer_than_the_pair(arch: Arch, plain: int, cookie: int) -> None:
+    import capstone
+
+    def count(image: Image) -> int:
+        mode = {
+            Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
+            Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
+        }[arch]
+        return sum(1 for _ in capstone.Cs(*mode).disasm(image.code, image.address))
+
+    def built(kind: ProgKind, uses_cookie: bool = False) -> int:
+        node = Node(
+            TEXT[arch] + 0x7000000, TEXT[arch] + 0x3000000, kind, session_cookie=uses_cookie
+        )
+        return count(build_trampoline(request(arch, fentry=(node,), fexit=(node,))))
+
+    pair = built(ProgKind.FENTRY)
+    assert built(ProgKind.FSESSION) - pair == plain
+    assert built(ProgKind.FSESSION, uses_cookie=True) - pair == cookie
+
+
+def test_what_cannot_be_built_is_named() -> None:
+    with pytest.raises(InputError, match="__bpf_tramp_enter"):
+        build_trampoline(request(Arch.X86_64, symbols={}))
+    with pytest.raises(UnsupportedError, match=r"5\.4"):
+        build_trampoline(request(Arch.X86_64, kernel=Kernel(Arch.X86_64, "5.4")))
+    with pytest.raises(UnsupportedError, match="ORIG_STACK"):
+        build_trampoline(request(Arch.X86_64, flags=TrampFlag.CALL_ORIG | TrampFlag.ORIG_STACK))
+    with pytest.raises(BuildError, match="call"):
+        build_trampoline(request(Arch.X86_64, image=0xFFFF888000001000))

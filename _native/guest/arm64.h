@@ -6,6 +6,8 @@
 #define JUMP "b"
 /* Functions that can be traced start with two nops; the first becomes `mov x9, x30`. */
 #define traceable __attribute__((patchable_function_entry(2, 0)))
+/* Functions that are only called directly. */
+#define direct noinline
 
 extern char runqueues[];
 
@@ -18,6 +20,18 @@ always_inline struct task *current(void)
 	__asm__("mrs %0, sp_el0" : "=r"(task));
 	return task;
 }
+
+/* The same, read anew behind a call on a cold path, so that the call need not preserve it. */
+always_inline struct task *current_again(void)
+{
+	struct task *task;
+
+	__asm__ __volatile__("mrs %0, sp_el0" : "=r"(task));
+	return task;
+}
+
+/* The path from here on may call the scheduler, for which it sets up its frame at once. */
+#define needs_frame() __asm__ __volatile__("" ::: "memory", "x30")
 
 always_inline u64 my_cpu_offset(void)
 {
@@ -36,6 +50,12 @@ always_inline u64 my_cpu_offset(void)
 
 /* The address of a member. */
 #define member_address(pointer, offset) ((char *)(pointer) + (offset))
+
+/* This CPU's number, while nothing can move the caller. */
+always_inline u32 this_cpu_number(void)
+{
+	return ONCE(u32, current(), THREAD_INFO_CPU);
+}
 
 /* preempt_count is the low half of a 64-bit word; the high half is zero to reschedule. */
 always_inline void preempt_disable(void)
@@ -204,6 +224,11 @@ always_inline void atomic64_inc(void *address)
 always_inline void full_barrier(void)
 {
 	__asm__ __volatile__("dmb ish" ::: "memory");
+}
+
+always_inline void store_release(void *pointer, u64 value)
+{
+	__asm__ __volatile__("stlr %1, %0" : "=Q"(*(u64 *)pointer) : "r"(value) : "memory");
 }
 
 always_inline u64 irq_save(void)

@@ -82,6 +82,7 @@ ARM64_FLAGS = (
     "-mgeneral-regs-only",
     "-fno-omit-frame-pointer",
     "-momit-leaf-frame-pointer",
+    "-fno-optimize-sibling-calls",
     "-mno-outline-atomics",
     "-mstack-protector-guard=sysreg",
     "-mstack-protector-guard-reg=sp_el0",

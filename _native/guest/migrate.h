@@ -12,24 +12,23 @@ always_inline _Bool has_foreign_mask(struct task *task)
 	       member_address(task, TASK_STRUCT_CPUS_MASK);
 }
 
-always_inline void migrate_disable_inline(void)
+always_inline void migrate_disable_inline(struct task *task)
 {
-	struct task *task = current();
 	u16 depth = AT(u16, task, TASK_STRUCT_MIGRATION_DISABLED);
 
 	if (unlikely(depth)) {
 		AT(u16, task, TASK_STRUCT_MIGRATION_DISABLED) = depth + 1;
 		return;
 	}
+	needs_frame();
 	preempt_disable();
 	AT(u32, runqueues + RQ_NR_PINNED, my_cpu_offset()) += 1;
 	AT(u16, task, TASK_STRUCT_MIGRATION_DISABLED) = through_register(u32, 1);
 	preempt_enable();
 }
 
-always_inline void migrate_enable_inline(void)
+always_inline void migrate_enable_inline(struct task *task)
 {
-	struct task *task = current();
 	u16 depth = AT(u16, task, TASK_STRUCT_MIGRATION_DISABLED);
 
 	if (unlikely(depth > 1)) {

@@ -24,23 +24,22 @@ always_inline u64 start_time(void)
 	return start;
 }
 
-always_inline void install_run_context(struct run_context *context)
+always_inline void install_run_context(struct task *task, struct run_context *context)
 {
-	struct task *task = current();
 	struct run_context *outer = AT(struct run_context *, task, TASK_STRUCT_BPF_CTX);
 
 	AT(struct run_context *, task, TASK_STRUCT_BPF_CTX) = context;
 	AT(struct run_context *, context, BPF_TRAMP_RUN_CTX_SAVED_RUN_CTX) = outer;
 }
 
-always_inline void restore_run_context(struct run_context *context)
+always_inline void restore_run_context(struct task *task, struct run_context *context)
 {
-	AT(struct run_context *, current(), TASK_STRUCT_BPF_CTX) =
+	AT(struct run_context *, task, TASK_STRUCT_BPF_CTX) =
 		AT(struct run_context *, context, BPF_TRAMP_RUN_CTX_SAVED_RUN_CTX);
 }
 
 #if defined(__x86_64__)
-always_inline void account(struct program **prog, u64 start)
+always_inline void account(struct program **prog, struct task **task, u64 start)
 {
 	if (static_branch(bpf_stats_enabled_key) && start > NO_START_TIME) {
 		u64 volatile begun = start;
@@ -52,6 +51,7 @@ always_inline void account(struct program **prog, u64 start)
 		stats = this_cpu_pointer(char, AT(char *, *prog, BPF_PROG_STATS));
 		AT(u64, stats, BPF_PROG_STATS_CNT) += 1;
 		AT(u64, stats, BPF_PROG_STATS_NSECS) += spent;
+		*task = current_again();
 	}
 }
 
@@ -66,16 +66,16 @@ always_inline void release(struct program *prog)
 	percpu_dec32(AT(void *, prog, BPF_PROG_ACTIVE));
 }
 
-always_inline void lock_plain(void)
+always_inline void lock_plain(struct task *task)
 {
-	migrate_disable_inline();
+	migrate_disable_inline(task);
 	rcu_read_lock();
 }
 
-always_inline void unlock_plain(void)
+always_inline void unlock_plain(struct task *task)
 {
 	rcu_read_unlock();
-	migrate_enable_inline();
+	migrate_enable_inline(task);
 }
 #else
 noinline void __update_prog_stats(struct program *prog, u64 start)
@@ -91,10 +91,12 @@ noinline void __update_prog_stats(struct program *prog, u64 start)
 	atomic64_add(stats + BPF_PROG_STATS_NSECS, spent);
 }
 
-always_inline void account(struct program **prog, u64 start)
+always_inline void account(struct program **prog, struct task **task, u64 start)
 {
-	if (static_branch(bpf_stats_enabled_key))
+	if (static_branch(bpf_stats_enabled_key)) {
 		spilled_across(*prog, __update_prog_stats(*prog, start));
+		*task = current_again();
+	}
 }
 
 /*
@@ -126,12 +128,12 @@ always_inline void release(struct program *prog)
 	preempt_enable();
 }
 
-always_inline void lock_plain(void)
+always_inline void lock_plain(struct task *task)
 {
 	rcu_read_lock();
 }
 
-always_inline void unlock_plain(void)
+always_inline void unlock_plain(struct task *task)
 {
 	rcu_read_unlock();
 }
@@ -158,9 +160,8 @@ always_inline _Bool refuse_recursion(struct program *prog, _Bool spill)
 /* Trace RCU as SRCU-fast: a nesting count per task, a lock count per CPU on the outermost. */
 extern char rcu_tasks_trace_srcu_struct[];
 
-always_inline void trace_rcu_lock(void)
+always_inline void trace_rcu_lock(struct task *task)
 {
-	struct task *task = current();
 	s32 nesting = AT(s32, task, TASK_STRUCT_TRC_READER_NESTING);
 
 	AT(s32, task, TASK_STRUCT_TRC_READER_NESTING) = nesting + 1;
@@ -174,9 +175,8 @@ always_inline void trace_rcu_lock(void)
 	}
 }
 
-always_inline void trace_rcu_unlock(void)
+always_inline void trace_rcu_unlock(struct task *task)
 {
-	struct task *task = current();
 	char *counters = AT(char *, task, TASK_STRUCT_TRC_READER_SCP);
 
 	if (--AT(s32, task, TASK_STRUCT_TRC_READER_NESTING) == 0) {
@@ -187,8 +187,10 @@ always_inline void trace_rcu_unlock(void)
 
 u64 __bpf_prog_enter_recur(struct program *prog, struct run_context *context)
 {
-	lock_plain();
-	install_run_context(context);
+	struct task *task = current();
+
+	lock_plain(task);
+	install_run_context(task, context);
 	if (unlikely(refuse_recursion(prog, LOCK_SPILLS)))
 		return 0;
 	return start_time();
@@ -196,44 +198,56 @@ u64 __bpf_prog_enter_recur(struct program *prog, struct run_context *context)
 
 void __bpf_prog_exit_recur(struct program *prog, u64 start, struct run_context *context)
 {
-	restore_run_context(context);
-	account(&prog, start);
+	struct task *task = current();
+
+	restore_run_context(task, context);
+	account(&prog, &task, start);
 	release(prog);
-	unlock_plain();
+	unlock_plain(task);
 }
 
 u64 __bpf_prog_enter(struct program *prog, struct run_context *context)
 {
-	lock_plain();
-	install_run_context(context);
+	struct task *task = current();
+
+	lock_plain(task);
+	install_run_context(task, context);
 	return start_time();
 }
 
 void __bpf_prog_exit(struct program *prog, u64 start, struct run_context *context)
 {
-	restore_run_context(context);
-	account(&prog, start);
-	unlock_plain();
+	struct task *task = current();
+
+	restore_run_context(task, context);
+	account(&prog, &task, start);
+	unlock_plain(task);
 }
 
 u64 __bpf_prog_enter_lsm_cgroup(struct program *prog, struct run_context *context)
 {
-	lock_plain();
-	install_run_context(context);
+	struct task *task = current();
+
+	lock_plain(task);
+	install_run_context(task, context);
 	return NO_START_TIME;
 }
 
 void __bpf_prog_exit_lsm_cgroup(struct program *prog, u64 start, struct run_context *context)
 {
-	restore_run_context(context);
-	unlock_plain();
+	struct task *task = current();
+
+	restore_run_context(task, context);
+	unlock_plain(task);
 }
 
 u64 __bpf_prog_enter_sleepable_recur(struct program *prog, struct run_context *context)
 {
-	trace_rcu_lock();
-	migrate_disable_inline();
-	install_run_context(context);
+	struct task *task = current();
+
+	trace_rcu_lock(task);
+	migrate_disable_inline(task);
+	install_run_context(task, context);
 	if (unlikely(refuse_recursion(prog, 1)))
 		return 0;
 	return start_time();
@@ -241,27 +255,33 @@ u64 __bpf_prog_enter_sleepable_recur(struct program *prog, struct run_context *c
 
 void __bpf_prog_exit_sleepable_recur(struct program *prog, u64 start, struct run_context *context)
 {
-	restore_run_context(context);
-	account(&prog, start);
+	struct task *task = current();
+
+	restore_run_context(task, context);
+	account(&prog, &task, start);
 	release(prog);
-	migrate_enable_inline();
-	trace_rcu_unlock();
+	migrate_enable_inline(task);
+	trace_rcu_unlock(task);
 }
 
 u64 __bpf_prog_enter_sleepable(struct program *prog, struct run_context *context)
 {
-	trace_rcu_lock();
-	migrate_disable_inline();
-	install_run_context(context);
+	struct task *task = current();
+
+	trace_rcu_lock(task);
+	migrate_disable_inline(task);
+	install_run_context(task, context);
 	return start_time();
 }
 
 void __bpf_prog_exit_sleepable(struct program *prog, u64 start, struct run_context *context)
 {
-	restore_run_context(context);
-	account(&prog, start);
-	migrate_enable_inline();
-	trace_rcu_unlock();
+	struct task *task = current();
+
+	restore_run_context(task, context);
+	account(&prog, &task, start);
+	migrate_enable_inline(task);
+	trace_rcu_unlock(task);
 }
 
 /* A program that was refused because it runs already counts that in its statistics. */

@@ -34,18 +34,18 @@ void __rcu_read_unlock(void)
 /* The forms that the verifier's kfuncs call. */
 void __migrate_disable(void)
 {
-	migrate_disable_inline();
+	migrate_disable_inline(current());
 }
 
 void __migrate_enable(void)
 {
-	migrate_enable_inline();
+	migrate_enable_inline(current());
 }
 #endif
 
 traceable void migrate_disable(void)
 {
-	migrate_disable_inline();
+	migrate_disable_inline(current());
 }
 
 /* What a move of the task to other CPUs needs, built on the stack of this function. */

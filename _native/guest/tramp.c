@@ -12,6 +12,7 @@ void __bpf_tramp_enter(struct image *image)
 {
 	u64 count;
 
+	needs_frame();
 	rcu_read_lock();
 	count = ONCE(u64, REF(image), PERCPU_REF_PERCPU_COUNT_PTR);
 	if (likely(!(count & REF_ATOMIC_OR_DEAD)))

@@ -6,6 +6,8 @@
 #define JUMP "jmp"
 /* Functions that can be traced start with a five-byte nop behind their landing pad. */
 #define traceable __attribute__((patchable_function_entry(5, 0)))
+/* Functions that are only called directly need no landing pad. */
+#define direct noinline __attribute__((nocf_check))
 
 /* A lock prefix that the loader replaces on a machine with one CPU. */
 #define LOCK                                                                      \
@@ -23,6 +25,18 @@ always_inline struct task *current(void)
 	__asm__("movq %%gs:const_current_task(%%rip), %0" : "=r"(task));
 	return task;
 }
+
+/* The same, read anew behind a call on a cold path, so that the call need not preserve it. */
+always_inline struct task *current_again(void)
+{
+	struct task *task;
+
+	__asm__ __volatile__("movq %%gs:const_current_task(%%rip), %0" : "=r"(task));
+	return task;
+}
+
+/* Only arm64 keeps frames. */
+#define needs_frame() barrier()
 
 always_inline u64 my_cpu_offset(void)
 {
@@ -77,6 +91,15 @@ always_inline void preempt_enable_notrace(void)
 		reschedule_notrace();
 }
 
+/* This CPU's number, while nothing can move the caller. */
+always_inline u32 this_cpu_number(void)
+{
+	u32 cpu;
+
+	__asm__ __volatile__("movl %%gs:cpu_number(%%rip), %0" : "=r"(cpu));
+	return cpu;
+}
+
 /* Per-CPU counters behind a per-CPU pointer: one instruction each, no preemption guard. */
 always_inline void percpu_inc64(void *pointer)
 {
@@ -119,6 +142,12 @@ always_inline _Bool atomic64_dec_and_test(void *pointer)
 always_inline void full_barrier(void)
 {
 	__asm__ __volatile__("lock addl $0, -4(%%rsp)" ::: "memory", "cc");
+}
+
+always_inline void store_release(void *pointer, u64 value)
+{
+	barrier();
+	ONCE(u64, pointer, 0) = value;
 }
 
 always_inline u64 irq_save(void)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import unicorn as uc
 from unicorn import arm64_const as arm
@@ -15,6 +15,7 @@ from tramposim.spec import Arch, Kernel
 
 PAGE = 0x1000
 VA = (1 << 52) - 1
+MRS_X0_CNTVCT = bytes.fromhex("40e03bd5")
 RDTSC = (b"\x0f\x31", b"\x0f\x01\xf9")
 X86_ARGUMENTS = (
     x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI, x86.UC_X86_REG_RDX,
@@ -26,27 +27,32 @@ STOP = {Arch.X86_64: 0xFFFFFFFF80000000, Arch.ARM64: 0xFFFF80007FFF0000}
 class Guest:
     """A kernel's runtime and data in an emulator; `call` runs one function to its return."""
 
-    def __init__(self, kernel: Kernel, cpus: int = 1) -> None:
+    def __init__(
+        self, kernel: Kernel, cpus: int = 1, addresses: Mapping[str, int] | None = None
+    ) -> None:
         self.kernel = kernel
-        self.runtime = load_runtime(kernel, cpus=cpus)
+        self.runtime = load_runtime(kernel, addresses, cpus)
         self.memory, self.cpus = kernel_memory(self.runtime)
         self.executed: list[int] = []
         self.accesses: list[tuple[str, int, int]] = []
         self._emulator: uc.Uc | None = None
-        self._pages: set[int] = set()
         self.ticks = 0
 
     def _physical(self, address: int) -> int:
         return address & VA if self.kernel.arch is Arch.X86_64 else address
 
-    def _map(self, regions: Iterable[Region]) -> None:
+    def _map(self, regions: list[Region]) -> None:
+        pages = set()
         for region in regions:
-            first = region.address & -PAGE
-            last = (region.address + len(region.data) - 1) & -PAGE
-            for page in range(first, last + PAGE, PAGE):
-                if page not in self._pages:
-                    self.emulator.mem_map(self._physical(page), PAGE)
-                    self._pages.add(page)
+            last = region.address + len(region.data) - 1
+            pages |= set(range(region.address // PAGE, last // PAGE + 1))
+        start = None
+        for page in sorted(pages):
+            start = page if start is None else start
+            if page + 1 not in pages:
+                self.emulator.mem_map(self._physical(start * PAGE), (page + 1 - start) * PAGE)
+                start = None
+        for region in regions:
             self.emulator.mem_write(self._physical(region.address), region.data)
 
     @property
@@ -82,9 +88,14 @@ class Guest:
     def _step(self, _: uc.Uc, address: int, size: int, data: object) -> None:
         if self.kernel.arch is Arch.X86_64:
             address |= -1 << 52 & (1 << 64) - 1
-            code = bytes(self.emulator.mem_read(self._physical(address), size))
+            # Unicorn does not know the size of the first instruction after an interruption.
+            code = bytes(self.emulator.mem_read(self._physical(address), min(size, 3)))
             if code in RDTSC:
                 self._read_tsc(address + size)
+        elif self.emulator.mem_read(address, 4)[:] == MRS_X0_CNTVCT:
+            self.ticks += 1000
+            self.emulator.reg_write(arm.UC_ARM64_REG_X0, self.ticks)
+            self.emulator.reg_write(arm.UC_ARM64_REG_PC, address + size)
         self.executed.append(address)
 
     def _read_tsc(self, behind: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tramposim.errors import InputError
 from tramposim.machine.memory import KernelMemory
-from tramposim.machine.runtime import Runtime
+from tramposim.machine.runtime import NR_CPUS, Runtime
 from tramposim.spec import Arch
 
 __all__ = [
@@ -31,7 +31,6 @@ _STACK_SIZE = 0x4000
 _CANARY = 0x5AC0FFEE5AC0FF00
 _NEED_RESCHED_CLEAR = {Arch.X86_64: 0x80000000, Arch.ARM64: 1 << 32}
 _SHIFT = 24
-_POSSIBLE_CPUS = 8192
 _ATOMIC_BIAS = 1 << 63
 
 
@@ -62,10 +61,11 @@ def _mult(arch: Arch) -> int:
 
 def _globals(memory: KernelMemory, runtime: Runtime) -> None:
     symbols, layout = runtime.symbols, runtime.structs
-    offsets = memory.add(symbols["__per_cpu_offset"], 8 * _POSSIBLE_CPUS, "__per_cpu_offset")
+    possible = NR_CPUS[runtime.kernel.arch]
+    offsets = memory.add(symbols["__per_cpu_offset"], 8 * possible, "__per_cpu_offset")
     memory.put_words(offsets, [memory.percpu_offset(cpu) for cpu in range(runtime.cpus)])
     memory.put(memory.add(symbols["nr_cpu_ids"], 4, "nr_cpu_ids"), runtime.cpus, 4)
-    mask = memory.add(symbols["__cpu_possible_mask"], _POSSIBLE_CPUS // 8, "__cpu_possible_mask")
+    mask = memory.add(symbols["__cpu_possible_mask"], possible // 8, "__cpu_possible_mask")
     for cpu in range(0, runtime.cpus, 8):
         bits = min(8, runtime.cpus - cpu)
         memory.put(mask + cpu // 8, (1 << bits) - 1, 1)

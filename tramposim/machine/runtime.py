@@ -24,7 +24,7 @@ from tramposim.machine.placement import place
 from tramposim.machine.relocate import apply_relocation
 from tramposim.spec import Arch, Kernel, Returns
 
-__all__ = ["RETURN_THUNKS", "Region", "Runtime", "load_runtime"]
+__all__ = ["NR_CPUS", "RETURN_THUNKS", "Region", "Runtime", "load_runtime"]
 
 RETURN_THUNKS: Mapping[Returns, str] = MappingProxyType(
     {
@@ -36,6 +36,9 @@ RETURN_THUNKS: Mapping[Returns, str] = MappingProxyType(
     }
 )
 """The thunk that x86_return_thunk points to, by mitigation (`facts` of captured boots)."""
+
+NR_CPUS: Mapping[Arch, int] = MappingProxyType({Arch.X86_64: 8192, Arch.ARM64: 512})
+"""Most CPUs of the captured kernels (CONFIG_NR_CPUS; the bound that their code checks)."""
 
 _RETURN = "__x86_return_thunk"
 _INDIRECT = "__x86_indirect_thunk_"
@@ -321,6 +324,6 @@ def load_runtime(
     prefixes are patched away, as a kernel that boots on one does. Raises `InputError` for a
     bad CPU count, `BuildError` if the addresses are too far apart for the code.
     """
-    if not 1 <= cpus <= 8192:
-        raise InputError(f"{cpus} CPUs; a kernel has 1 to 8192")
+    if not 1 <= cpus <= NR_CPUS[kernel.arch]:
+        raise InputError(f"{cpus} CPUs; an {kernel.arch} kernel has 1 to {NR_CPUS[kernel.arch]}")
     return _load(kernel, tuple(sorted((addresses or {}).items())), cpus)

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+#include "freelist.h"
+#include "lock.h"
+
+struct free_node {
+	struct free_node *next;
+};
+
+extern u64 __per_cpu_offset[];
+extern u32 nr_cpu_ids;
+extern u64 __cpu_possible_mask[];
+
+#if defined(__x86_64__)
+#define MAX_CPUS 8192
+#else
+#define MAX_CPUS 512
+#endif
+
+/* The first set bit from `start` on, or `size` if there is none below it. */
+noinline u64 _find_next_bit(const u64 *bitmap, u64 size, u64 start)
+{
+	u64 word, index;
+
+	if (unlikely(start >= size))
+		return size;
+	index = start / 64;
+	word = bitmap[index] & (~0ul << (start % 64));
+	while (!word) {
+		index++;
+		if (index * 64 >= size)
+			return size;
+		word = bitmap[index];
+	}
+	start = index * 64 + __builtin_ctzl(word);
+	return start < size ? start : size;
+}
+
+#define HEAD_FIRST(head) AT(struct free_node *, head, PCPU_FREELIST_HEAD_FIRST)
+#define HEAD_LOCK(head) ((head) + PCPU_FREELIST_HEAD_LOCK)
+
+always_inline void push_on(char *head, struct free_node *node)
+{
+	res_spin_lock(HEAD_LOCK(head));
+	node->next = HEAD_FIRST(head);
+	HEAD_FIRST(head) = node;
+	res_spin_unlock(HEAD_LOCK(head));
+}
+
+#if defined(__x86_64__)
+#define push_locally push_on
+#else
+direct _Bool ___pcpu_freelist_push(char *head, struct free_node *node)
+{
+	push_on(head, node);
+	return 1;
+}
+#define push_locally ___pcpu_freelist_push
+#endif
+
+/* Puts an element on this CPU's list. */
+direct void pcpu_freelist_push(struct freelist *list, struct free_node *node)
+{
+	u64 flags = irq_save();
+
+	push_locally(this_cpu_pointer(char, AT(char *, list, PCPU_FREELIST_FREELIST)), node);
+	irq_restore(flags);
+}
+
+always_inline struct free_node *pop_from(char *head)
+{
+	struct free_node *node;
+
+	if (!ONCE(struct free_node *, head, PCPU_FREELIST_HEAD_FIRST))
+		return 0;
+	res_spin_lock(HEAD_LOCK(head));
+	node = HEAD_FIRST(head);
+	if (likely(node))
+		HEAD_FIRST(head) = node->next;
+	res_spin_unlock(HEAD_LOCK(head));
+	return node;
+}
+
+/* The next possible CPU from `cpu` on, going on at 0 behind the last, ending at `first`. */
+always_inline u32 next_cpu(u32 cpu, u32 first, _Bool *wrapped)
+{
+	u64 next;
+
+	if (!*wrapped) {
+		next = _find_next_bit(__cpu_possible_mask, nr_cpu_ids, cpu);
+		if (next < nr_cpu_ids)
+			return next;
+		*wrapped = 1;
+		cpu = 0;
+	}
+	next = _find_next_bit(__cpu_possible_mask, first, cpu);
+	return next < first ? next : nr_cpu_ids;
+}
+
+/* Takes an element, from this CPU's list or the next that has one; interrupts are off. */
+direct struct free_node *__pcpu_freelist_pop(struct freelist *list)
+{
+	u32 first = this_cpu_number();
+	_Bool wrapped = 0;
+	u32 cpu = next_cpu(first, first, &wrapped);
+
+	while (likely(cpu < nr_cpu_ids)) {
+		struct free_node *node;
+
+		check_below(cpu, MAX_CPUS);
+		node = pop_from(AT(char *, list, PCPU_FREELIST_FREELIST) + __per_cpu_offset[cpu]);
+		if (likely(node))
+			return node;
+		cpu = next_cpu(cpu + 1, first, &wrapped);
+	}
+	return pop_from((char *)list + PCPU_FREELIST_EXTRALIST);
+}

@@ -107,10 +107,19 @@ def test_records_that_give_no_image(
 
 def test_a_million_programs_are_refused_quickly(shared: Path, tmp_path: Path) -> None:
     boot, case = smoke_case(shared)
-    case["nodes"]["fentry"] *= 1_000_000
-    path = written(tmp_path / "c.jsonl", boot, case)
-    with pytest.raises(InputError, match=r"programs on one list|more than 64 MiB"):
+    case["nodes"]["fentry"] = ["NODES"]
+    head, tail = json.dumps(case).split('"NODES"')
+    nodes = ",".join(['{"prog":"p0","p":1,"bpf_func":1}'] * 1_000_000)
+    path = written(tmp_path / "c.jsonl", boot, head + nodes + tail)
+    with pytest.raises(InputError, match="1000000 programs on one list"):
         list(verify_capture(path))
+
+
+def test_records_without_end_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.jsonl.xz"
+    path.write_bytes(lzma.compress(json.dumps(BOOT).encode() + b"\n" + b" " * (65 << 20)))
+    with pytest.raises(InputError, match=r"c\.jsonl\.xz:2: a record of more than 64 MiB"):
+        list(Capture(path))
 
 
 def test_unknown_kernels_are_unsupported(tmp_path: Path) -> None:

@@ -7,10 +7,16 @@ import pytest
 from tramposim.capture.records import Capture, CaseRecord
 from tramposim.capture.trampolines import case_context, case_request
 from tramposim.errors import AttachError, BuildError, InputError, UnsupportedError
-from tramposim.jit.trampoline import TrampolineRequest, attached_request, build_trampoline
+from tramposim.jit.trampoline import (
+    TrampolineRequest,
+    attached_request,
+    build_trampoline,
+    patch_out,
+)
 from tramposim.kernel.attach import Link, Trampoline
 from tramposim.kernel.image import Image
 from tramposim.kernel.nodes import Node, TrampFlag
+from tramposim.machine.disassembly import disassemble
 from tramposim.spec import Arch, Kernel, ProgKind, Prototype, Value
 from tramposim.study.verify import verify_capture
 
@@ -31,6 +37,18 @@ def test_images_are_those_of_the_kernel(shared: Path, name: str) -> None:
     ]
     assert checks
     assert [check.line for check in checks if check.problem] == []
+
+
+@pytest.mark.parametrize("arch", ["x86_64-7.2.13-default", "arm64-7.2.13-max"])
+def test_skips_are_where_the_kernel_patches(shared: Path, arch: str) -> None:
+    path = shared / "golden" / f"{arch}-trampolines.jsonl.xz"
+    capture = Capture(path)
+    context = case_context(path, capture.boot)
+    for where, case in capture:
+        if isinstance(case, CaseRecord) and case.img is not None:
+            skips = build_trampoline(case_request(case, context, where)).skips
+            built = [{"prog": s.p, "nop": s.nop, "target": s.target} for s in skips]
+            assert built == case.skips, case.id
 
 
 def replayed(path: Path):
@@ -126,14 +144,8 @@ def test_parts_cover_the_code_in_order(arch: Arch) -> None:
 
 @pytest.mark.parametrize(("arch", "plain", "cookie"), [(Arch.X86_64, 4, 10), (Arch.ARM64, 5, 11)])
 def test_fsession_is_longer_than_the_pair(arch: Arch, plain: int, cookie: int) -> None:
-    import capstone
-
     def count(image: Image) -> int:
-        mode = {
-            Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-            Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM),
-        }[arch]
-        return sum(1 for _ in capstone.Cs(*mode).disasm(image.code, image.address))
+        return len(list(disassemble(arch, image.code, image.address)))
 
     def built(kind: ProgKind, uses_cookie: bool = False) -> int:
         node = Node(
@@ -144,6 +156,21 @@ def test_fsession_is_longer_than_the_pair(arch: Arch, plain: int, cookie: int) -
     pair = built(ProgKind.FENTRY)
     assert built(ProgKind.FSESSION) - pair == plain
     assert built(ProgKind.FSESSION, uses_cookie=True) - pair == cookie
+
+
+@pytest.mark.parametrize(("arch", "jump"), [(Arch.X86_64, "jmp"), (Arch.ARM64, "b")])
+def test_a_detached_program_is_jumped_over(arch: Arch, jump: str) -> None:
+    image = build_trampoline(request(arch))
+    patched = patch_out(image, image.skips[0].p)
+    ends = [part.end for part in image.parts if part.name.startswith("exit")]
+    jumps = [
+        f"{insn.mnemonic} {insn.operands.lstrip('#')}"
+        for insn in disassemble(arch, patched, image.address)
+        if insn.mnemonic == jump
+    ]
+    assert jumps == [f"{jump} {image.address + end:#x}" for end in ends]
+    with pytest.raises(InputError, match="0x1234"):
+        patch_out(image, 0x1234)
 
 
 def test_what_cannot_be_built_is_named() -> None:

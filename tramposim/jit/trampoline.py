@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from tramposim._native import arm64_asm, x86_64_asm
+from tramposim._native.asmplan import Code
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.jit.arm64 import trampoline as arm64_trampoline
 from tramposim.jit.arm64.assembler import Arm64Assembler
@@ -21,12 +22,12 @@ from tramposim.jit.shape import NodeShape, make_shape
 from tramposim.jit.x86_64 import trampoline as x86_64_trampoline
 from tramposim.jit.x86_64.assembler import X86Assembler
 from tramposim.kernel.attach import Trampoline
-from tramposim.kernel.image import FrameLayout, Image, LazySymbols, PartTable
+from tramposim.kernel.image import FrameLayout, Image, LazySymbols, LazyTuple, Part, Skip
 from tramposim.kernel.nodes import Node, TrampFlag, node_shape
 from tramposim.kernel.versions import PADDED_FUNCTIONS, rules_for
 from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
 
-__all__ = ["THUNKS", "TrampolineRequest", "attached_request", "build_trampoline"]
+__all__ = ["THUNKS", "TrampolineRequest", "attached_request", "build_trampoline", "patch_out"]
 
 X86_SAFETY = 64
 """BPF_INSN_SAFETY: bytes that x86_64 adds to the size of every image."""
@@ -170,15 +171,45 @@ def build_trampoline(request: TrampolineRequest) -> Image:
         request.image,
         code,
         _size(request, asm, values, len(code)),
-        PartTable(
-            asm.part_names,
-            emitted,
-            asm.part_subjects,
-            nodes,
-        ),
+        LazyTuple(lambda: _parts(asm, emitted, nodes)),
         LazySymbols(lambda: _call_targets(request, nodes, planned, values)),
         planned.frame,
+        LazyTuple(lambda: _skips(asm, emitted, nodes)) if request.im else (),
     )
+
+
+def _parts(asm: Assembler, code: Code, nodes: tuple[Node, ...]) -> tuple[Part, ...]:
+    starts = [*code.parts, len(code.code)]
+    return tuple(
+        Part(name, start, end, nodes[subject].name if subject >= 0 else "")
+        for name, subject, start, end in zip(
+            asm.part_names, asm.part_subjects, starts, starts[1:], strict=False
+        )
+    )
+
+
+def _skips(asm: Assembler, code: Code, nodes: tuple[Node, ...]) -> tuple[Skip, ...]:
+    labels = code.labels
+    return tuple(
+        Skip(nodes[subject].p, labels[start.index], labels[end.index])
+        for subject, start, end in asm.skips
+    )
+
+
+def patch_out(image: Image, p: int) -> bytes:
+    """The code after program `p` was detached while tasks may be in the image: its calls are
+    jumped over. Raises `InputError` if the image has no call of it that can be patched.
+    """
+    code = bytearray(image.code)
+    isa = x86_64_asm.ISA if image.arch is Arch.X86_64 else arm64_asm.ISA
+    jump = "jmp" if image.arch is Arch.X86_64 else "b"
+    skips = [skip for skip in image.skips if skip.p == p]
+    if not skips:
+        raise InputError(f"the image has no call of program {p:#x} that can be patched out")
+    for skip in skips:
+        insn = isa.encode_one(jump, image.address + skip.target, address=image.address + skip.nop)
+        code[skip.nop : skip.nop + len(insn)] = insn
+    return bytes(code)
 
 
 def attached_request(

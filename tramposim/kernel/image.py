@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import TypeVar, overload
 
-from tramposim._native.asmplan import Code
-from tramposim.kernel.nodes import Node
 from tramposim.spec import Arch
 
-__all__ = ["FrameLayout", "FrameSlot", "Image", "LazySymbols", "Part", "PartTable"]
+__all__ = ["FrameLayout", "FrameSlot", "Image", "LazySymbols", "LazyTuple", "Part", "Skip"]
+
+_Item = TypeVar("_Item")
 
 _FILL = {Arch.X86_64: b"\0", Arch.ARM64: bytes.fromhex("002020d4")}
 """What a kernel leaves between the end of the code and im->size: BPF_INSN_SAFETY zero bytes
@@ -27,50 +27,41 @@ class Part:
     detail: str = ""
 
 
-class PartTable(Sequence[Part]):
-    """Parts made when they are looked at: most images are built without anyone looking.
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A nop at offset `nop` that a kernel turns into a jump to offset `target`, over the call
+    of program `p`, when that program is detached while tasks may be in the image."""
 
-    `names[i]` begins at `code.parts[i]`; the last part ends with the code. `subjects[i]` is
-    the index in `nodes` of the program that the part is about, or -1.
-    """
+    p: int
+    nop: int
+    target: int
 
-    __slots__ = ("_code", "_names", "_nodes", "_subjects")
 
-    def __init__(
-        self, names: Sequence[str], code: Code, subjects: Sequence[int], nodes: Sequence[Node]
-    ) -> None:
-        self._names = names
-        self._code = code
-        self._subjects = subjects
-        self._nodes = nodes
+class LazyTuple(Sequence[_Item]):
+    """Items made when they are looked at: most images are built without anyone looking."""
+
+    __slots__ = ("_items", "_make")
+
+    def __init__(self, make: Callable[[], tuple[_Item, ...]]) -> None:
+        self._make = make
+        self._items: tuple[_Item, ...] | None = None
+
+    @property
+    def items(self) -> tuple[_Item, ...]:
+        """All items."""
+        if self._items is None:
+            self._items = self._make()
+        return self._items
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.items)
 
     @overload
-    def __getitem__(self, index: int) -> Part: ...
+    def __getitem__(self, index: int) -> _Item: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Part, ...]: ...
-    def __getitem__(self, index: int | slice) -> Part | tuple[Part, ...]:
-        if isinstance(index, slice):
-            return tuple(self[i] for i in range(*index.indices(len(self))))
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        index %= len(self)
-        starts = [*self._code.parts, len(self._code.code)]
-        subject = self._subjects[index]
-        return Part(
-            self._names[index],
-            starts[index],
-            starts[index + 1],
-            self._nodes[subject].name if subject >= 0 else "",
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+    def __getitem__(self, index: slice) -> tuple[_Item, ...]: ...
+    def __getitem__(self, index: int | slice) -> _Item | tuple[_Item, ...]:
+        return self.items[index]
 
 
 class LazySymbols(Mapping[int, str]):
@@ -136,8 +127,9 @@ class Image:
     """Machine code linked for `address`.
 
     `size` is what the kernel accounts for it (im->size: code and fill); `parts` cover the
-    code in order; `symbols` name call targets by address. Programs have no fill and may have
-    no frame; `function_lengths` then holds the bytes of each of their functions.
+    code in order; `symbols` name call targets by address; `skips` are the program calls that
+    can be patched out. Programs have no fill and may have no frame; `function_lengths` then
+    holds the bytes of each of their functions.
     """
 
     arch: Arch
@@ -147,6 +139,7 @@ class Image:
     parts: Sequence[Part] = ()
     symbols: Mapping[int, str] = field(default_factory=dict)
     frame: FrameLayout | None = None
+    skips: Sequence[Skip] = ()
     function_lengths: tuple[int, ...] = ()
 
     @property

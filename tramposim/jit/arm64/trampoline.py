@@ -151,13 +151,16 @@ class _Trampoline:
         self, program: ProgramShape, is_return: bool = False, keep_result: bool = False
     ) -> None:
         asm, shape = self.asm, self.shape
-        skip = asm.label()
+        skip, end = asm.label(), asm.label()
 
         asm.begin(f"enter {program.name}", program.subject)
         if program.cookie_number is not None:
             self.store_func_meta(shape.func_meta(self.frame, program, is_return))
         if shape.rules.skip_nops:
+            start = asm.label()
+            asm.bind(start)
             asm.nop()
+            asm.skips.append((program.subject, start, end))
         asm.store_imm(program.cookie, SCRATCH, SP, self.offset[RUN_CTX] + RUN_CTX_COOKIE)
         asm.mov_address(PROG, program.p)
         asm.mov(X0, PROG)
@@ -178,6 +181,7 @@ class _Trampoline:
         asm.mov(X1, START)
         asm.add_imm(X2, SP, self.offset[RUN_CTX])
         asm.call(program.exit)
+        asm.bind(end)
 
     @property
     def context(self) -> int:

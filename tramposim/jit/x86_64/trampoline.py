@@ -170,13 +170,16 @@ class _Trampoline:
         self, program: ProgramShape, is_return: bool = False, keep_result: bool = False
     ) -> None:
         asm, shape = self.asm, self.shape
-        skip = asm.label()
+        skip, end = asm.label(), asm.label()
 
         asm.begin(f"enter {program.name}", program.subject)
         if program.cookie_number is not None:
             self.store_func_meta(shape.func_meta(self.frame, program, is_return))
         if shape.rules.skip_nops:
+            start = asm.label()
+            asm.bind(start)
             asm.nop(PATCH_SIZE)
+            asm.skips.append((program.subject, start, end))
         asm.mov_imm(RDI, program.cookie)
         asm.store(RBP, self.offset[RUN_CTX] + RUN_CTX_COOKIE, RDI)
         asm.mov_imm(RDI, program.p)
@@ -198,6 +201,7 @@ class _Trampoline:
         asm.mov(RSI, RBX)
         asm.lea(RDX, RBP, self.offset[RUN_CTX])
         self.call(program.exit, program.exit_symbol)
+        asm.bind(end)
 
     @property
     def context(self) -> int:

@@ -11,7 +11,8 @@ Times are in subcycles (2**-16 core cycles), so that costs keep their fractions 
 and all sums are exact integers.
 """
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, realloc
 
 from tramposim._native.arrivals cimport (
     CLOSED, LAST_TIME, NEVER, ArrivalSource, Source, later, source_next,
@@ -19,7 +20,7 @@ from tramposim._native.arrivals cimport (
 from tramposim._native.histogram cimport LatencyHistogram, record
 
 cdef enum:
-    MOST_FLOWS = 64
+    MOST_FLOWS = 4096
 
 ctypedef struct FlowState:
     Source source
@@ -30,11 +31,10 @@ ctypedef struct FlowState:
 cdef class CallQueue:
     """First-come-first-served calls of one task; see the module's text."""
 
-    cdef FlowState flows[MOST_FLOWS]
+    cdef FlowState *flows
     cdef int n_flows
-    cdef list histograms_
-    cdef list sources
-    cdef LatencyHistogram single
+    cdef list histograms        # by flow: where its completed calls are counted
+    cdef list sources           # keeps alive what the flows' sources point into
     cdef int serving            # flow in service, or -1
     cdef int64_t arrival        # when the call in service arrived
     cdef int64_t remaining      # service that it still needs
@@ -43,29 +43,42 @@ cdef class CallQueue:
 
     def __cinit__(self):
         self.serving = -1
-        self.histograms_ = []
+        self.histograms = []
         self.sources = []
 
-    def add_flow(self, ArrivalSource source not None, int64_t service):
-        """Feed the queue from `source`; each of its calls takes `service` subcycles (> 0)."""
+    def __dealloc__(self):
+        free(self.flows)
+
+    def add_flow(
+        self,
+        ArrivalSource source not None,
+        int64_t service,
+        LatencyHistogram histogram not None,
+    ):
+        """Feed the queue from `source`; each of its calls takes `service` subcycles (> 0).
+
+        `histogram` counts the times from arrival to completion of the completed calls; it may
+        be shared by flows and queues.
+        """
         if self.n_flows == MOST_FLOWS:
             raise ValueError(f"a queue takes at most {MOST_FLOWS} flows")
         if not 1 <= service <= LAST_TIME:
             raise ValueError("a call takes at least one subcycle")
         if self.clock:
             raise ValueError("flows are added before the queue first runs")
+        cdef FlowState *grown = <FlowState *>realloc(
+            self.flows, (self.n_flows + 1) * sizeof(FlowState)
+        )
+        if grown == NULL:
+            raise MemoryError
+        self.flows = grown
         cdef FlowState *flow = &self.flows[self.n_flows]
         flow.source = source.source
         flow.service = service
         flow.next_arrival = source_next(&flow.source)
         self.sources.append(source)
-        self.histograms_.append(LatencyHistogram())
+        self.histograms.append(histogram)
         self.n_flows += 1
-
-    @property
-    def histograms(self):
-        """Per flow: times from arrival to completion of the completed calls."""
-        return tuple(self.histograms_)
 
     @property
     def next_arrival(self):
@@ -102,7 +115,6 @@ cdef class CallQueue:
         if self.n_flows == 0:
             self.clock = now if stop_when_idle else until
             return self.clock
-        cdef list histograms = self.histograms_
         cdef LatencyHistogram histogram
         self.clock = now
         while True:
@@ -110,7 +122,7 @@ cdef class CallQueue:
                 break
             # one flow at a time: its histogram is fetched once for all calls until the
             # next call of another flow
-            histogram = <LatencyHistogram>histograms[self.serving]
+            histogram = <LatencyHistogram>self.histograms[self.serving]
             with nogil:
                 self.serve(histogram, until, stop_when_idle)
             if self.serving >= 0 and self.clock == until:

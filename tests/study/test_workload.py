@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tramposim.errors import InputError
 from tramposim.schedule.arrivals import ClosedLoop, OnOff, Pareto, Periodic, Poisson, Replay
@@ -169,3 +171,17 @@ def test_a_closed_loop_has_no_rate_to_change() -> None:
     text = TEXT.replace('kind = "poisson"\nrate = "50k/s"', 'kind = "closed-loop"')
     with pytest.raises(InputError, match="--rate: the arrivals of x have no rate"):
         change_workload(parse_workload(text, "x.toml"), Changes(rate="1k"))
+
+
+@given(st.data())
+def test_damaged_files_raise_input_errors_only(data: st.DataObject) -> None:
+    text = (Path(__file__).parents[2] / "workloads" / "vfs_read_irq.toml").read_text()
+    start = data.draw(st.integers(0, len(text)))
+    stop = data.draw(st.integers(start, min(len(text), start + 40)))
+    piece = data.draw(st.text(alphabet="[]={}\"'\n.,0-9eainf x", max_size=10))
+    try:
+        parse_workload(text[:start] + piece + text[stop:], "x.toml")
+    except InputError as error:
+        message = str(error)
+        assert message.startswith("x.toml")
+        assert "\n" not in message

@@ -52,6 +52,7 @@ class _Simulation:
         self.environment = simpy.Environment()
         switch_time = world.clock.from_cycles(world.switch_cycles)
         self.cpus = [Cpu(switch_time) for _ in range(world.cpus)]
+        self.latencies = {function: LatencyHistogram() for function in self.costs}
         self.queues = self._place_tasks()
         self.migrations = 0
         self.balances = world.cpus > 1 and not all(task.pinned for task in world.tasks)
@@ -80,7 +81,9 @@ class _Simulation:
             for flow in task.flows:
                 cycles = self.costs[flow.function].traced_cycles + flow.work_cycles
                 source = arrival_source(flow.arrivals, world.clock, world.seed, stream)
-                queue.add_flow(source, world.clock.from_cycles(cycles))
+                queue.add_flow(
+                    source, world.clock.from_cycles(cycles), self.latencies[flow.function]
+                )
                 stream += 1
             self.cpus[task.cpu].tasks.append(RunningTask(queue, task.pinned))
             queues.append(queue)
@@ -126,18 +129,9 @@ class _Simulation:
                 stop.succeed()
 
     def _result(self, now: int) -> WorldResult:
-        histograms: dict[str, LatencyHistogram] = {}
-        for task, queue in zip(self.world.tasks, self.queues, strict=True):
-            for flow, histogram in zip(task.flows, queue.histograms, strict=True):
-                histograms.setdefault(flow.function, LatencyHistogram()).merge(histogram)
         flows = tuple(
-            FlowResult(
-                function=function,
-                calls=histogram.count,
-                latency=histogram,
-                added_cycles=self.costs[function].added_cycles,
-            )
-            for function, histogram in histograms.items()
+            FlowResult(function, latency.count, latency, self.costs[function].added_cycles)
+            for function, latency in self.latencies.items()
         )
         lags = [now - queue.next_arrival for queue in self.queues if queue.next_arrival is not None]
         return WorldResult(

@@ -6,7 +6,7 @@ checked when it is read, and every complaint is one line: file and line, key, re
 
 from __future__ import annotations
 
-import sys
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -45,19 +45,32 @@ __all__ = [
 def find_workload(name: str) -> Path:
     """The file that `name` means: a path, or a workload by name.
 
-    Names are looked up as NAME.toml in ./workloads, then among the installed ones. Raises
-    `InputError` that lists what there is.
+    Names are looked up as NAME.toml in ./workloads, then among the installed ones (share/ of
+    the environment or of the user), then in the source tree that the package runs from.
+    Raises `InputError` that lists what there is.
     """
     path = Path(name)
     if path.suffix == ".toml" or "/" in name or path.is_file():
         return path
-    places = [Path("workloads"), Path(sys.prefix) / "share" / "tramposim" / "workloads"]
+    places = _places()
     for place in places:
         if (place / f"{name}.toml").is_file():
             return place / f"{name}.toml"
     known = sorted({found.stem for place in places for found in place.glob("*.toml")})
     hint = f"known are {', '.join(known)}" if known else "give the path of a .toml file"
     raise InputError(f"no such workload; {hint}", name)
+
+
+def _places() -> list[Path]:
+    installed = [
+        sysconfig.get_path("data"),
+        sysconfig.get_path("data", sysconfig.get_preferred_scheme("user")),
+    ]
+    return [
+        Path("workloads"),
+        *(Path(place) / "share" / "tramposim" / "workloads" for place in installed),
+        Path(__file__).parents[2] / "workloads",
+    ]
 
 
 def read_workload(path: Path) -> Workload:

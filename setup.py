@@ -21,6 +21,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "rng",
     "scheduler",
     "tracer",
+    "translator",
     "uarch",
     "unicorn_api",
     "x86_64_asm",

@@ -21,6 +21,7 @@ cdef enum Form:
     WORD        # base word and fields
     MOV_VALUE   # reg, value: shortest movz/movn/movk sequence, 32-bit forms if they do
     MOV_VALUE32 # reg, value: the 32-bit forms
+    MOV_VALUE_SX # reg, 32-bit value: the 64-bit forms (the value is sign extended)
     MOV_ADDRESS # reg, address: movn, movk, movk - always three words
     STORE_VALUE # value, scratch, base, offset: a constant through scratch, xzr if 0
     CALL        # target, scratch: bl if it reaches, else MOV_ADDRESS and blr
@@ -90,6 +91,14 @@ _TABLE = (
     ("subi32",    WORD,        0x51000000, RD, RN, IMM12),
     ("addsi32",   WORD,        0x31000000, RD, RN, IMM12),
     ("subsi32",   WORD,        0x71000000, RD, RN, IMM12),
+    ("addi_lsl12", WORD,       0x91400000, RD, RN, IMM12),
+    ("subi_lsl12", WORD,       0xd1400000, RD, RN, IMM12),
+    ("addsi_lsl12", WORD,      0xb1400000, RD, RN, IMM12),
+    ("subsi_lsl12", WORD,      0xf1400000, RD, RN, IMM12),
+    ("addi32_lsl12", WORD,     0x11400000, RD, RN, IMM12),
+    ("subi32_lsl12", WORD,     0x51400000, RD, RN, IMM12),
+    ("addsi32_lsl12", WORD,    0x31400000, RD, RN, IMM12),
+    ("subsi32_lsl12", WORD,    0x71400000, RD, RN, IMM12),
     ("add",       WORD,        0x8b000000, RD, RN, RM),
     ("sub",       WORD,        0xcb000000, RD, RN, RM),
     ("subs",      WORD,        0xeb000000, RD, RN, RM),
@@ -154,9 +163,9 @@ _TABLE = (
     ("ldr32_reg", WORD,        0xb8606800, RT, RN, RM),
     ("ldrh_reg",  WORD,        0x78606800, RT, RN, RM),
     ("ldrb_reg",  WORD,        0x38606800, RT, RN, RM),
-    ("ldrsw_reg", WORD,        0xb8a06800, RT, RN, RM),
-    ("ldrsh_reg", WORD,        0x78a06800, RT, RN, RM),
-    ("ldrsb_reg", WORD,        0x38a06800, RT, RN, RM),
+    ("ldrsw_reg", WORD,        0xb8a0e800, RT, RN, RM),
+    ("ldrsh_reg", WORD,        0x78a0e800, RT, RN, RM),
+    ("ldrsb_reg", WORD,        0x38a0e800, RT, RN, RM),
     ("str_reg",   WORD,        0xf8206800, RT, RN, RM),
     ("str32_reg", WORD,        0xb8206800, RT, RN, RM),
     ("strh_reg",  WORD,        0x78206800, RT, RN, RM),
@@ -170,6 +179,40 @@ _TABLE = (
     ("str_pre",   WORD,        0xf8000c00, RT, RN, IMM9),
     ("ldur",      WORD,        0xf8400000, RT, RN, IMM9),
     ("stur",      WORD,        0xf8000000, RT, RN, IMM9),
+    ("ldar",      WORD,        0xc8dffc00, RT, RN),
+    ("ldar32",    WORD,        0x88dffc00, RT, RN),
+    ("ldarh",     WORD,        0x48dffc00, RT, RN),
+    ("ldarb",     WORD,        0x08dffc00, RT, RN),
+    ("stlr",      WORD,        0xc89ffc00, RT, RN),
+    ("stlr32",    WORD,        0x889ffc00, RT, RN),
+    ("stlrh",     WORD,        0x489ffc00, RT, RN),
+    ("stlrb",     WORD,        0x089ffc00, RT, RN),
+    ("ldxr",      WORD,        0xc85f7c00, RT, RN),
+    ("ldxr32",    WORD,        0x885f7c00, RT, RN),
+    ("stxr",      WORD,        0xc8007c00, RS, RT, RN),
+    ("stxr32",    WORD,        0x88007c00, RS, RT, RN),
+    ("stlxr",     WORD,        0xc800fc00, RS, RT, RN),
+    ("stlxr32",   WORD,        0x8800fc00, RS, RT, RN),
+    ("stadd",     WORD,        0xf820001f, RS, RN),
+    ("stclr",     WORD,        0xf820101f, RS, RN),
+    ("steor",     WORD,        0xf820201f, RS, RN),
+    ("stset",     WORD,        0xf820301f, RS, RN),
+    ("stadd32",   WORD,        0xb820001f, RS, RN),
+    ("stclr32",   WORD,        0xb820101f, RS, RN),
+    ("steor32",   WORD,        0xb820201f, RS, RN),
+    ("stset32",   WORD,        0xb820301f, RS, RN),
+    ("ldaddal",   WORD,        0xf8e00000, RS, RT, RN),
+    ("ldclral",   WORD,        0xf8e01000, RS, RT, RN),
+    ("ldeoral",   WORD,        0xf8e02000, RS, RT, RN),
+    ("ldsetal",   WORD,        0xf8e03000, RS, RT, RN),
+    ("swpal",     WORD,        0xf8e08000, RS, RT, RN),
+    ("casal",     WORD,        0xc8e0fc00, RS, RT, RN),
+    ("ldaddal32", WORD,        0xb8e00000, RS, RT, RN),
+    ("ldclral32", WORD,        0xb8e01000, RS, RT, RN),
+    ("ldeoral32", WORD,        0xb8e02000, RS, RT, RN),
+    ("ldsetal32", WORD,        0xb8e03000, RS, RT, RN),
+    ("swpal32",   WORD,        0xb8e08000, RS, RT, RN),
+    ("casal32",   WORD,        0x88e0fc00, RS, RT, RN),
     ("mrs_tpidr_el1", WORD,    0xd538d080, RT),
     ("mrs_sp_el0", WORD,       0xd5384100, RT),
     ("adr",       WORD,        0x10000000, RD, TO_ADR),
@@ -178,11 +221,14 @@ _TABLE = (
     ("bcond",     WORD,        0x54000000, COND_BR, TO19),
     ("cbz",       WORD,        0xb4000000, RT, TO19),
     ("cbnz",      WORD,        0xb5000000, RT, TO19),
+    ("cbz32",     WORD,        0x34000000, RT, TO19),
+    ("cbnz32",    WORD,        0x35000000, RT, TO19),
     ("br",        WORD,        0xd61f0000, RN),
     ("blr",       WORD,        0xd63f0000, RN),
     ("ret",       WORD,        0xd65f0000, RN),
     ("movi",      MOV_VALUE,   0,          RD, RD),
     ("movi32",    MOV_VALUE32, 0,          RD, RD),
+    ("movi_sx",   MOV_VALUE_SX, 0,         RD, RD),
     ("mov_addr",  MOV_ADDRESS, 0,          RD, RD),
     ("store_imm", STORE_VALUE, 0,          RD, RD, RD, RD),
     ("call",      CALL,        0,          RD, RD),
@@ -211,16 +257,16 @@ cdef inline uint8_t *put_move(
     return put(out, base | <uint32_t>half << 21 | (imm16 & 0xffff) << 5 | <uint32_t>reg)
 
 
-cdef uint8_t *put_value32(uint8_t *out, int reg, uint32_t value) noexcept nogil:
-    """A 32-bit constant: movn forms when bit 31 is set."""
+cdef uint8_t *put_value32(uint8_t *out, int reg, uint32_t value, uint32_t wide) noexcept nogil:
+    """A 32-bit constant: movn forms when bit 31 is set; `wide` is the 64-bit form's bit."""
     cdef uint32_t high = value >> 16, low = value & 0xffff
     if not high & 0x8000:
-        out = put_move(out, 0x52800000, reg, low, 0)
-        return put_move(out, 0x72800000, reg, high, 1) if high else out
+        out = put_move(out, 0x52800000 | wide, reg, low, 0)
+        return put_move(out, 0x72800000 | wide, reg, high, 1) if high else out
     if high == 0xffff:
-        return put_move(out, 0x12800000, reg, ~low, 0)
-    out = put_move(out, 0x12800000, reg, ~high, 1)
-    return put_move(out, 0x72800000, reg, low, 0) if low != 0xffff else out
+        return put_move(out, 0x12800000 | wide, reg, ~low, 0)
+    out = put_move(out, 0x12800000 | wide, reg, ~high, 1)
+    return put_move(out, 0x72800000 | wide, reg, low, 0) if low != 0xffff else out
 
 
 cdef uint8_t *put_value(uint8_t *out, int reg, uint64_t value) noexcept nogil:
@@ -230,7 +276,7 @@ cdef uint8_t *put_value(uint8_t *out, int reg, uint64_t value) noexcept nogil:
     cdef uint32_t block, neutral
     cdef bint first = True
     if value >> 32 == 0:
-        return put_value32(out, reg, <uint32_t>value)
+        return put_value32(out, reg, <uint32_t>value, 0)
     for half in range(4):
         block = (value >> (16 * half)) & 0xffff
         ones += block == 0xffff
@@ -315,10 +361,11 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
         return ENCODE_RANGE
     if d.form == MOV_VALUE:
         out = put_value(out, <int>args[0], <uint64_t>args[1])
-    elif d.form == MOV_VALUE32:
+    elif d.form == MOV_VALUE32 or d.form == MOV_VALUE_SX:
         if args[1] < -(<int64_t>1 << 31) or args[1] > <int64_t>0xffffffff:
             return ENCODE_RANGE
-        out = put_value32(out, <int>args[0], <uint32_t>args[1])
+        out = put_value32(out, <int>args[0], <uint32_t>args[1],
+                          0 if d.form == MOV_VALUE32 else <uint32_t>1 << 31)
     elif d.form == MOV_ADDRESS:
         if <uint64_t>args[1] >> 48 != 0xffff:
             return ENCODE_RANGE

@@ -25,6 +25,7 @@ cdef enum Form:
     REG_RM       # destination in reg, source in r/m
     RM_IMM8      # r/m register /ext, imm8
     RM_IMM32     # r/m register /ext, imm32
+    RM_IMM32_ACC # the same, rax as destination in the short form
     RM_IMM       # r/m register /ext: opcode|2 with imm8 if it fits, else imm32
     RM_IMM_ACC   # the same, but imm32 with rax as destination is the short form
     LOAD         # reg, base, displacement
@@ -32,6 +33,16 @@ cdef enum Form:
     STORE_IMM8   # base, displacement, imm8
     STORE_IMM16  # base, displacement, imm16
     STORE_IMM32  # base, displacement, imm32
+    LOAD_INDEX   # reg, base, index, displacement
+    STORE_INDEX  # base, index, displacement, reg
+    STORE_INDEX_IMM8   # base, index, displacement, imm8
+    STORE_INDEX_IMM16  # base, index, displacement, imm16
+    STORE_INDEX_IMM32  # base, index, displacement, imm32
+    LOAD_SCALED8 # reg, base, index, 32-bit displacement; the index counts 8 bytes
+    LOAD_WIDE    # reg, base, displacement: always a 32-bit displacement
+    REG_RM_IMM   # destination, source, immediate: opcode|2 with imm8 if it fits
+    SHIFT_VEX    # destination, source, count register; `prefix` is VEX.pp
+    MEM0_IMM8    # base, imm8: no displacement
     MEM          # base, displacement; `ext` is the opcode extension
     LOAD_ABS     # reg, 32-bit absolute address (no base, no rip)
     RIP_IMM8     # target, imm8: rip-relative operand /ext
@@ -50,6 +61,7 @@ cdef enum Flag:
     W = 1       # REX.W
     BYTE = 2    # byte registers: spl..dil need a REX prefix
     WIDE = 4    # the displacement always has 32 bits
+    REX = 8     # a REX prefix even where nothing needs it
 
 cdef struct Definition:
     uint8_t form
@@ -60,8 +72,9 @@ cdef struct Definition:
 
 _ARITY = {
     BYTES: 0, NOPS: 1, OREG: 1, MODRM_RM: 1, RM_REG: 2, REG_RM: 2, RM_IMM8: 2, RM_IMM32: 2,
-    RM_IMM: 2, RM_IMM_ACC: 2, LOAD: 3, STORE: 3, STORE_IMM8: 3, STORE_IMM16: 3,
-    STORE_IMM32: 3, MEM: 2, LOAD_ABS: 2, RIP_IMM8: 2, MOV_IMM64: 2, MOV_IMM32: 2,
+    RM_IMM: 2, RM_IMM_ACC: 2, RM_IMM32_ACC: 2, LOAD: 3, STORE: 3, STORE_IMM8: 3, STORE_IMM16: 3,
+    STORE_IMM32: 3, LOAD_INDEX: 4, STORE_INDEX: 4, STORE_INDEX_IMM8: 4, STORE_INDEX_IMM16: 4,
+    STORE_INDEX_IMM32: 4, LOAD_SCALED8: 4, LOAD_WIDE: 3, REG_RM_IMM: 3, SHIFT_VEX: 3, MEM0_IMM8: 2, MEM: 2, LOAD_ABS: 2, RIP_IMM8: 2, MOV_IMM64: 2, MOV_IMM32: 2,
     OREG_IMM32: 2, OREG_IMM64: 2, REL8: 1, REL32: 1, REL_AUTO: 1, CC_REL8: 2, CC_REL32: 2,
     CC_REL_AUTO: 2,
 }
@@ -90,7 +103,7 @@ _TABLE = (
     ("movsx8",      REG_RM,      W|BYTE, 0,     0,   0x0fbe),
     ("movsx16",     REG_RM,      W,     0,      0,   0x0fbf),
     ("movsx32",     REG_RM,      W,     0,      0,   0x63),
-    ("movsx8_32",   REG_RM,      BYTE,  0,      0,   0x0fbe),
+    ("movsx8_32",   REG_RM,      REX,   0,      0,   0x0fbe),
     ("movsx16_32",  REG_RM,      0,     0,      0,   0x0fbf),
     ("add",         RM_REG,      W,     0,      0,   0x01),
     ("or",          RM_REG,      W,     0,      0,   0x09),
@@ -148,6 +161,24 @@ _TABLE = (
     ("shli32",      RM_IMM8,     0,     0,      4,   0xc1),
     ("shri32",      RM_IMM8,     0,     0,      5,   0xc1),
     ("sari32",      RM_IMM8,     0,     0,      7,   0xc1),
+    ("shl1",        MODRM_RM,    W,     0,      4,   0xd1),
+    ("shr1",        MODRM_RM,    W,     0,      5,   0xd1),
+    ("sar1",        MODRM_RM,    W,     0,      7,   0xd1),
+    ("shl1_32",     MODRM_RM,    0,     0,      4,   0xd1),
+    ("shr1_32",     MODRM_RM,    0,     0,      5,   0xd1),
+    ("sar1_32",     MODRM_RM,    0,     0,      7,   0xd1),
+    ("shlx",        SHIFT_VEX,   W,     1,      0,   0xf7),
+    ("sarx",        SHIFT_VEX,   W,     2,      0,   0xf7),
+    ("shrx",        SHIFT_VEX,   W,     3,      0,   0xf7),
+    ("shlx32",      SHIFT_VEX,   0,     1,      0,   0xf7),
+    ("sarx32",      SHIFT_VEX,   0,     2,      0,   0xf7),
+    ("shrx32",      SHIFT_VEX,   0,     3,      0,   0xf7),
+    ("roli",        RM_IMM8,     W,     0,      0,   0xc1),
+    ("imuli",       REG_RM_IMM,  W,     0,      0,   0x69),
+    ("imuli32",     REG_RM_IMM,  0,     0,      0,   0x69),
+    ("addi_wide",   RM_IMM32,    W,     0,      0,   0x81),
+    ("ori_wide_acc", RM_IMM32_ACC, W,   0,      1,   0x81),
+    ("cmove",       REG_RM,      W,     0,      0,   0x0f44),
     ("rori16",      RM_IMM8,     0,     0x66,   1,   0xc1),
     ("shl_cl",      MODRM_RM,    W,     0,      4,   0xd3),
     ("shr_cl",      MODRM_RM,    W,     0,      5,   0xd3),
@@ -167,6 +198,25 @@ _TABLE = (
     ("loads32",     LOAD,        W,     0,      0,   0x63),
     ("loads16",     LOAD,        W,     0,      0,   0x0fbf),
     ("loads8",      LOAD,        W,     0,      0,   0x0fbe),
+    ("load16_64",   LOAD,        W,     0,      0,   0x0fb7),
+    ("load8_64",    LOAD,        W,     0,      0,   0x0fb6),
+    ("load64_wide", LOAD_WIDE,   W,     0,      0,   0x8b),
+    ("load64_x8",   LOAD_SCALED8, W,    0,      0,   0x8b),
+    ("load64_index", LOAD_INDEX, W,     0,      0,   0x8b),
+    ("load32_index", LOAD_INDEX, 0,     0,      0,   0x8b),
+    ("load16_index", LOAD_INDEX, 0,     0,      0,   0x0fb7),
+    ("load8_index", LOAD_INDEX,  0,     0,      0,   0x0fb6),
+    ("loads32_index", LOAD_INDEX, W,    0,      0,   0x63),
+    ("loads16_index", LOAD_INDEX, W,    0,      0,   0x0fbf),
+    ("loads8_index", LOAD_INDEX, W,     0,      0,   0x0fbe),
+    ("store64_index", STORE_INDEX, W,   0,      0,   0x89),
+    ("store32_index", STORE_INDEX, 0,   0,      0,   0x89),
+    ("store16_index", STORE_INDEX, 0,   0x66,   0,   0x89),
+    ("store8_index", STORE_INDEX, BYTE, 0,      0,   0x88),
+    ("storei64_index", STORE_INDEX_IMM32, W, 0, 0,   0xc7),
+    ("storei32_index", STORE_INDEX_IMM32, 0, 0, 0,   0xc7),
+    ("storei16_index", STORE_INDEX_IMM16, 0, 0x66, 0, 0xc7),
+    ("storei8_index", STORE_INDEX_IMM8, 0, 0,   0,   0xc6),
     ("load64_gs",   LOAD_ABS,    W,     0x65,   0,   0x8b),
     ("add_gs",      LOAD_ABS,    W,     0x65,   0,   0x03),
     ("store64",     STORE,       W,     0,      0,   0x89),
@@ -180,6 +230,10 @@ _TABLE = (
     ("add_mem_imm8", STORE_IMM8, W,     0,      0,   0x83),
     ("cmp_mem_imm8", STORE_IMM8, W,     0,      7,   0x83),
     ("cmp_mem32",   STORE,       0,     0,      0,   0x39),
+    ("cmp_at_imm8", MEM0_IMM8,   W,     0,      7,   0x83),
+    ("add_at_imm8", MEM0_IMM8,   W,     0,      0,   0x83),
+    ("lock_xchg",   STORE,       W,     0xf0,   0,   0x87),
+    ("lock_xchg32", STORE,       0,     0xf0,   0,   0x87),
     ("lock_add",    STORE,       W,     0xf0,   0,   0x01),
     ("lock_or",     STORE,       W,     0xf0,   0,   0x09),
     ("lock_and",    STORE,       W,     0xf0,   0,   0x21),
@@ -194,6 +248,22 @@ _TABLE = (
     ("lock_xadd32", STORE,       0,     0xf0,   0,   0x0fc1),
     ("lock_cmpxchg32", STORE,    0,     0xf0,   0,   0x0fb1),
     ("xchg_mem32",  STORE,       0,     0,      0,   0x87),
+    ("lock_add_index", STORE_INDEX, W,  0xf0,   0,   0x01),
+    ("lock_or_index", STORE_INDEX, W,   0xf0,   0,   0x09),
+    ("lock_and_index", STORE_INDEX, W,  0xf0,   0,   0x21),
+    ("lock_xor_index", STORE_INDEX, W,  0xf0,   0,   0x31),
+    ("lock_xadd_index", STORE_INDEX, W, 0xf0,   0,   0x0fc1),
+    ("lock_cmpxchg_index", STORE_INDEX, W, 0xf0, 0,  0x0fb1),
+    ("xchg_mem_index", STORE_INDEX, W,  0,      0,   0x87),
+    ("lock_xchg_index", STORE_INDEX, W, 0xf0,   0,   0x87),
+    ("lock_add32_index", STORE_INDEX, 0, 0xf0,  0,   0x01),
+    ("lock_or32_index", STORE_INDEX, 0, 0xf0,   0,   0x09),
+    ("lock_and32_index", STORE_INDEX, 0, 0xf0,  0,   0x21),
+    ("lock_xor32_index", STORE_INDEX, 0, 0xf0,  0,   0x31),
+    ("lock_xadd32_index", STORE_INDEX, 0, 0xf0, 0,   0x0fc1),
+    ("lock_cmpxchg32_index", STORE_INDEX, 0, 0xf0, 0, 0x0fb1),
+    ("xchg_mem32_index", STORE_INDEX, 0, 0,     0,   0x87),
+    ("lock_xchg32_index", STORE_INDEX, 0, 0xf0, 0,   0x87),
     ("sar_gs_rip",  RIP_IMM8,    W,     0x65,   7,   0xc1),
     ("call",        REL32,       0,     0,      0,   0xe8),
     ("call_reg",    MODRM_RM,    0,     0,      2,   0xff),
@@ -278,6 +348,8 @@ cdef inline uint8_t *put_head(
         rex |= 0x41
     if d.flags & BYTE and (4 <= reg < 8 or (4 <= rm < 8 and d.form == REG_RM)):
         rex |= 0x40
+    if d.flags & REX:
+        rex |= 0x40
     if rex:
         out[0] = rex
         out += 1
@@ -356,14 +428,15 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
         out = put_registers(out, d, d.opcode, d.ext, <int>a)
         out[0] = <uint8_t>b
         out += 1
-    elif form == RM_IMM or form == RM_IMM_ACC or form == RM_IMM32:
+    elif (form == RM_IMM or form == RM_IMM_ACC or form == RM_IMM32
+            or form == RM_IMM32_ACC):
         if bad_register(a) or not is_imm32(b):
             return ENCODE_RANGE
-        if form != RM_IMM32 and is_imm8(b):
+        if (form == RM_IMM or form == RM_IMM_ACC) and is_imm8(b):
             out = put_registers(out, d, d.opcode | 2, d.ext, <int>a)
             out[0] = <uint8_t>b
             out += 1
-        elif form == RM_IMM_ACC and a == 0:
+        elif (form == RM_IMM_ACC or form == RM_IMM32_ACC) and a == 0:
             out = put_head(out, d, d.ext << 3 | 5, 0, 0)
             out = put32(out, b)
         else:
@@ -389,6 +462,39 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
             if form == STORE_IMM16:
                 out[0] = <uint8_t>(c >> 8)
                 out += 1
+    elif form == LOAD_WIDE:
+        if bad_register(a) or bad_register(b) or b & 7 == 4 or not is_imm32(c):
+            return ENCODE_RANGE
+        out = put_head(out, d, d.opcode, <int>a, <int>b)
+        out[0] = 0x80 | (a & 7) << 3 | (b & 7)
+        out = put32(out + 1, c)
+    elif LOAD_INDEX <= form <= LOAD_SCALED8:
+        return encode_indexed(out, d, args)
+    elif form == REG_RM_IMM:
+        if bad_register(a) or bad_register(b) or not is_imm32(c):
+            return ENCODE_RANGE
+        out = put_registers(out, d, d.opcode | (2 if is_imm8(c) else 0), <int>a, <int>b)
+        if is_imm8(c):
+            out[0] = <uint8_t>c
+            out += 1
+        else:
+            out = put32(out, c)
+    elif form == SHIFT_VEX:
+        if bad_register(a) or bad_register(b) or bad_register(c):
+            return ENCODE_RANGE
+        out[0] = 0xc4
+        out[1] = <uint8_t>((0x62 if a & 8 else 0xe2) ^ (0x20 if b & 8 else 0))
+        out[2] = <uint8_t>((0x80 if d.flags & W else 0) | (~c & 15) << 3 | d.prefix)
+        out[3] = <uint8_t>d.opcode
+        out[4] = 0xc0 | (a & 7) << 3 | (b & 7)
+        out += 5
+    elif form == MEM0_IMM8:
+        if bad_register(a) or a & 7 == 4 or a & 7 == 5 or not is_imm8(b):
+            return ENCODE_RANGE
+        out = put_head(out, d, d.opcode, 0, <int>a)
+        out[0] = d.ext << 3 | (a & 7)
+        out[1] = <uint8_t>b
+        out += 2
     elif form == MEM:
         if bad_register(a) or not is_imm32(b):
             return ENCODE_RANGE
@@ -461,6 +567,53 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
             out = put32(out + 2, b)
     else:
         return ENCODE_UNKNOWN
+    return <int>(out - start)
+
+
+cdef int encode_indexed(uint8_t *out, const Definition *d, const int64_t *args) noexcept nogil:
+    """[base + index + displacement], the index scaled by 8 in LOAD_SCALED8 only."""
+    cdef bint load = d.form == LOAD_INDEX or d.form == LOAD_SCALED8
+    cdef int64_t base = args[1] if load else args[0], index = args[2] if load else args[1]
+    cdef int64_t displacement = args[3] if load else args[2], reg = args[0] if load else args[3]
+    cdef int64_t immediate = args[3]
+    cdef bint near = is_imm8(displacement) and d.form != LOAD_SCALED8
+    cdef uint8_t *start = out
+    cdef uint8_t rex = 0
+    if not load and d.form != STORE_INDEX:
+        reg = d.ext
+    if (bad_register(base) or bad_register(index) or index == 4 or bad_register(reg)
+            or not is_imm32(displacement) or not is_imm32(immediate)):
+        return ENCODE_RANGE
+    if d.prefix:
+        out[0] = d.prefix
+        out += 1
+    rex = (0x48 if d.flags & W else 0) | (0x44 if reg & 8 else 0)
+    rex |= (0x42 if index & 8 else 0) | (0x41 if base & 8 else 0)
+    if d.flags & BYTE and 4 <= reg < 8:
+        rex |= 0x40
+    if rex:
+        out[0] = rex
+        out += 1
+    if d.opcode > 0xff:
+        out[0] = <uint8_t>(d.opcode >> 8)
+        out += 1
+    out[0] = <uint8_t>d.opcode
+    out[1] = (0x44 if near else 0x84) | (reg & 7) << 3
+    out[2] = (0xc0 if d.form == LOAD_SCALED8 else 0) | (index & 7) << 3 | (base & 7)
+    out += 3
+    if near:
+        out[0] = <uint8_t>displacement
+        out += 1
+    else:
+        out = put32(out, displacement)
+    if d.form == STORE_INDEX_IMM32:
+        out = put32(out, immediate)
+    elif d.form == STORE_INDEX_IMM8 or d.form == STORE_INDEX_IMM16:
+        out[0] = <uint8_t>immediate
+        out += 1
+        if d.form == STORE_INDEX_IMM16:
+            out[0] = <uint8_t>(immediate >> 8)
+            out += 1
     return <int>(out - start)
 
 

@@ -1,0 +1,639 @@
+"""Translation of 8-byte records into machine code by rules, in passes until sizes settle.
+
+A record is `opcode:8 a:4 b:4 offset:16 imm:32`. A rule, asked for from Python once per
+distinct key and then kept, is a short list of machine operations whose operands are
+literals or fields of the record: values, transformed values, addresses of other records.
+What of a record belongs to its key (besides opcode, a and b) is stated per opcode.
+
+Branches are sized the way the Linux JITs do it: each pass takes targets from the sizes that
+the pass before (for what lies ahead) or this one (for what lies behind) found, until the
+total repeats; then one more pass gives the code.
+"""
+
+from cpython.long cimport PyLong_AsUnsignedLongLongMask
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from tramposim._native.asmplan cimport MAX_OPERANDS, MAX_OP_BYTES, Isa
+from tramposim.errors import BuildError, UnsupportedError
+
+__all__ = [
+    "END", "HERE", "IMM", "IMM64", "KEY_FIRST", "KEY_IMM", "KEY_LAST", "KEY_OFFSET",
+    "KEY_SHAPE", "OFFSET",
+    "ONCE", "TARGET", "TARGET_IMM", "TWO_RECORDS", "Translated", "Translator", "Value",
+    "local", "param",
+]
+
+cdef enum Source:
+    S_LITERAL
+    S_IMM        # imm, sign extended
+    S_IMM64      # imm of this record and, as upper half, of the next
+    S_OFFSET     # offset, sign extended
+    S_PARAM      # a value given with the whole translation
+    S_TARGET     # address of the record that `offset` records after this one begin
+    S_TARGET_IMM # the same with imm
+    S_ONCE       # where the first record with an opcode marked KEY_FIRST begins
+    S_END        # where the last record ends
+    S_HERE       # offset of the operation itself from the start of the code
+    S_LOCAL      # a label inside the rule
+
+cdef enum Transform:
+    T_NONE
+    T_NEGATE
+    T_SHIFT12    # divided by 4096
+    T_NEGATE_SHIFT12
+    T_NEAR       # the address with these low 32 bits that lies nearest to the code
+    T_BITMASK32  # N:immr:imms of an arm64 logical immediate
+    T_BITMASK64
+
+cdef enum Predicate:
+    P_ZERO
+    P_IMM12
+    P_IMM12_SHIFTED
+    P_SCALED1
+    P_SCALED2
+    P_SCALED4
+    P_SCALED8
+    P_BITMASK32
+    P_BITMASK64
+    P_MISALIGNED8
+
+cdef enum Pseudo:
+    I_WHEN = -1   # predicate, value, count: the next `count` items only if it holds
+    I_SKIP = -2   # count
+    I_LABEL = -3  # index
+    I_BRANCH = -4 # short op, near op, condition or -1, destination
+
+cdef enum:
+    MAX_ITEMS = 64       # of one rule
+    MAX_LOCALS = 8
+    MAX_RULES = 1 << 16
+    MAX_RECORDS = 1 << 20
+    MAX_PASSES = 20
+    PADDING_PASSES = 15
+    SHORT_LOW = -128
+    SHORT_HIGH = 123     # room for a branch to grow by its padding
+
+_TRANSFORMS = {"negate": T_NEGATE, "shift12": T_SHIFT12, "negate_shift12": T_NEGATE_SHIFT12,
+               "bitmask32": T_BITMASK32,
+               "bitmask64": T_BITMASK64, "near": T_NEAR}
+_PREDICATES = {"zero": P_ZERO, "imm12": P_IMM12, "imm12_shifted": P_IMM12_SHIFTED,
+               "scaled1": P_SCALED1, "scaled2": P_SCALED2, "scaled4": P_SCALED4,
+               "scaled8": P_SCALED8, "bitmask32": P_BITMASK32, "bitmask64": P_BITMASK64,
+               "misaligned8": P_MISALIGNED8}
+
+KEY_OFFSET = 1
+KEY_IMM = 2
+KEY_FIRST = 4
+KEY_LAST = 8
+TWO_RECORDS = 16
+KEY_SHAPE = 32
+
+cdef struct Record:
+    uint8_t opcode
+    uint8_t registers
+    int16_t offset
+    int32_t imm
+
+cdef struct Arg:
+    int64_t addend      # or the literal
+    uint8_t source
+    uint8_t transform
+    int16_t index       # of a param or local
+    int16_t base        # a param added, or -1
+
+cdef struct Item:
+    int16_t code
+    uint8_t count
+    Arg args[MAX_OPERANDS]
+
+cdef struct Rule:
+    int32_t first
+    int16_t count
+    int16_t locals
+
+cdef struct Slot:
+    uint64_t key
+    int32_t rule        # index + 1; 0 is free
+
+
+cdef class Value:
+    """An operand of a rule: where its value comes from, and what is done to it."""
+
+    cdef public int source, index, base, transform
+    cdef public object addend
+
+    def __init__(self, int source, int index=0, addend=0, int base=-1, int transform=T_NONE):
+        self.source = source
+        self.index = index
+        self.addend = addend
+        self.base = base
+        self.transform = transform
+
+    def __add__(self, other):
+        """Plus an int, or plus a `param`."""
+        if isinstance(other, Value):
+            if (<Value>other).source != S_PARAM or self.base >= 0:
+                raise ValueError("only one param can be added")
+            return Value(self.source, self.index, self.addend, (<Value>other).index,
+                         self.transform)
+        return Value(self.source, self.index, self.addend + other, self.base, self.transform)
+
+    def via(self, str transform):
+        """The value transformed: see _TRANSFORMS."""
+        return Value(self.source, self.index, self.addend, self.base, _TRANSFORMS[transform])
+
+
+IMM = Value(S_IMM)
+IMM64 = Value(S_IMM64)
+OFFSET = Value(S_OFFSET)
+TARGET = Value(S_TARGET)
+TARGET_IMM = Value(S_TARGET_IMM)
+ONCE = Value(S_ONCE)
+END = Value(S_END)
+HERE = Value(S_HERE)
+
+
+def param(int index):
+    """The `index`-th value given to `translate`."""
+    return Value(S_PARAM, index)
+
+
+def local(int index):
+    """The place of item `("label", index)` in the same rule."""
+    return Value(S_LOCAL, index)
+
+
+cdef int bitmask(uint64_t value, int width) noexcept nogil:
+    """N:immr:imms for a logical immediate, or -1 if there is none (Arm ARM, DecodeBitMasks)."""
+    cdef int size, ones, rotation, imms
+    cdef uint64_t mask, element
+    if width == 32:
+        value = <uint64_t><uint32_t>value | value << 32
+    if value == 0 or value == ~<uint64_t>0:
+        return -1
+    size = 64
+    while size > 2:
+        mask = (<uint64_t>1 << (size // 2)) - 1
+        if (value & mask) != ((value >> (size // 2)) & mask):
+            break
+        size //= 2
+    mask = ~<uint64_t>0 if size == 64 else (<uint64_t>1 << size) - 1
+    element = value & mask
+    for rotation in range(size):
+        # Rotate left until the ones are at the bottom.
+        if element & 1 and not element >> (size - 1) & 1 or element == 0:
+            break
+        element = ((element << 1) | (element >> (size - 1))) & mask
+    ones = 0
+    while ones < size and element >> ones & 1:
+        ones += 1
+    if element >> ones:
+        return -1
+    imms = (~(size * 2 - 1) & 0x3f) | (ones - 1)
+    return (1 if size == 64 else 0) << 12 | (rotation & (size - 1)) << 6 | imms
+
+
+cdef bint holds(int predicate, int64_t value) noexcept nogil:
+    if predicate == P_ZERO:
+        return value == 0
+    if predicate == P_IMM12:
+        return not value & ~<int64_t>0xfff
+    if predicate == P_IMM12_SHIFTED:
+        return not value & ~<int64_t>0xfff000
+    if predicate == P_SCALED1:
+        return 0 <= value < 4096
+    if predicate == P_SCALED2:
+        return 0 <= value < 2 * 4096 and not value & 1
+    if predicate == P_SCALED4:
+        return 0 <= value < 4 * 4096 and not value & 3
+    if predicate == P_SCALED8:
+        return 0 <= value < 8 * 4096 and not value & 7
+    if predicate == P_BITMASK32:
+        return bitmask(<uint64_t>value, 32) >= 0
+    if predicate == P_BITMASK64:
+        return bitmask(<uint64_t>value, 64) >= 0
+    return (value & 7) != 0
+
+
+cdef class Translated:
+    """Machine code, and where each record's code ends (`ends[0]`: where the first begins)."""
+
+    cdef readonly bytes code
+    cdef readonly list ends
+    cdef readonly int passes
+
+
+cdef class Translator:
+    """Rules of one shape of program, and the translation by them.
+
+    `rule(opcode, a, b, offset, imm, flag, shape)` returns a rule: a sequence of items
+    `(operation, operand...)`, with `("when", predicate, value, count)`, `("skip", count)`,
+    `("label", n)` and `("branch", short, near, condition, destination)` besides the
+    instruction set's operations. offset and imm are None unless part of the key; flag is
+    whether the record is the first of its kind (KEY_FIRST) or the last record (KEY_LAST);
+    shape is the object given to `translate` (it tells rules apart with KEY_SHAPE).
+    `keys` has one byte of KEY_* flags per opcode; `stride` is the size first assumed; `names`
+    say what the parameters of `translate` are.
+    """
+
+    cdef Isa isa
+    cdef object _rule
+    cdef uint8_t _keys[256]
+    cdef int _stride
+    cdef Item *_items
+    cdef int _item_count, _item_room
+    cdef Rule *_rules
+    cdef int _rule_count
+    cdef Slot *_slots
+    cdef int _slot_mask
+    cdef dict _fragments, _shapes
+    cdef tuple _names
+    cdef int64_t *_params
+    cdef uint8_t *_given
+    cdef int _param_count
+    cdef uint8_t *_out
+    cdef size_t _room
+    cdef int64_t _locals[MAX_LOCALS]
+
+    def __cinit__(
+            self, Isa isa not None, rule, bytes keys not None, int stride, tuple names not None):
+        if len(keys) != 256:
+            raise ValueError("one byte per opcode")
+        self.isa = isa
+        self._rule = rule
+        memcpy(self._keys, <const char *>keys, 256)
+        self._stride = stride
+        self._names = names
+        self._param_count = <int>len(names)
+        self._params = <int64_t *>calloc(self._param_count + 1, sizeof(int64_t))
+        self._given = <uint8_t *>calloc(self._param_count + 1, 1)
+        self._fragments = {}
+        self._shapes = {}
+        self._item_room = 1024
+        self._items = <Item *>malloc(self._item_room * sizeof(Item))
+        self._rules = <Rule *>malloc(MAX_RULES * sizeof(Rule))
+        self._slot_mask = 2 * MAX_RULES - 1
+        self._slots = <Slot *>calloc(self._slot_mask + 1, sizeof(Slot))
+        if (self._items is NULL or self._rules is NULL or self._slots is NULL
+                or self._params is NULL or self._given is NULL):
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self._items)
+        free(self._rules)
+        free(self._slots)
+        free(self._params)
+        free(self._given)
+        free(self._out)
+
+    cdef int _forget(self) except -1:
+        """Start over with an empty table (many distinct keys were seen)."""
+        memset(self._slots, 0, (self._slot_mask + 1) * sizeof(Slot))
+        self._rule_count = self._item_count = 0
+        self._fragments.clear()
+        self._shapes.clear()
+        return 0
+
+    cdef int _add(self, items) except -1:
+        """Compile a rule; returns its index."""
+        cdef Item *item
+        cdef Rule *rule
+        cdef void *grown
+        cdef int room, highest = 0
+        if len(items) > MAX_ITEMS:
+            raise BuildError(f"a rule of {len(items)} operations")
+        if self._item_count + MAX_ITEMS > self._item_room:
+            room = 2 * self._item_room
+            grown = realloc(self._items, room * sizeof(Item))
+            if grown is NULL:
+                raise MemoryError
+            self._items = <Item *>grown
+            self._item_room = room
+        rule = &self._rules[self._rule_count]
+        rule.first = self._item_count
+        rule.count = <int16_t>len(items)
+        for position, (name, *operands) in enumerate(items):
+            item = &self._items[rule.first + position]
+            if name == "when":
+                item.code = I_WHEN
+                operands = [_PREDICATES[operands[0]], operands[1], operands[2]]
+                if not 0 <= operands[2] < len(items) - position:
+                    raise ValueError("a condition reaches beyond its rule")
+            elif name == "skip":
+                item.code = I_SKIP
+                if not 0 <= operands[0] < len(items) - position:
+                    raise ValueError("a skip reaches beyond its rule")
+            elif name == "label":
+                item.code = I_LABEL
+                highest = max(highest, operands[0] + 1)
+            elif name == "branch":
+                item.code = I_BRANCH
+                operands = [self.isa.ops[operands[0]], self.isa.ops[operands[1]], *operands[2:]]
+            else:
+                number = self.isa.ops.get(name)
+                if number is None or self.isa.operand_counts[number] != len(operands):
+                    raise BuildError(f"no operation {name!r} with {len(operands)} operands")
+                item.code = number
+            item.count = <uint8_t>len(operands)
+            for k, operand in enumerate(operands):
+                self._compile(&item.args[k], operand)
+        if highest > MAX_LOCALS:
+            raise ValueError("too many labels in a rule")
+        rule.locals = <int16_t>highest
+        self._item_count += rule.count
+        self._rule_count += 1
+        return self._rule_count - 1
+
+    cdef int _compile(self, Arg *arg, operand) except -1:
+        arg.base = -1
+        arg.index = 0
+        arg.transform = T_NONE
+        if isinstance(operand, Value):
+            arg.source = <uint8_t>(<Value>operand).source
+            arg.index = <int16_t>(<Value>operand).index
+            arg.base = <int16_t>(<Value>operand).base
+            arg.transform = <uint8_t>(<Value>operand).transform
+            operand = (<Value>operand).addend
+            if arg.source == S_LOCAL and not 0 <= arg.index < MAX_LOCALS:
+                raise ValueError("no such label")
+        else:
+            arg.source = S_LITERAL
+        arg.addend = <int64_t>PyLong_AsUnsignedLongLongMask(operand)
+        return 0
+
+    cdef int _find(
+            self, const Record *record, bint first, bint last, shape, uint64_t number) except -1:
+        """Index of the rule of a record; asks Python for it if it is not there."""
+        cdef uint8_t flags = self._keys[record.opcode]
+        cdef uint64_t key = record.opcode | <uint64_t>record.registers << 8
+        cdef bint flag = False
+        cdef uint64_t position
+        if flags & KEY_OFFSET:
+            key |= <uint64_t><uint16_t>record.offset << 16
+        if flags & KEY_IMM:
+            key |= <uint64_t><uint32_t>record.imm << 32
+        if flags & KEY_FIRST:
+            flag = first
+        if flags & KEY_LAST:
+            flag = last
+        if flag:
+            key |= <uint64_t>1 << 31
+        if flags & KEY_SHAPE:
+            key |= number << 16
+        position = (key * <uint64_t>0x9e3779b97f4a7c15) >> 40 & self._slot_mask
+        while self._slots[position].rule:
+            if self._slots[position].key == key:
+                return self._slots[position].rule - 1
+            position = (position + 1) & self._slot_mask
+        items = self._rule(
+            record.opcode, record.registers & 15, record.registers >> 4,
+            record.offset if flags & KEY_OFFSET else None,
+            record.imm if flags & KEY_IMM else None, flag, shape)
+        cdef int rule = self._add(items)
+        self._slots[position].key = key
+        self._slots[position].rule = rule + 1
+        return rule
+
+    cdef int _fragment(self, items) except -1:
+        found = self._fragments.get(items)
+        if found is None:
+            found = self._fragments[items] = self._add(items)
+        return found
+
+    cdef int64_t _address(
+            self, uint64_t base, const int32_t *ends, int count, int64_t index) except? -1:
+        if not 0 <= index <= count:
+            raise BuildError(f"a branch to instruction {index} of {count}")
+        return <int64_t>(base + ends[index])
+
+    cdef int64_t _value(
+            self, const Arg *arg, const Record *records, int index, int count, uint64_t base,
+            const int32_t *ends, int once, uint64_t here) except? -1:
+        cdef int64_t value = arg.addend
+        cdef int source = arg.source
+        if source == S_LITERAL:
+            return value
+        if source == S_IMM:
+            value += records[index].imm
+        elif source == S_OFFSET:
+            value += records[index].offset
+        elif source == S_IMM64:
+            value += <int64_t>(<uint64_t><uint32_t>records[index + 1].imm << 32
+                               | <uint32_t>records[index].imm)
+        elif source == S_PARAM:
+            value += self._param(arg.index)
+        elif source == S_TARGET:
+            value += self._address(base, ends, count, index + 1 + records[index].offset)
+        elif source == S_TARGET_IMM:
+            value += self._address(base, ends, count, <int64_t>index + 1 + records[index].imm)
+        elif source == S_ONCE:
+            value += self._address(base, ends, count, once)
+        elif source == S_END:
+            value += <int64_t>(base + ends[count])
+        elif source == S_HERE:
+            value += <int64_t>(here - base)
+        else:
+            value += self._locals[arg.index]
+        if arg.base >= 0:
+            value += self._param(arg.base)
+        if arg.transform == T_NEGATE:
+            return -value
+        if arg.transform == T_SHIFT12:
+            return value >> 12
+        if arg.transform == T_NEAR:
+            return <int64_t>base + <int32_t><uint32_t>(<uint64_t>value - base)
+        if arg.transform == T_NEGATE_SHIFT12:
+            return -value >> 12
+        if arg.transform == T_BITMASK32:
+            return bitmask(<uint64_t>value, 32)
+        if arg.transform == T_BITMASK64:
+            return bitmask(<uint64_t>value, 64)
+        return value
+
+    cdef int64_t _param(self, int index) except? -1:
+        if not 0 <= index < self._param_count:
+            raise BuildError(f"{self._param_count} parameters; a rule wants number {index}")
+        if not self._given[index]:
+            raise UnsupportedError(f"the code needs {self._names[index]}, which is not known")
+        return self._params[index]
+
+    cdef int _apply(
+            self, int number, const Record *records, int index, int count, uint64_t base,
+            int32_t *ends, int once, size_t at, bint padding) except -1:
+        """Emit one rule at offset `at`; returns the bytes emitted."""
+        cdef Rule *rule = &self._rules[number]
+        cdef Item *item
+        cdef int64_t args[MAX_OPERANDS]
+        cdef int64_t distance
+        cdef int k, length, position, turn, turns = 1
+        cdef size_t out = at
+        cdef void *grown
+        if at + (<size_t>rule.count + 1) * MAX_OP_BYTES > self._room:
+            self._room = 2 * self._room + 2 * MAX_ITEMS * MAX_OP_BYTES
+            grown = realloc(self._out, self._room)
+            if grown is NULL:
+                raise MemoryError
+            self._out = <uint8_t *>grown
+        if rule.locals:
+            # Labels ahead are known on the second turn; none changes the length of code.
+            turns = 2
+            for k in range(rule.locals):
+                self._locals[k] = <int64_t>(base + at)
+        for turn in range(turns):
+            out = at
+            position = 0
+            while position < rule.count:
+                item = &self._items[rule.first + position]
+                position += 1
+                for k in range(item.count):
+                    args[k] = self._value(
+                        &item.args[k], records, index, count, base, ends, once, base + out)
+                if item.code >= 0:
+                    length = self.isa.encode(
+                        self._out + out, base + out, item.code, args)
+                    if length < 0:
+                        operands = ", ".join([hex(args[k]) for k in range(item.count)])
+                        raise BuildError(
+                            f"instruction {index}: {self.isa.names[item.code]} cannot be "
+                            f"encoded with operands {operands}")
+                    out += length
+                elif item.code == I_WHEN:
+                    if not holds(<int>args[0], args[1]):
+                        position += <int>args[2]
+                elif item.code == I_SKIP:
+                    position += <int>args[0]
+                elif item.code == I_LABEL:
+                    self._locals[args[0]] = <int64_t>(base + out)
+                else:
+                    distance = args[3] - <int64_t>(base + ends[index + 1])
+                    out += self._branch(
+                        args, distance, base, out,
+                        ends[index + 1] - ends[index] - <int>(out - at), padding)
+        return <int>(out - at)
+
+    cdef int _branch(
+            self, const int64_t *branch, int64_t distance, uint64_t base, size_t out,
+            int spare, bint padding) except -1:
+        """A branch over `distance` from the end of its record, at the record's end.
+
+        Short if it fits. While padding, it fills the `spare` bytes that it had before.
+        """
+        cdef int64_t args[MAX_OPERANDS]
+        cdef bint conditional = branch[2] >= 0
+        cdef bint short = SHORT_LOW <= distance <= SHORT_HIGH
+        cdef bint nothing = distance == 0 and not conditional
+        cdef int length, fill = 0, near = 6 if conditional else 5
+        if padding and (short or nothing):
+            fill = spare - (0 if nothing else 2)
+            if fill < 0 or fill > near:
+                raise BuildError(f"branch sizes do not settle: {spare} bytes for a short branch")
+            if fill:
+                self.isa.fill(self._out + out, fill)
+        if nothing:
+            return fill
+        length = 2 if short else near
+        args[0] = branch[2]
+        args[1 if conditional else 0] = <int64_t>(base + out + fill) + length + distance
+        length = self.isa.encode(
+            self._out + out + fill, base + out + fill, <int>branch[0 if short else 1], args)
+        if length < 0:
+            raise BuildError(f"a branch over {distance} bytes")
+        return fill + length
+
+    cdef int _pass(
+            self, const Record *records, int count, uint64_t base, int32_t *ends,
+            const int32_t *rules, int prologue, int epilogue, int once, bint padding) except -1:
+        """One pass over everything; updates `ends` on the way. Returns the total size."""
+        cdef int index = 0, length
+        length = self._apply(prologue, records, 0, count, base, ends, once, 0, False)
+        ends[0] = length
+        while index < count:
+            length += self._apply(
+                rules[index], records, index, count, base, ends, once, length, padding)
+            index += 1
+            if self._keys[records[index - 1].opcode] & TWO_RECORDS:
+                index += 1
+            ends[index] = length
+        return length + self._apply(
+            epilogue, records, 0, count, base, ends, once, length, False)
+
+    def translate(
+            self, bytes code not None, base, tuple prologue not None, tuple epilogue not None,
+            params, shape=None):
+        """Translate the records in `code` into machine code at address `base`.
+
+        `prologue` and `epilogue` are rules before and after the records' code; `params` are
+        the values of `param(0)`, `param(1)`, ..., None if not known. Raises `BuildError` if sizes do not settle
+        or an operand does not fit, and whatever the rule function raises.
+        """
+        cdef int count = <int>(len(code) // 8), index = 0, once = -1, size, old = 0, passes = 0
+        cdef const Record *records = <const Record *><const char *>code
+        cdef int32_t *ends
+        cdef int32_t *rules
+        cdef bint last = False
+        cdef uint64_t start = PyLong_AsUnsignedLongLongMask(base)
+        cdef int before, after
+        cdef uint64_t number
+        if len(code) % 8 or not 0 < count <= MAX_RECORDS:
+            raise BuildError(f"{len(code)} bytes are not 1 to {MAX_RECORDS} records of 8")
+        if (self._rule_count + count + 2 > MAX_RULES or self._item_count > 1 << 24
+                or len(self._shapes) >= 1 << 15):
+            self._forget()
+            if count + 2 > MAX_RULES:
+                raise BuildError(f"{count} records; at most {MAX_RULES - 2} are translated")
+        self._set_params(params)
+        ends = <int32_t *>malloc((count + 1) * sizeof(int32_t))
+        rules = <int32_t *>malloc(count * sizeof(int32_t))
+        try:
+            if ends is NULL or rules is NULL:
+                raise MemoryError
+            number = self._shapes.setdefault(shape, len(self._shapes))
+            if number >= 1 << 15:
+                raise BuildError("too many shapes of programs")
+            before = self._fragment(prologue)
+            after = self._fragment(epilogue)
+            while index < count:
+                rules[index] = self._find(
+                    &records[index], once < 0, index == count - 1, shape, number)
+                if once < 0 and self._keys[records[index].opcode] & KEY_FIRST:
+                    once = index
+                if self._keys[records[index].opcode] & TWO_RECORDS:
+                    index += 1
+                    if index == count:
+                        raise BuildError("the program ends inside a two-record instruction")
+                    rules[index] = rules[index - 1]
+                index += 1
+            for index in range(count + 1):
+                ends[index] = self._stride * (index + 1)
+            while True:
+                size = self._pass(records, count, start, ends, rules, before, after, once,
+                                  passes >= PADDING_PASSES)
+                passes += 1
+                if last:
+                    break
+                if size == old:
+                    last = True
+                elif passes == MAX_PASSES:
+                    raise BuildError(f"branch sizes do not settle in {passes} passes")
+                old = size
+            if size != old:
+                raise BuildError("the last pass changed the size of the code")
+            result = <Translated>Translated.__new__(Translated)
+            result.code = (<const char *>self._out)[:size]
+            result.ends = [ends[index] for index in range(count + 1)]
+            result.passes = passes
+            return result
+        finally:
+            free(ends)
+            free(rules)
+
+    cdef int _set_params(self, params) except -1:
+        if len(params) != self._param_count:
+            raise BuildError(f"{len(params)} parameters; the rules have {self._param_count}")
+        for index, value in enumerate(params):
+            self._given[index] = value is not None
+            self._params[index] = (
+                0 if value is None else <int64_t>PyLong_AsUnsignedLongLongMask(value))
+        return 0

@@ -1,0 +1,60 @@
+"""arm64: machine registers of eBPF registers, and condition codes."""
+
+from __future__ import annotations
+
+from tramposim.bpf import insn as isa
+from tramposim.errors import UnsupportedError
+from tramposim.jit.program import version_of
+
+__all__ = [
+    "ARENA",
+    "CALLEE_SAVED",
+    "CONDITIONS",
+    "COUNTER",
+    "FP",
+    "LR",
+    "PRIVATE_SP",
+    "SP",
+    "TMP",
+    "TMP2",
+    "TMP3",
+    "ZR",
+    "register_map",
+]
+
+SP = ZR = 31
+LR = 30
+TMP, TMP2, TMP3 = 10, 11, 12
+FP, COUNTER, PRIVATE_SP, ARENA = 25, 26, 27, 28
+
+CALLEE_SAVED = {6: 19, 7: 20, 8: 21, 9: 22}
+"""Machine registers of r6 to r9."""
+
+CONDITIONS = {
+    isa.JEQ: 0,
+    isa.JNE: 1,
+    isa.JSET: 1,
+    isa.JGE: 2,
+    isa.JLT: 3,
+    isa.JGT: 8,
+    isa.JLE: 9,
+    isa.JSGE: 10,
+    isa.JSLT: 11,
+    isa.JSGT: 12,
+    isa.JSLE: 13,
+}
+"""Condition code of a conditional jump by its operation bits."""
+
+
+class RegisterMap(dict[int, int]):
+    """eBPF register number to machine register; an unknown one is `UnsupportedError`."""
+
+    def __missing__(self, number: int) -> int:
+        raise UnsupportedError(f"arm64: no machine register for eBPF register {number}")
+
+
+def register_map(version: str) -> RegisterMap:
+    """The mapping of a kernel version."""
+    late = version_of(version) >= (7, 2)
+    fixed = {1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 10: FP}
+    return RegisterMap(fixed | CALLEE_SAVED | {0: 8 if late else 7, 12 if late else 11: 9})

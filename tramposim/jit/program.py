@@ -1,0 +1,171 @@
+"""Programs to machine code: the part of the JIT that both architectures share.
+
+`compile_program` gives the bytes that the kernel's JIT gives for the same loaded program.
+An architecture contributes its rules (what machine operations an eBPF instruction becomes),
+prologue and epilogue; the native translator expands them and sizes branches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+from tramposim._native.translator import Translator
+from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
+from tramposim.errors import BuildError, UnsupportedError
+from tramposim.spec import Arch, Kernel
+
+__all__ = [
+    "CompiledFunction",
+    "CompiledProgram",
+    "JitEnvironment",
+    "JitOffsets",
+    "Rule",
+    "compile_function",
+    "compile_program",
+    "version_of",
+]
+
+Rule = Sequence[tuple[Any, ...]]
+"""Machine operations that an eBPF instruction becomes (see the native translator)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JitOffsets:
+    """Offsets in kernel structures that tail calls use, in bytes."""
+
+    map_max_entries: int = 76
+    array_ptrs: int = 304
+    prog_bpf_func: int = 72
+
+
+@dataclass(frozen=True, slots=True)
+class JitEnvironment:
+    """The kernel that a program is compiled in.
+
+    `symbols` are addresses by kernel name; `accounted` are addresses of functions before
+    which call-depth accounting already stands (they get no accounting of their own).
+    `five_level_paging` (x86_64) decides what a pointer to user space is.
+    """
+
+    kernel: Kernel
+    symbols: Mapping[str, int]
+    offsets: JitOffsets = JitOffsets()
+    accounted: frozenset[int] = frozenset()
+    five_level_paging: bool = False
+
+    def symbol(self, name: str) -> int:
+        """Address of a kernel symbol; `UnsupportedError` if this environment lacks it."""
+        if name not in self.symbols:
+            raise UnsupportedError(f"the JIT needs the address of {name}")
+        return self.symbols[name]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledFunction:
+    """Machine code of one function at `address`.
+
+    `ends[0]` is the offset at which the first eBPF instruction's code begins, `ends[i + 1]`
+    where that of instruction i ends; what follows `ends[-1]` is the epilogue.
+    """
+
+    address: int
+    code: bytes
+    ends: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledProgram:
+    """All functions of a program, main first."""
+
+    functions: tuple[CompiledFunction, ...]
+
+    @property
+    def code(self) -> bytes:
+        """The functions' code, concatenated (as BPF_OBJ_GET_INFO_BY_FD gives it)."""
+        return b"".join(function.code for function in self.functions)
+
+
+class Backend(Protocol):
+    """What an architecture's `program` module provides."""
+
+    def translator(self, env: JitEnvironment, function: LoadedFunction) -> Translator:
+        """The translator with the rules for this kernel (kept between calls)."""
+
+    def plan(
+        self, env: JitEnvironment, function: LoadedFunction, insns: Insns, main: bool
+    ) -> tuple[tuple[Any, ...], tuple[Any, ...], Sequence[int | None], Any]:
+        """Prologue, epilogue, parameters and shape of one function."""
+
+
+class Insns:
+    """What of a function's instructions decides its prologue: registers and opcodes used."""
+
+    def __init__(self, code: bytes) -> None:
+        pairs = frozenset(code[1::8])
+        self._registers = {pair & 15 for pair in pairs} | {pair >> 4 for pair in pairs}
+        self.opcodes = frozenset(code[0::8])
+        self.code = code
+
+    def uses(self, register: int) -> bool:
+        """Whether any instruction names the register."""
+        return register in self._registers
+
+
+@lru_cache(maxsize=64)
+def version_of(version: str) -> tuple[int, int]:
+    """Major and minor number of a kernel version such as `7.2.13` or `7.3-rc7`."""
+    try:
+        major, minor = version.split(".")[:2]
+        return int(major), int(minor.split("-")[0])
+    except ValueError:
+        raise UnsupportedError(f"kernel version {version!r} is not like 7.2 or 7.2.13") from None
+
+
+def _backend(arch: Arch) -> Backend:
+    if arch is Arch.X86_64:
+        from tramposim.jit.x86_64 import program as x86_64
+
+        return x86_64
+    from tramposim.jit.arm64 import program as arm64
+
+    return arm64
+
+
+def compile_function(
+    env: JitEnvironment, function: LoadedFunction, address: int, main: bool = True
+) -> CompiledFunction:
+    """Compile one function at its final address.
+
+    Raises `UnsupportedError` for an instruction that the JIT of this kernel does not have,
+    `BuildError` if the code cannot be encoded.
+    """
+    if not function.insns:
+        raise BuildError("a function without instructions")
+    backend = _backend(env.kernel.arch)
+    insns = Insns(function.insns)
+    prologue, epilogue, params, shape = backend.plan(env, function, insns, main)
+    done = backend.translator(env, function).translate(
+        function.insns, address, prologue, epilogue, params, shape
+    )
+    return CompiledFunction(address, done.code, tuple(done.ends))
+
+
+def compile_program(
+    env: JitEnvironment, program: LoadedProgram, addresses: Sequence[int]
+) -> CompiledProgram:
+    """Compile a program whose functions lie at `addresses` (main first)."""
+    if len(addresses) != len(program.functions):
+        raise BuildError(
+            f"{program.name}: {len(addresses)} addresses for {len(program.functions)} functions"
+        )
+    return CompiledProgram(
+        tuple(
+            compile_function(env, function, address, index == 0)
+            for index, (function, address) in enumerate(
+                zip(program.functions, addresses, strict=True)
+            )
+        )
+    )

@@ -8,7 +8,9 @@ from tramposim.jit.program import Rule
 __all__ = ["choose"]
 
 
-def choose(predicate: str, value: Value | int, then: Rule, otherwise: Rule) -> list[tuple[object, ...]]:
+def choose(
+    predicate: str, value: Value | int, then: Rule, otherwise: Rule
+) -> list[tuple[object, ...]]:
     """Items that emit `then` if the predicate holds for the value, else `otherwise`."""
     return [
         ("when", predicate, value, len(then) + 1),

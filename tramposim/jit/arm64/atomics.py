@@ -20,9 +20,7 @@ _PLAIN = {isa.ADD: "add", isa.OR: "orr", isa.AND: "and", isa.XOR: "eor"}
 _LSE = {isa.ADD: "add", isa.OR: "set", isa.AND: "clr", isa.XOR: "eor"}
 
 
-def _place(
-    base: int, offset: int, arena: bool, short: bool
-) -> tuple[list[tuple[Any, ...]], int]:
+def _place(base: int, offset: int, arena: bool, short: bool) -> tuple[list[tuple[Any, ...]], int]:
     """Operations that form the address, and the register that then holds it.
 
     `short`: kernels that add an offset as an immediate if it fits (7.0 and later).

@@ -287,9 +287,7 @@ class _Rules:
             ]
         raise self._unknown(opcode)
 
-    def _alu_register(
-        self, op: int, rd: int, rs: int, wide: bool, offset: int, imm: int
-    ) -> Rule:
+    def _alu_register(self, op: int, rd: int, rs: int, wide: bool, offset: int, imm: int) -> Rule:
         suffix = "" if wide else "32"
         if op in _PLAIN:
             return [(_PLAIN[op] + suffix, rd, rd, rs)]
@@ -323,9 +321,7 @@ class _Rules:
             return [("sbfm" + suffix, rd, rs, 0, offset - 1)]
         raise UnsupportedError(f"arm64: register move with offset {offset}")
 
-    def _memory(
-        self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None
-    ) -> Rule:
+    def _memory(self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None) -> Rule:
         cls, mode, size = opcode & 7, opcode & 0xE0, opcode & 0x18
         if opcode == isa.ST | isa.ATOMIC:
             return []
@@ -364,9 +360,7 @@ class _Rules:
         far = [("movi_sx", scratch, OFFSET), (name + "_reg", reg, rb, scratch)]
         return [*head, *choose(_SCALED[size], place, [(name, reg, near, place)], far)]
 
-    def _atomic(
-        self, size: int, mode: int, dst: int, src: int, offset: int, imm: int
-    ) -> Rule:
+    def _atomic(self, size: int, mode: int, dst: int, src: int, offset: int, imm: int) -> Rule:
         arena = mode == isa.PROBE_ATOMIC
         rd, rs = self._registers[dst], self._registers[src]
         short = self._version >= (7, 0)

@@ -8,7 +8,15 @@ from tramposim.errors import UnsupportedError
 from tramposim.jit.program import Rule
 from tramposim.jit.x86_64.registers import AUX, R12, RAX, SCRATCH
 
-__all__ = ["LOADS", "SIGNED_LOADS", "STORES", "arena_atomic", "arena_access", "atomic", "probed_load"]
+__all__ = [
+    "LOADS",
+    "SIGNED_LOADS",
+    "STORES",
+    "arena_access",
+    "arena_atomic",
+    "atomic",
+    "probed_load",
+]
 
 LOADS = {isa.B: "load8_64", isa.H: "load16_64", isa.W: "load32", isa.DW: "load64"}
 SIGNED_LOADS = {isa.B: "loads8", isa.H: "loads16", isa.W: "loads32"}

@@ -39,7 +39,6 @@ cdef enum Form:
     STORE_INDEX_IMM16  # base, index, displacement, imm16
     STORE_INDEX_IMM32  # base, index, displacement, imm32
     LOAD_SCALED8 # reg, base, index, 32-bit displacement; the index counts 8 bytes
-    LOAD_WIDE    # reg, base, displacement: always a 32-bit displacement
     REG_RM_IMM   # destination, source, immediate: opcode|2 with imm8 if it fits
     SHIFT_VEX    # destination, source, count register; `prefix` is VEX.pp
     MEM0_IMM8    # base, imm8: no displacement
@@ -74,7 +73,8 @@ _ARITY = {
     BYTES: 0, NOPS: 1, OREG: 1, MODRM_RM: 1, RM_REG: 2, REG_RM: 2, RM_IMM8: 2, RM_IMM32: 2,
     RM_IMM: 2, RM_IMM_ACC: 2, RM_IMM32_ACC: 2, LOAD: 3, STORE: 3, STORE_IMM8: 3, STORE_IMM16: 3,
     STORE_IMM32: 3, LOAD_INDEX: 4, STORE_INDEX: 4, STORE_INDEX_IMM8: 4, STORE_INDEX_IMM16: 4,
-    STORE_INDEX_IMM32: 4, LOAD_SCALED8: 4, LOAD_WIDE: 3, REG_RM_IMM: 3, SHIFT_VEX: 3, MEM0_IMM8: 2, MEM: 2, LOAD_ABS: 2, RIP_IMM8: 2, MOV_IMM64: 2, MOV_IMM32: 2,
+    STORE_INDEX_IMM32: 4, LOAD_SCALED8: 4, REG_RM_IMM: 3, SHIFT_VEX: 3, MEM0_IMM8: 2,
+    MEM: 2, LOAD_ABS: 2, RIP_IMM8: 2, MOV_IMM64: 2, MOV_IMM32: 2,
     OREG_IMM32: 2, OREG_IMM64: 2, REL8: 1, REL32: 1, REL_AUTO: 1, CC_REL8: 2, CC_REL32: 2,
     CC_REL_AUTO: 2,
 }
@@ -200,7 +200,6 @@ _TABLE = (
     ("loads8",      LOAD,        W,     0,      0,   0x0fbe),
     ("load16_64",   LOAD,        W,     0,      0,   0x0fb7),
     ("load8_64",    LOAD,        W,     0,      0,   0x0fb6),
-    ("load64_wide", LOAD_WIDE,   W,     0,      0,   0x8b),
     ("load64_x8",   LOAD_SCALED8, W,    0,      0,   0x8b),
     ("load64_index", LOAD_INDEX, W,     0,      0,   0x8b),
     ("load32_index", LOAD_INDEX, 0,     0,      0,   0x8b),
@@ -462,12 +461,6 @@ cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noe
             if form == STORE_IMM16:
                 out[0] = <uint8_t>(c >> 8)
                 out += 1
-    elif form == LOAD_WIDE:
-        if bad_register(a) or bad_register(b) or b & 7 == 4 or not is_imm32(c):
-            return ENCODE_RANGE
-        out = put_head(out, d, d.opcode, <int>a, <int>b)
-        out[0] = 0x80 | (a & 7) << 3 | (b & 7)
-        out = put32(out + 1, c)
     elif LOAD_INDEX <= form <= LOAD_SCALED8:
         return encode_indexed(out, d, args)
     elif form == REG_RM_IMM:

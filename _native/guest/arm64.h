@@ -231,6 +231,62 @@ always_inline void store_release(void *pointer, u64 value)
 	__asm__ __volatile__("stlr %1, %0" : "=Q"(*(u64 *)pointer) : "r"(value) : "memory");
 }
 
+always_inline u64 load_acquire(void *pointer)
+{
+	u64 value;
+
+	__asm__ __volatile__("ldar %0, %1" : "=r"(value) : "Q"(*(u64 *)pointer) : "memory");
+	return value;
+}
+
+#if defined(__ARM_FEATURE_ATOMICS)
+always_inline u32 exchange32(void *pointer, u32 value)
+{
+	u32 old;
+
+	__asm__ __volatile__("swpal %w2, %w0, %1\n\tnop\n\tnop\n\tnop"
+			     : "=&r"(old), "+Q"(*(u32 *)pointer)
+			     : "r"(value)
+			     : "memory");
+	return old;
+}
+
+always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
+{
+	u32 old;
+
+	__asm__ __volatile__("nop\n\tldseta %w2, %w0, %1"
+			     : "=&r"(old), "+Q"(*(u32 *)pointer)
+			     : "r"(bits)
+			     : "memory");
+	return old;
+}
+#else
+always_inline u32 exchange32(void *pointer, u32 value)
+{
+	u32 old, failed;
+
+	__asm__ __volatile__("prfm pstl1strm, %2\n1: ldxr %w0, %2\n\tstlxr %w1, %w3, %2\n\t"
+			     "cbnz %w1, 1b\n\tdmb ish"
+			     : "=&r"(old), "=&r"(failed), "+Q"(*(u32 *)pointer)
+			     : "r"(value)
+			     : "memory");
+	return old;
+}
+
+always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
+{
+	u32 old, new, failed;
+
+	__asm__ __volatile__("b 1f\n1: prfm pstl1strm, %3\n2: ldaxr %w0, %3\n\t"
+			     "orr %w1, %w0, %w4\n\tstxr %w2, %w1, %3\n\tcbnz %w2, 2b"
+			     : "=&r"(old), "=&r"(new), "=&r"(failed), "+Q"(*(u32 *)pointer)
+			     : "r"(bits)
+			     : "memory");
+	return old;
+}
+#endif
+
 always_inline u64 irq_save(void)
 {
 	u64 flags;

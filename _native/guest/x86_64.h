@@ -150,6 +150,38 @@ always_inline void store_release(void *pointer, u64 value)
 	ONCE(u64, pointer, 0) = value;
 }
 
+always_inline u64 load_acquire(void *pointer)
+{
+	u64 value = ONCE(u64, pointer, 0);
+
+	barrier();
+	return value;
+}
+
+always_inline u32 exchange32(void *pointer, u32 value)
+{
+	__asm__ __volatile__("xchgl %0, %1" : "+r"(value), "+m"(*(u32 *)pointer)::"memory");
+	return value;
+}
+
+always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
+{
+	u32 old = ONCE(u32, pointer, 0), found;
+	_Bool done;
+
+	do {
+		u32 new = old | bits;
+
+		found = old;
+		__asm__ __volatile__(LOCK "cmpxchgl %[new], %[word]"
+				     : "+a"(found), [word] "+m"(*(u32 *)pointer), "=@ccz"(done)
+				     : [new] "r"(new)
+				     : "memory");
+		old = found;
+	} while (unlikely(!done));
+	return old;
+}
+
 always_inline u64 irq_save(void)
 {
 	u64 flags;

@@ -10,19 +10,26 @@ from support.guest import Guest
 
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.machine.kerneldata import kernel_memory
-from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries
+from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries, ring_records
 from tramposim.machine.runtime import load_runtime
 from tramposim.spec import Arch, Kernel, Map, MapType
 
-ENOENT, E2BIG, EEXIST, EINVAL = 2, 7, 17, 22
+ENOENT, E2BIG, EAGAIN, EEXIST, EINVAL = 2, 7, 11, 17, 22
 ANY, NOEXIST, EXIST, F_LOCK = 0, 1, 2, 4
 
 
 class MapGuest(Guest):
     """A guest with one map and room for a key and a value."""
 
-    def __init__(self, arch: Arch, spec: Map, cpus: int = 1, seed: int = 0) -> None:
-        super().__init__(Kernel(arch), cpus)
+    def __init__(
+        self,
+        arch: Arch,
+        spec: Map,
+        cpus: int = 1,
+        seed: int = 0,
+        kernel: Kernel | None = None,
+    ) -> None:
+        super().__init__(kernel or Kernel(arch), cpus)
         self.map: PlacedMap = add_map(self.memory, spec, seed=seed)
         self.key = self.memory.kmalloc(512, "key")
         self.value = self.memory.kmalloc(4096, "value")
@@ -144,6 +151,55 @@ def test_helpers_reach_the_operations_of_the_map(arch: Arch) -> None:
     assert guest.lookup("bpf_map_lookup_elem", key) is None
 
 
+@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("lse", [True, False])
+def test_ring_buffer_keeps_order_and_refuses_when_full(arch: Arch, lse: bool) -> None:
+    guest = MapGuest(arch, Map("r", MapType.RINGBUF, 0, 0, 4096), kernel=Kernel(arch, lse=lse))
+    layout, ring = guest.memory.structs, guest.map.values
+
+    def records() -> list[bytes]:
+        return list(ring_records(guest.map, guest.memory, guest.read_bytes))
+
+    def output(data: bytes, flags: int = 0) -> int:
+        guest.write_bytes(guest.value, data)
+        result = guest.call("bpf_ringbuf_output", guest.map.address, guest.value, len(data), flags)
+        return result - (1 << 64) if result >> 63 else result
+
+    first = guest.call("bpf_ringbuf_reserve", guest.map.address, 24, 0)
+    assert output(b"second") == 0
+    assert records() == []
+    guest.write_bytes(first, b"f" * 24)
+    guest.call("bpf_ringbuf_submit", first, 0)
+    dropped = guest.call("bpf_ringbuf_reserve", guest.map.address, 8, 0)
+    guest.call("bpf_ringbuf_discard", dropped, 0)
+    assert records() == [b"f" * 24, b"second"]
+    produced = guest.read(ring + layout.offset("bpf_ringbuf.producer_pos"))
+    assert produced == 32 + 16 + 16
+    assert output(bytes(4096)) == -EAGAIN
+    assert output(bytes(4000)) == 0
+    assert output(bytes(60)) == -EAGAIN
+    guest.write(ring + layout.offset("bpf_ringbuf.consumer_pos"), produced)
+    across = bytes(range(60))
+    assert output(across) == 0
+    assert records() == [bytes(4000), across]
+    assert output(b"x", flags=4) == -EINVAL
+    assert guest.call("bpf_ringbuf_reserve", guest.map.address, 8, 1) == 0
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_reading_memory_and_random_numbers(arch: Arch) -> None:
+    guest = MapGuest(arch, Map("a", MapType.ARRAY, 4, 8, 1))
+    text = bytes(range(1, 32))
+    guest.write_bytes(guest.value, text)
+    assert guest.call("bpf_probe_read_kernel", guest.key, 31, guest.value) == 0
+    assert guest.read_bytes(guest.key, 32) == text + b"\0"
+    assert guest.call("bpf_probe_read_kernel", guest.key, 31, 0x1000) == (1 << 64) - 34
+    assert guest.read_bytes(guest.key, 32) == bytes(32)
+    numbers = {guest.call("bpf_user_rnd_u32") for _ in range(20)}
+    assert len(numbers) == 20
+    assert max(numbers) < 1 << 32
+
+
 def specs() -> Iterator[tuple[Map, str]]:
     yield Map("m", MapType.ARRAY, 8, 8, 1), "key_size of an array"
     yield Map("m", MapType.HASH, 0, 8, 1), "key_size is 0"
@@ -151,6 +207,8 @@ def specs() -> Iterator[tuple[Map, str]]:
     yield Map("m", MapType.HASH, 8, 0, 1), "value_size is 0"
     yield Map("m", MapType.HASH, 8, 8, 0), "max_entries is 0"
     yield Map("m", MapType.ARRAY, 4, 1 << 20, 1 << 20), "at most"
+    yield Map("m", MapType.RINGBUF, 0, 0, 5000), "power of two"
+    yield Map("m", MapType.RINGBUF, 4, 0, 4096), "of a ring buffer are 0"
 
 
 @pytest.mark.parametrize(("spec", "message"), list(specs()))

@@ -123,6 +123,15 @@ _COMMON: dict[str, int] = {
     "tk_read_base.base": 0x28,
     "clocksource.read": 0,
     "clocksource.max_raw_delta": 0x28,
+    "bpf_ringbuf_map.rb": 288,
+    "bpf_ringbuf.work": 24,
+    "bpf_ringbuf.mask": 56,
+    "bpf_ringbuf.spinlock": 0x80,
+    "bpf_ringbuf.consumer_pos": 0x1000,
+    "bpf_ringbuf.producer_pos": 0x2000,
+    "bpf_ringbuf.pending_pos": 0x2008,
+    "bpf_ringbuf.data": 0x3000,
+    "irq_work.flags": 8,
 }
 
 _SIZES: dict[str, int] = {
@@ -149,7 +158,18 @@ _SIZES: dict[str, int] = {
 }
 
 OWN: frozenset[str] = frozenset(
-    {"bpf_htab.extra_elems", "bpf_htab.elems", "bpf_htab.elem_size", "bpf_htab", "bpf_map_ops"}
+    {
+        "bpf_htab",
+        "bpf_htab.elem_size",
+        "bpf_htab.elems",
+        "bpf_htab.extra_elems",
+        "bpf_map_ops",
+        "bpf_ringbuf.mask",
+        "bpf_ringbuf.spinlock",
+        "bpf_ringbuf.work",
+        "irq_work.flags",
+        "task_struct.pagefault_disabled",
+    }
 )
 """Entries whose place no captured code shows: consistent here, not the kernel's word."""
 
@@ -165,6 +185,7 @@ _X86_64_OFFSETS: dict[str, int] = {
     "task_struct.pid": 0xAF8,
     "task_struct.tgid": 0xAFC,
     "task_struct.bpf_ctx": 0x1650,
+    "task_struct.pagefault_disabled": 0x1200,
     "cyc2ns.data": 0,
     "cyc2ns.seq": 0x20,
     "cyc2ns_data.mul": 0,
@@ -185,6 +206,7 @@ _ARM64_OFFSETS: dict[str, int] = {
     "task_struct.tgid": 0x71C,
     "task_struct.stack_canary": 0x720,
     "task_struct.bpf_ctx": 0xDC8,
+    "task_struct.pagefault_disabled": 0xB00,
     "clock_data.seq": 0,
     "clock_data.read_data": 8,
     "clock_read_data.epoch_ns": 0,

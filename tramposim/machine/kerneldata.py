@@ -145,6 +145,14 @@ def _x86_64_variables(memory: KernelMemory, runtime: Runtime, cpu: Cpu) -> None:
         put("cyc2ns", _SHIFT, 4, data + layout.offset("cyc2ns_data.shift"))
 
 
+def _random_state(memory: KernelMemory, runtime: Runtime, cpu: Cpu) -> None:
+    """Seeds of the programs' random numbers: any, but each component needs high bits set."""
+    state = memory.percpu_address(runtime.symbols["bpf_user_rnd_state"], cpu.number)
+    for component in range(4):
+        seed = 0x9E3779B9 * (4 * cpu.number + component + 1) & 0xFFFFFFFF
+        memory.put(state + 4 * component, seed | 1 << 16, 4)
+
+
 def kernel_memory(runtime: Runtime) -> tuple[KernelMemory, tuple[Cpu, ...]]:
     """Memory with the initial data of all of the runtime's CPUs, and what each CPU runs.
 
@@ -158,8 +166,9 @@ def kernel_memory(runtime: Runtime) -> tuple[KernelMemory, tuple[Cpu, ...]]:
         memory.add(runtime.symbols["jiffies_64"], 8, "jiffies_64")
         _monotonic_clock(memory, runtime, 0)
     cpus = tuple(_task(memory, runtime, cpu) for cpu in range(runtime.cpus))
-    if runtime.kernel.arch is Arch.X86_64:
-        for cpu in cpus:
+    for cpu in cpus:
+        _random_state(memory, runtime, cpu)
+        if runtime.kernel.arch is Arch.X86_64:
             _x86_64_variables(memory, runtime, cpu)
     return memory, cpus
 

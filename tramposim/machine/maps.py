@@ -14,7 +14,7 @@ from tramposim.errors import InputError, UnsupportedError
 from tramposim.machine.memory import KernelMemory
 from tramposim.spec import Map, MapType
 
-__all__ = ["MAX_MAP_BYTES", "PlacedMap", "add_map", "array_values", "hash_entries"]
+__all__ = ["MAX_MAP_BYTES", "PlacedMap", "add_map", "array_values", "hash_entries", "ring_records"]
 
 Read = Callable[[int, int], bytes]
 """Reads guest memory: (address, size) -> bytes."""
@@ -52,6 +52,8 @@ _OPERATIONS = {
 _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY, MapType.PROG_ARRAY, MapType.PERF_EVENT_ARRAY)
 _HASHES = (MapType.HASH, MapType.PERCPU_HASH)
 _MAX_KEY = 512
+_PAGE = 4096
+_RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ class PlacedMap:
 
     `address` is what programs load (struct bpf_map). Arrays: value i lies at `values` + i *
     `stride`; per-CPU arrays: its per-CPU pointer does. Hashes: `buckets` of 16 bytes,
-    `bucket_count` of them (a power of two). `percpu_offsets` are the CPUs' (memory).
+    `bucket_count` of them (a power of two). Ring buffers: the ring lies at
+    `values`. `percpu_offsets` are what the CPUs add to per-CPU pointers.
     """
 
     map: Map
@@ -86,10 +89,26 @@ def _power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
+def _check_ring(spec: Map, where: str) -> None:
+    if spec.key_size or spec.value_size:
+        raise InputError("key_size and value_size of a ring buffer are 0", where)
+    if spec.max_entries % _PAGE or spec.max_entries & (spec.max_entries - 1):
+        raise InputError(
+            f"max_entries is {spec.max_entries}; the bytes of a ring are a power of two"
+            f" and at least a page ({_PAGE})",
+            where,
+        )
+    if 2 * spec.max_entries > MAX_MAP_BYTES:
+        raise InputError(f"takes {2 * spec.max_entries} bytes; at most {MAX_MAP_BYTES}", where)
+
+
 def _check(spec: Map, cpus: int) -> None:
     where = f"map {spec.name}"
     if spec.max_entries < 1 or spec.max_entries >= 1 << 31:
         raise InputError(f"max_entries is {spec.max_entries}; give at least 1", where)
+    if spec.type is MapType.RINGBUF:
+        _check_ring(spec, where)
+        return
     if spec.type in _ARRAYS and spec.key_size != 4:
         raise InputError(f"key_size of an array is 4 bytes, not {spec.key_size}", where)
     if not 1 <= spec.key_size <= _MAX_KEY:
@@ -226,7 +245,29 @@ def add_map(
         return _array(memory, spec, address)
     if spec.type in _HASHES:
         return _hash(memory, spec, address, seed & 0xFFFFFFFF)
+    if spec.type is MapType.RINGBUF:
+        return _ring(memory, spec, address)
     raise UnsupportedError(f"map {spec.name}: maps of type {spec.type} are not emulated")
+
+
+def _ring(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
+    """struct bpf_ringbuf_map and its ring: header page, position pages, data twice in a row.
+
+    Kernels map the data pages twice; here the second copy is memory of its own, which
+    programs and readers cannot tell, because a record is written and read contiguously.
+    """
+    layout, name = memory.structs, f"map {spec.name}"
+    size = layout.offset("bpf_ringbuf_map.rb") + 8
+    if address is None:
+        address = memory.kmalloc(size, name, 256)
+    else:
+        memory.add(address, size, name)
+    _header(memory, spec, address)
+    data = layout.offset("bpf_ringbuf.data")
+    ring = memory.vmalloc(data + 2 * spec.max_entries, f"ring of {spec.name}")
+    memory.put_member(address, "bpf_ringbuf_map.rb", ring)
+    memory.put_member(ring, "bpf_ringbuf.mask", spec.max_entries - 1)
+    return PlacedMap(spec, address, ring, 0, 0, 0, 0, _offsets(memory))
 
 
 def _word(read: Read, address: int) -> int:
@@ -277,3 +318,27 @@ def hash_entries(
             link = _word(read, link + layout.offset("htab_elem.next"))
         if link >> 1 != index:
             raise InputError(f"bucket {index} ends as bucket {link >> 1}", placed.map.name)
+
+
+def ring_records(placed: PlacedMap, memory: KernelMemory, read: Read) -> Iterator[bytes]:
+    """The committed, not discarded records between the consumer and the producer, oldest first.
+
+    Ends at a record that is reserved but not committed, as a consumer would.
+    """
+    if placed.map.type is not MapType.RINGBUF:
+        raise InputError("is not a ring buffer", f"map {placed.map.name}")
+    layout, ring = memory.structs, placed.values
+    position = _word(read, ring + layout.offset("bpf_ringbuf.consumer_pos"))
+    end = _word(read, ring + layout.offset("bpf_ringbuf.producer_pos"))
+    data = ring + layout.offset("bpf_ringbuf.data")
+    while position < end:
+        at = data + position % placed.map.max_entries
+        header = int.from_bytes(read(at, 4), "little")
+        if header & _RING_BUSY:
+            return
+        size = header & ~_RING_DISCARDED
+        if size > placed.map.max_entries:
+            raise InputError(f"a record of {size} bytes", f"map {placed.map.name}")
+        if not header & _RING_DISCARDED:
+            yield read(at + 8, size)
+        position += _round8(size + 8)

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from tramposim._native.arrivals cimport (
-    CLOSED, LAST_TIME, NEVER, ON_OFF, PARETO, PERIODIC, POISSON, REPLAY, Source, SourceKind,
+    CLOSED, LAST_TIME, NEVER, ON_OFF, PARETO, PERIODIC, POISSON, REPLAY, STEPPED, Source, SourceKind,
     later, source_next,
 )
 from tramposim._native.rng cimport exponential, xoshiro_seed
@@ -33,7 +33,7 @@ cdef class ArrivalSource:
     """When calls arrive. Made by the static methods; `next` and `take` give the times."""
 
     def __init__(self):
-        raise TypeError("use periodic, poisson, on_off, pareto, replay or closed")
+        raise TypeError("use periodic, poisson, on_off, pareto, replay, stepped or closed")
 
     @staticmethod
     def periodic(int64_t period, uint64_t period_fraction, int64_t first=0):
@@ -95,6 +95,38 @@ cdef class ArrivalSource:
         made.times = times
         made.source.times = &times[0] if times.shape[0] else NULL
         made.source.length = times.shape[0]
+        return made
+
+    @staticmethod
+    def stepped(
+        const int64_t[::1] ends not None,
+        const double[::1] means not None,
+        uint64_t seed,
+        uint64_t stream,
+    ):
+        """Poisson with a mean gap that changes in steps, repeated over and over.
+
+        Step i of a cycle lasts until `ends[i]` after its beginning and has the mean gap
+        `means[i]`, or no calls at all if that is 0. Some step must have calls.
+        """
+        cdef ArrivalSource made = make(STEPPED, seed, stream)
+        cdef Py_ssize_t i
+        if ends.shape[0] != means.shape[0]:
+            raise ValueError("as many ends of steps are needed as mean gaps")
+        calls = 0.0
+        for i in range(ends.shape[0]):
+            if not (ends[i - 1] if i else 0) < ends[i] <= LAST_TIME // 2:
+                raise ValueError(f"step {i} must end after the one before it")
+            if means[i] != 0.0:
+                positive(means[i], "the mean gap")
+                calls += (ends[i] - (ends[i - 1] if i else 0)) / means[i]
+        if calls < 1e-3:
+            raise ValueError("a cycle of steps must have at least a thousandth of a call")
+        made.times = ends
+        made.means = means
+        made.source.times = &ends[0]
+        made.source.means = &means[0]
+        made.source.length = ends.shape[0]
         return made
 
     @staticmethod

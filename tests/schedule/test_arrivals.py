@@ -14,6 +14,7 @@ from tramposim.schedule.arrivals import (
     Periodic,
     Poisson,
     Replay,
+    Stepped,
     arrival_source,
 )  # fmt: skip
 from tramposim.schedule.clock import Clock
@@ -79,6 +80,26 @@ def test_pareto_gaps_follow_their_tail() -> None:
         assert abs(beyond - truth) < 4 * math.sqrt(truth / MANY)
 
 
+def test_stepped_rates_hold_in_their_steps() -> None:
+    steps = ((1e-3, 100_000.0), (2e-3, 0.0), (1e-3, 400_000.0))
+    found = times(Stepped(steps))
+    cycles = found[-1] / 4e-3
+    place = [time % 4e-3 for time in found]
+    assert not any(1e-3 < moment < 3e-3 for moment in place)
+    first = sum(moment <= 1e-3 for moment in place)
+    assert first == pytest.approx(100 * cycles, abs=4 * math.sqrt(100 * cycles) + 100)
+    assert len(found) - first == pytest.approx(400 * cycles, rel=0.03)
+    # within a step calls lie anywhere with the same chance
+    early = sum(moment <= 5e-4 for moment in place)
+    assert early == pytest.approx(first / 2, abs=4 * math.sqrt(first) / 2)
+
+
+def test_one_step_is_a_poisson_process() -> None:
+    sample = gaps(Stepped(((1e-5, 50_000.0),)))
+    assert fmean(sample) == pytest.approx(1 / 50_000, rel=4 / math.sqrt(MANY))
+    assert pvariance(sample) == pytest.approx(1 / 50_000**2, rel=4 * math.sqrt(8 / MANY))
+
+
 def test_replay_gives_the_recorded_times() -> None:
     assert times(Replay((0.0, 1e-3, 1e-3, 5.0))) == pytest.approx([0, 1e-3, 1e-3, 5], abs=1e-14)
 
@@ -98,6 +119,9 @@ def test_seeds_and_streams_decide_the_arrivals() -> None:
         (Pareto(1000, 1.0), "shape"),
         (OnOff(1, 1e-9, 1e-9), "thousandth of the gap"),
         (OnOff(1000, 1e-9, 10), "one call per cycle"),
+        (Stepped(()), "thousandth of a call"),
+        (Stepped(((1.0, 0.0),)), "thousandth of a call"),
+        (Stepped(((0.0, 5.0),)), "must end after"),
         (Replay((1.0, 0.5)), "before its predecessor"),
         (Replay((-1.0,)), "cannot be simulated"),
     ],

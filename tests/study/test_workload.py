@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tramposim.errors import InputError
-from tramposim.schedule.arrivals import ClosedLoop, OnOff, Pareto, Periodic, Poisson, Replay
+from tramposim.schedule.arrivals import (
+    ClosedLoop,
+    OnOff,
+    Pareto,
+    Periodic,
+    Poisson,
+    Replay,
+    Stepped,
+)
 from tramposim.spec import Arch
 from tramposim.study.workload import (
     Changes,
@@ -52,6 +60,11 @@ def test_defaults_and_values() -> None:
         ('kind = "periodic"\nrate = "1k"\nper = "machine"', Periodic(500)),
         ('kind = "pareto"\nrate = "1k"\nshape = 1.2', Pareto(1000, 1.2)),
         ('kind = "on-off"\nrate = "1k"\non = "1ms"\noff = "2ms"', OnOff(1000, 1e-3, 2e-3)),
+        (
+            'kind = "stepped"\nper = "machine"\nsteps = [{duration = "1s", rate = "4k"},\n'
+            '    {duration = "3s", rate = "0"}]',
+            Stepped(((1.0, 2000.0), (3.0, 0.0))),
+        ),
         ('kind = "closed-loop"\nthink_cycles = 10', ClosedLoop(10)),
         ('kind = "replay"\ntimes = [0.0, 0.5]', Replay((0.0, 0.5))),
         ('kind = "replay"\ntimes = [[0.0], [9.0], [0.5]]', Replay((0.0, 0.5))),
@@ -76,6 +89,16 @@ def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
             'kind = "poisson"\nrate = "50k/s"',
             'kind = "replay"\ntimes = [1.0, 0.0]',
             "x.toml:10: arrivals: .*before its predecessor",
+        ),
+        (
+            'kind = "poisson"\nrate = "50k/s"',
+            'kind = "stepped"\nsteps = [{duration = "1s", rate = "0"}]',
+            "x.toml:10: arrivals.*: at least one step must have calls",
+        ),
+        (
+            'kind = "poisson"\nrate = "50k/s"',
+            'kind = "stepped"\nsteps = []',
+            "x.toml:10: arrivals.*: at least one step must have calls",
         ),
         ("cpus = 2", "cpus = 2 3", "x.toml:15: malformed TOML: "),
         ("cpus = 2", 'cpus = "two"', "x.toml:15: machine.cpus: expected `int`, got `str`"),
@@ -169,7 +192,7 @@ def test_wrong_changes_name_the_option(changes: Changes, said: str) -> None:
 
 def test_a_closed_loop_has_no_rate_to_change() -> None:
     text = TEXT.replace('kind = "poisson"\nrate = "50k/s"', 'kind = "closed-loop"')
-    with pytest.raises(InputError, match="--rate: the arrivals of x have no rate"):
+    with pytest.raises(InputError, match="--rate: the arrivals of x have no single rate"):
         change_workload(parse_workload(text, "x.toml"), Changes(rate="1k"))
 
 

@@ -15,6 +15,7 @@ cdef enum SourceKind:
     PARETO = 3
     REPLAY = 4
     CLOSED = 5
+    STEPPED = 6
 
 cdef extern from *:
     """
@@ -36,8 +37,10 @@ ctypedef struct Source:
     double inverse_shape     # pareto
     double on_mean, off_mean
     int64_t phase_end        # on/off: when the burst ends
-    const int64_t *times     # replay
+    const int64_t *times     # replay: arrivals; stepped: when each step of a cycle ends
+    const double *means      # stepped: mean gap in each step, 0 in a step without calls
     size_t length, position
+    int64_t cycle_start      # stepped
 
 
 cdef inline int64_t later(int64_t now, double gap) noexcept nogil:
@@ -45,6 +48,33 @@ cdef inline int64_t later(int64_t now, double gap) noexcept nogil:
     if not gap < <double>(LAST_TIME - now):
         return NEVER
     return now + <int64_t>(gap + 0.5)
+
+
+cdef inline int64_t stepped_next(Source *source) noexcept nogil:
+    """Next arrival of a Poisson process whose rate changes in steps, over and over.
+
+    An exponential number of mean gaps passes between calls, whatever the rates in between
+    (time rescaling), so nothing is drawn anew at a change of rate.
+    """
+    cdef double gaps = exponential(&source.random), mean, left
+    cdef int64_t end
+    while True:
+        end = source.cycle_start + source.times[source.position]
+        mean = source.means[source.position]
+        left = <double>(end - source.now)
+        if mean > 0.0 and gaps * mean < left:
+            source.now += <int64_t>(gaps * mean)
+            return source.now
+        if mean > 0.0:
+            gaps -= left / mean
+        source.now = end
+        source.position += 1
+        if source.position == source.length:
+            source.position = 0
+            source.cycle_start = end
+        if end > LAST_TIME:
+            source.now = NEVER
+            return NEVER
 
 
 cdef inline int64_t source_next(Source *source) noexcept nogil:
@@ -91,6 +121,8 @@ cdef inline int64_t source_next(Source *source) noexcept nogil:
             source.now = source.times[source.position]
             source.position += 1
         return source.now
+    if source.kind == STEPPED:
+        return stepped_next(source)
     time = source.now
     source.now = NEVER
     return time
@@ -99,3 +131,4 @@ cdef inline int64_t source_next(Source *source) noexcept nogil:
 cdef class ArrivalSource:
     cdef Source source
     cdef const int64_t[::1] times
+    cdef const double[::1] means

@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 
 from tramposim._native.arrivals import ArrivalSource
 from tramposim.errors import InputError
@@ -23,6 +24,7 @@ __all__ = [
     "Periodic",
     "Poisson",
     "Replay",
+    "Stepped",
     "arrival_source",
 ]
 
@@ -80,7 +82,14 @@ class Replay:
     times_s: Sequence[float]
 
 
-Arrivals = Periodic | Poisson | ClosedLoop | OnOff | Pareto | Replay
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """Independent calls at a rate that changes in steps (duration_s, rate_hz), repeated."""
+
+    steps: Sequence[tuple[float, float]]
+
+
+Arrivals = Periodic | Poisson | ClosedLoop | OnOff | Pareto | Replay | Stepped
 
 
 def arrival_source(arrivals: Arrivals, clock: Clock, seed: int, stream: int) -> ArrivalSource:
@@ -100,6 +109,12 @@ def _source(arrivals: Arrivals, clock: Clock, seed: int, stream: int) -> Arrival
         gap = _gap(arrivals.burst_rate_hz, clock)
         on, off = (float(clock.exact_from_seconds(s)) for s in (arrivals.on_s, arrivals.off_s))
         return ArrivalSource.on_off(float(gap), on, off, seed, stream)
+    if isinstance(arrivals, Stepped):
+        ends = accumulate(duration for duration, _ in arrivals.steps)
+        means = (float(_gap(rate, clock)) if rate else 0.0 for _, rate in arrivals.steps)
+        return ArrivalSource.stepped(
+            array("q", map(clock.from_seconds, ends)), array("d", means), seed, stream
+        )
     gap = _gap(arrivals.rate_hz, clock)
     if isinstance(arrivals, Periodic):
         return ArrivalSource.periodic(int(gap), int(gap % 1 * (1 << 64)))

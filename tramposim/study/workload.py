@@ -26,6 +26,7 @@ from tramposim.study.toml import decode_toml, read_text, toml_place
 from tramposim.study.workload_schema import (
     ClosedLoopArrivals,
     ReplayArrivals,
+    SteppedArrivals,
     Workload,
     arrivals_of,
     split_scenario,
@@ -135,8 +136,10 @@ def change_workload(workload: Workload, changes: Changes) -> Workload:
     replace = msgspec.structs.replace
     arrivals, machine, run = workload.arrivals, workload.machine, workload.run
     if changes.rate is not None:
-        if isinstance(arrivals, ClosedLoopArrivals | ReplayArrivals):
-            raise InputError(f"the arrivals of {workload.workload.name} have no rate", "--rate")
+        if isinstance(arrivals, ClosedLoopArrivals | ReplayArrivals | SteppedArrivals):
+            raise InputError(
+                f"the arrivals of {workload.workload.name} have no single rate", "--rate"
+            )
         arrivals = replace(arrivals, rate=changes.rate)
     if changes.cpus is not None:
         machine = replace(machine, cpus=changes.cpus)

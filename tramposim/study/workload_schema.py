@@ -20,6 +20,7 @@ from tramposim.schedule.arrivals import (
     Periodic,
     Poisson,
     Replay,
+    Stepped,
 )
 from tramposim.spec import Arch, Prototype
 from tramposim.study.scenario import parse_scenario
@@ -34,6 +35,7 @@ __all__ = [
     "PeriodicArrivals",
     "PoissonArrivals",
     "ReplayArrivals",
+    "SteppedArrivals",
     "Workload",
     "arrivals_of",
     "split_scenario",
@@ -91,6 +93,39 @@ class OnOffArrivals(_Table, frozen=True, tag_field="kind", tag="on-off"):
     per: Literal["cpu", "machine"] = "cpu"
 
 
+class Step(_Table, frozen=True):
+    """One of `steps`: so long, so many calls per second (`"0"`: none)."""
+
+    duration: str
+    rate: str
+
+
+class SteppedArrivals(_Table, frozen=True, tag_field="kind", tag="stepped"):
+    """Independent calls at a rate that changes in steps, over and over."""
+
+    steps: tuple[Step, ...]
+    per: Literal["cpu", "machine"] = "cpu"
+
+    @property
+    def rates(self) -> tuple[tuple[float, float], ...]:
+        """(seconds, calls per second) of each step."""
+        return tuple(
+            (
+                parse_duration_s(step.duration),
+                0.0 if step.rate.strip() == "0" else parse_rate_hz(step.rate),
+            )
+            for step in self.steps
+        )
+
+    @property
+    def rate_hz(self) -> float:
+        """Mean rate over a cycle of all steps; `InputError` if no step has calls."""
+        calls = sum(duration * rate for duration, rate in self.rates)
+        if not calls:
+            raise InputError("at least one step must have calls")
+        return calls / sum(duration for duration, _ in self.rates)
+
+
 class ClosedLoopArrivals(_Table, frozen=True, tag_field="kind", tag="closed-loop"):
     """The next call follows the return of the previous one."""
 
@@ -125,6 +160,7 @@ ArrivalTable = (
     | PoissonArrivals
     | ParetoArrivals
     | OnOffArrivals
+    | SteppedArrivals
     | ClosedLoopArrivals
     | ReplayArrivals
 )
@@ -206,7 +242,10 @@ class Workload(_Table, frozen=True):
         """Calls per second that are offered to the whole machine; None if not given as one."""
         if isinstance(self.arrivals, ClosedLoopArrivals | ReplayArrivals):
             return None
-        rate_hz = parse_rate_hz(self.arrivals.rate)
+        if isinstance(self.arrivals, SteppedArrivals):
+            rate_hz = self.arrivals.rate_hz
+        else:
+            rate_hz = parse_rate_hz(self.arrivals.rate)
         return rate_hz * (self.machine.cpus if self.arrivals.per == "cpu" else 1)
 
 
@@ -218,6 +257,9 @@ def arrivals_of(workload: Workload, task: int = 0) -> Arrivals:
     if isinstance(table, ReplayArrivals):
         return Replay(table.of_task(task, workload.tasks))
     rate_hz = (workload.rate_hz or 0.0) / workload.tasks
+    if isinstance(table, SteppedArrivals):
+        share = rate_hz / table.rate_hz
+        return Stepped(tuple((duration, rate * share) for duration, rate in table.rates))
     if isinstance(table, PeriodicArrivals):
         return Periodic(rate_hz)
     if isinstance(table, PoissonArrivals):

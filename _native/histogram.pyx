@@ -17,7 +17,7 @@ def bucket_range(int bucket):
 
 
 cdef class LatencyHistogram:
-    """Counts of non-negative times; percentiles are exact to 1/128 of the value.
+    """Counts of non-negative times; percentiles are exact to 1/512 of the value.
 
     `minimum`, `maximum`, `total` and `count` are exact. The unit is the recorder's.
     """

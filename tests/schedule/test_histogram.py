@@ -17,13 +17,13 @@ def filled(numbers: list[int]) -> LatencyHistogram:
 
 
 @given(values, st.sampled_from([0, 1, 50, 90, 99, 99.9, 100]))
-def test_percentile_is_the_sorted_value_to_one_part_in_128(
+def test_percentile_is_the_sorted_value_to_one_part_in_512(
     numbers: list[int], percent: float
 ) -> None:
     rank = max(1, -(-len(numbers) * percent // 100))
     truth = sorted(numbers)[int(rank) - 1]
     found = filled(numbers).percentile(percent)
-    assert truth <= found <= truth + truth / 128
+    assert truth <= found <= truth + truth / 512
 
 
 @given(values, values)
@@ -42,7 +42,7 @@ def test_total_does_not_overflow() -> None:
 
 def test_buckets_cover_all_values_without_gap() -> None:
     following = 0
-    for bucket in range(7296):
+    for bucket in range(28160):
         low, high = bucket_range(bucket)
         assert low == following
         following = high + 1

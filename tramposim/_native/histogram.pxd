@@ -1,8 +1,8 @@
 # cython: language_level=3
 """Log-bucket histogram of times, recorded inline by native loops.
 
-Buckets as in HdrHistogram: values below 256 exactly, above that 128 buckets per power of
-two, so that a bucket is at most 1/128 of its values wide.
+Buckets as in HdrHistogram: values below 1024 exactly, above that 512 buckets per power of
+two, so that a bucket is at most 1/512 of its values wide.
 """
 
 from libc.stdint cimport int64_t, uint64_t
@@ -14,8 +14,8 @@ cdef extern from *:
     int tramposim_clz64(uint64_t) noexcept nogil
 
 cdef enum:
-    SUB_BITS = 7
-    BUCKETS = 7296
+    SUB_BITS = 9
+    BUCKETS = (64 - 9) << 9
 
 
 cdef inline int bucket_of(uint64_t value) noexcept nogil:

@@ -40,6 +40,7 @@ Examples:
 )
 @click.option("--hex", "form", flag_value="hex", help="Print the code as hex, without fill.")
 @click.option("--layout", "form", flag_value="layout", help="Print the stack frame.")
+@click.option("--elf", "elf", metavar="FILE", help="Also write the image as an ELF file.")
 @output_option()
 @click.pass_context
 def image(
@@ -51,6 +52,7 @@ def image(
     returns: str | None,
     proto: str | None,
     form: str | None,
+    elf: str | None,
     output: str,
 ) -> None:
     """Build a trampoline image and print its labelled disassembly.
@@ -60,6 +62,7 @@ def image(
     the record's inputs.
     """
     from tramposim.capture.select import is_record_spec
+    from tramposim.report.elf import image_elf
     from tramposim.report.listing import frame_text, listing_text
     from tramposim.report.output import write_result
     from tramposim.study.image import record_image, scenario_image
@@ -80,6 +83,8 @@ def image(
         built = scenario_image(kernel, prototype, scenario)
         title = f"{scenario.word} on {prototype.name}"
     title = f"{title} ({kernel.arch}, kernel {kernel.version})"
+    if elf is not None:
+        write_result(image_elf(built, "bpf_trampoline"), elf)
     if form == "hex":
         text = built.code.hex() + "\n"
     elif form == "layout":

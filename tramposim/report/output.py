@@ -12,23 +12,27 @@ from tramposim.errors import InputError
 __all__ = ["write_result"]
 
 
-def write_result(text: str, output: str = "-") -> None:
-    """Write `text` to the file `output`, or to standard output for `-`.
+def write_result(content: str | bytes, output: str = "-") -> None:
+    """Write `content` (text as UTF-8) to the file `output`, or to standard output for `-`.
 
     A file is written under a temporary name beside its place and then renamed. Raises
     `InputError` when that is not possible.
     """
     if output == "-":
-        sys.stdout.write(text)
+        if isinstance(content, bytes):
+            sys.stdout.buffer.write(content)
+        else:
+            sys.stdout.write(content)
         return
+    data = content.encode() if isinstance(content, str) else content
     path = Path(output)
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
         raise InputError(f"cannot write: {error.strerror}", output) from error
     try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(data)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)

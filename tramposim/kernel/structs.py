@@ -393,6 +393,7 @@ _ARM64_TEXT: dict[str, tuple[int, int]] = {
 }
 
 _X86_64_DATA: dict[str, int] = {
+    "__bpf_call_base": 0x5A0C90,
     "__per_cpu_offset": 0x1A960E0,
     "init_task": 0x2211140,
     "jiffies_64": 0x2207A00,
@@ -405,6 +406,7 @@ _X86_64_DATA: dict[str, int] = {
 }
 
 _ARM64_DATA: dict[str, int] = {
+    "__bpf_call_base": 0x2FFF70,
     "__cpu_possible_mask": 0x1872218,
     "rcu_tasks_trace_srcu_struct": 0x21BB010,
     "tk_fast_mono": 0x21CD880,

@@ -12,10 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tramposim.kernel.prototype import Passing
 from tramposim.machine.caller import CALLEE_SAVED, CallingLoop
 from tramposim.spec import Arch
 
-__all__ = ["Snapshots", "Violation", "check_loop"]
+__all__ = ["ARGUMENT_REGISTERS", "Snapshots", "Violation", "check_arguments", "check_loop"]
+
+ARGUMENT_REGISTERS = {
+    Arch.X86_64: ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
+    Arch.ARM64: tuple(f"x{number}" for number in range(8)),
+}
+"""Registers of integer arguments, in order (System V psABI 3.2.3, AAPCS64 6.8.2)."""
 
 _STACK_POINTER = {Arch.X86_64: "rsp", Arch.ARM64: "sp"}
 _ALIGNMENT = {Arch.X86_64: 8, Arch.ARM64: 16}
@@ -88,3 +95,38 @@ def _check_loop(arch: Arch, loop: CallingLoop, snapshots: Snapshots) -> Iterator
                 f"{pointer} is {value:#x}, not a multiple of {_ALIGNMENT[arch]}",
             )  # fmt: skip
             return
+
+
+def check_arguments(
+    arch: Arch, body: int, arguments: Sequence[tuple[Passing, int]], snapshots: Snapshots
+) -> tuple[Violation, ...]:
+    """Whether the function's body, at `body`, always got its arguments.
+
+    Checks those in registers, as many bytes as belong to the value; on x86_64 also that the
+    stack is aligned as the caller of a function with stack arguments aligns it.
+    """
+    return tuple(_check_arguments(arch, body, arguments, snapshots))
+
+
+def _check_arguments(
+    arch: Arch, body: int, arguments: Sequence[tuple[Passing, int]], snapshots: Snapshots
+) -> Iterator[Violation]:
+    rows = snapshots.at(body)
+    for place, value in arguments:
+        if place.register is None:
+            continue
+        register = ARGUMENT_REGISTERS[arch][place.register]
+        mask = np.uint64((1 << 8 * place.used) - 1)
+        got = snapshots.values(rows, register) & mask
+        for call in np.flatnonzero(got != np.uint64(value) & mask)[:1]:
+            yield Violation(
+                "arguments delivered", body, int(call),
+                f"{register} is {int(got[call]):#x}, not {int(np.uint64(value) & mask):#x}",
+            )  # fmt: skip
+    if arch is Arch.X86_64 and any(place.stack is not None for place, _ in arguments):
+        pointers = snapshots.values(rows, "rsp")
+        for call in np.flatnonzero(pointers % np.uint64(16) != 8)[:1]:
+            yield Violation(
+                "stack aligned for stack arguments", body, int(call),
+                f"rsp is {int(pointers[call]):#x} behind the return address",
+            )  # fmt: skip

@@ -41,6 +41,8 @@ X86_64_ARGUMENTS = (7, 6, 2, 1, 8, 9)
 _DEC_R15 = bytes.fromhex("49ffcf")
 _NOT_ZERO = {Arch.X86_64: 5, Arch.ARM64: 1}
 _ALIGN = 64
+_X16 = 16
+"""Scratch register of calls out of branch range (ip0 of AAPCS64)."""
 _OUTER_FRAMES = 256
 _SENTINEL = 0x5AFE0000
 
@@ -89,7 +91,7 @@ def _arm64(address: int, function: int, loads: list[tuple[int, int]]) -> tuple[b
     code = b""
     for register, value in loads:
         code += encode("movi", register, value)
-    code += encode("bl", function, address=address + len(code))
+    code += encode("call", function, _X16, address=address + len(code))
     returned = len(code)
     code += encode("subsi", 28, 28, 1)
     code += encode("bcond", _NOT_ZERO[Arch.ARM64], address, address=address + len(code))

@@ -59,6 +59,7 @@ class BootRecord(msgspec.Struct, tag_field="rec", tag="boot"):
     maps: dict[str, Any] = {}
     map_defs: dict[str, Any] = {}
     tail_call_progs: dict[str, Any] = {}
+    prog_array_contents: dict[str, list[str | None]] = {}
 
 
 class FunctionInput(msgspec.Struct):

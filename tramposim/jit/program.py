@@ -8,37 +8,26 @@ prologue and epilogue; the native translator expands them and sizes branches.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tramposim._native.translator import Translator
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
-from tramposim.errors import BuildError, UnsupportedError
+from tramposim.errors import BuildError
+from tramposim.jit.versions import JitOffsets, JitRules, jit_rules
 from tramposim.spec import Arch, Kernel
 
 __all__ = [
     "CompiledFunction",
     "CompiledProgram",
     "JitEnvironment",
-    "JitOffsets",
     "Rule",
     "compile_function",
     "compile_program",
-    "version_of",
 ]
 
 Rule = Sequence[tuple[Any, ...]]
 """Machine operations that an eBPF instruction becomes (see the native translator)."""
-
-
-@dataclass(frozen=True, slots=True)
-class JitOffsets:
-    """Offsets in kernel structures that tail calls use, in bytes."""
-
-    map_max_entries: int = 76
-    array_ptrs: int = 304
-    prog_bpf_func: int = 72
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +36,21 @@ class JitEnvironment:
 
     `symbols` are addresses by kernel name; `accounted` are addresses of functions before
     which call-depth accounting already stands (they get no accounting of their own).
-    `five_level_paging` (x86_64) decides what a pointer to user space is.
+    `offsets` is given where structures are laid out otherwise than in the version's captured
+    build. `five_level_paging` (x86_64) decides what a pointer to user space is.
     """
 
     kernel: Kernel
     symbols: Mapping[str, int]
-    offsets: JitOffsets = JitOffsets()
+    offsets: JitOffsets | None = None
     accounted: frozenset[int] = frozenset()
     five_level_paging: bool = False
 
-    def symbol(self, name: str) -> int:
-        """Address of a kernel symbol; `UnsupportedError` if this environment lacks it."""
-        if name not in self.symbols:
-            raise UnsupportedError(f"the JIT needs the address of {name}")
-        return self.symbols[name]
+    @property
+    def rules(self) -> JitRules:
+        """What this kernel's version does differently, with the environment's own offsets."""
+        rules = jit_rules(self.kernel.version)
+        return rules if self.offsets is None else replace(rules, offsets=self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +102,6 @@ class Insns:
     def uses(self, register: int) -> bool:
         """Whether any instruction names the register."""
         return register in self._registers
-
-
-@lru_cache(maxsize=64)
-def version_of(version: str) -> tuple[int, int]:
-    """Major and minor number of a kernel version such as `7.2.13` or `7.3-rc7`."""
-    try:
-        major, minor = version.split(".")[:2]
-        return int(major), int(minor.split("-")[0])
-    except ValueError:
-        raise UnsupportedError(f"kernel version {version!r} is not like 7.2 or 7.2.13") from None
 
 
 def _backend(arch: Arch) -> Backend:

@@ -1,4 +1,4 @@
-"""Verify: rebuild every captured image and compare it byte by byte with the kernel's."""
+"""Verify: rebuild captured images and programs and compare every byte with the kernel's."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tramposim.capture.records import Capture, CaseRecord, decode_hex
+from tramposim.capture.programs import (
+    CapturedProgram,
+    ProgramContext,
+    program_context,
+    programs_of,
+    read_program,
+)
+from tramposim.capture.records import Capture, CaseRecord, Record, decode_hex
 from tramposim.capture.trampolines import CaseContext, case_context, case_request
 from tramposim.errors import InputError, TramposimError
+from tramposim.jit.program import compile_program
 from tramposim.jit.trampoline import build_trampoline
 
 __all__ = ["Check", "first_difference", "verify_capture"]
@@ -33,18 +41,40 @@ class Check:
 
 
 def verify_capture(path: Path) -> Iterator[Check]:
-    """A check per image of a capture file, in file order.
+    """A check per image and per program of a capture file, in file order.
 
     Raises `InputError` for an unreadable file or a malformed record, `UnsupportedError` for a
     kernel that is not known.
     """
     capture = Capture(path)
     context: CaseContext | None = None
+    programs: ProgramContext | None = None
     for where, record in capture:
         if isinstance(record, CaseRecord) and record.img is not None:
             if context is None:
                 context = case_context(path, capture.boot)
             yield Check(path, record.id, "image", _check_image(record, context, where))
+        if programs is None:
+            programs = program_context(path, capture.boot)
+        yield from _check_programs(path, record, programs, where)
+
+
+def _check_programs(
+    path: Path, record: Record, context: ProgramContext, where: str
+) -> Iterator[Check]:
+    for subject, program in programs_of(record):
+        name = getattr(record, "id", "")
+        captured = read_program(program, context, f"{where}: {name}: {subject}")
+        if captured is not None:
+            yield Check(path, name, subject, _check_program(captured))
+
+
+def _check_program(captured: CapturedProgram) -> str:
+    try:
+        built = compile_program(captured.env, captured.program, captured.addresses)
+    except TramposimError as error:
+        return f"not built: {error}"
+    return first_difference(built.code, captured.code)
 
 
 def _check_image(case: CaseRecord, context: CaseContext, where: str) -> str:

@@ -52,8 +52,10 @@ from tramposim.jit.arm64.registers import (
     ZR,
     register_map,
 )
-from tramposim.jit.program import Insns, JitEnvironment, Rule, version_of
+from tramposim.jit.program import Insns, JitEnvironment, Rule
 from tramposim.jit.rules import choose
+from tramposim.jit.versions import JitRules
+from tramposim.kernel.versions import rules_for
 
 __all__ = ["plan", "translator"]
 
@@ -91,17 +93,17 @@ def translator(env: JitEnvironment, function: LoadedFunction) -> Translator:
     """The translator for this kernel; functions with a private stack have their own."""
     base = env.symbols.get("__bpf_call_base", 0)
     return _translator(
-        env.kernel.version,
+        env.rules,
+        rules_for(env.kernel).add_moves,
         env.kernel.lse,
-        env.offsets,
         env.symbols.get("arch_bpf_timed_may_goto", 0) - base,
         bool(function.private_stack),
     )
 
 
 @lru_cache(maxsize=16)
-def _translator(version: str, *knobs: Any) -> Translator:
-    return Translator(ISA, _Rules(version, *knobs).rule, _keys(), _STRIDE, _PARAMETERS)
+def _translator(rules: JitRules, *knobs: Any) -> Translator:
+    return Translator(ISA, _Rules(rules, *knobs).rule, _keys(), _STRIDE, _PARAMETERS)
 
 
 def _keys() -> bytes:
@@ -143,8 +145,8 @@ def plan(
     uses_frame = insns.uses(10) or function.exception_boundary
     saved = _saved_registers(function, insns)
     stack = 0 if private else size
-    move = "addi" if version_of(env.kernel.version) < (7, 1) else "mov"
-    result = register_map(env.kernel.version)[0]
+    move = "addi" if rules_for(env.kernel).add_moves else "mov"
+    result = env.rules.result
 
     items: list[tuple[Any, ...]] = [("bti_jc",)] if env.kernel.bti else []
     items.append((move, 9, LR, 0) if move == "addi" else (move, 9, LR))
@@ -215,19 +217,24 @@ class _Rules:
     """The rules of one kernel; `rule` is what the translator asks."""
 
     def __init__(
-        self, version: str, lse: bool, offsets: Any, timed_may_goto: int, private_stack: bool
+        self,
+        rules: JitRules,
+        add_moves: bool,
+        lse: bool,
+        timed_may_goto: int,
+        private_stack: bool,
     ) -> None:
-        self._version = version_of(version)
+        self._rules = rules
+        self._offsets = rules.offsets
+        self._add_moves = add_moves
         self._lse = lse
-        self._offsets = offsets
         self._timed_may_goto = timed_may_goto
         self._frame = PRIVATE_SP if private_stack else SP
-        self._registers = register_map(version)
-        self._thread_info_cpu = 24 if self._version >= (7, 2) else 16
+        self._registers = register_map(rules.scratch, rules.result)
 
     def _move(self, wide: bool, rd: int, rs: int) -> tuple[Any, ...]:
         suffix = "" if wide else "32"
-        return ("addi" + suffix, rd, rs, 0) if self._version < (7, 1) else ("mov" + suffix, rd, rs)
+        return ("addi" + suffix, rd, rs, 0) if self._add_moves else ("mov" + suffix, rd, rs)
 
     def rule(
         self,
@@ -338,8 +345,7 @@ class _Rules:
             reg = self._registers[src]
             return self._access(_STORES[size], reg, dst, size, mode != isa.MEM, TMP, TMP2)
         if cls == isa.ST and mode in (isa.MEM, isa.PROBE_MEM32):
-            # Before 7.0 the sum shares its register with a far offset.
-            sum_ = TMP3 if self._version >= (7, 0) else TMP2
+            sum_ = TMP2 if self._rules.shared_sum else TMP3
             access = self._access(_STORES[size], TMP, dst, size, mode != isa.MEM, TMP2, sum_)
             at = 1 if mode != isa.MEM else 0
             return [*access[:at], ("movi_sx", TMP, IMM), *access[at:]]
@@ -363,7 +369,7 @@ class _Rules:
     def _atomic(self, size: int, mode: int, dst: int, src: int, offset: int, imm: int) -> Rule:
         arena = mode == isa.PROBE_ATOMIC
         rd, rs = self._registers[dst], self._registers[src]
-        short = self._version >= (7, 0)
+        short = self._rules.short_offsets
         if imm in (isa.LOAD_ACQ, isa.STORE_REL):
             return acquire_release(imm, size, rd, rs, offset, arena, short)
         if size not in (isa.W, isa.DW):
@@ -409,7 +415,7 @@ class _Rules:
         if src == 0 and imm in _CURRENT_TASK:
             return [("mrs_sp_el0", result)]
         if src == 0 and imm == _PROCESSOR_ID:
-            return [("mrs_sp_el0", TMP), ("ldr32", result, TMP, self._thread_info_cpu)]
+            return [("mrs_sp_el0", TMP), ("ldr32", result, TMP, self._offsets.thread_info_cpu)]
         target = IMM + _CALL_BASE
         if src == Pseudo.CALL:
             # The immediate is cut to 32 bits; subprograms lie near their callers.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
-from tramposim.jit.program import version_of
 
 __all__ = [
     "ARENA",
@@ -53,8 +52,7 @@ class RegisterMap(dict[int, int]):
         raise UnsupportedError(f"arm64: no machine register for eBPF register {number}")
 
 
-def register_map(version: str) -> RegisterMap:
-    """The mapping of a kernel version."""
-    late = version_of(version) >= (7, 2)
+def register_map(scratch: int, result: int) -> RegisterMap:
+    """The mapping; `scratch` is the verifier's scratch register, `result` where r0 lives."""
     fixed = {1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 10: FP}
-    return RegisterMap(fixed | CALLEE_SAVED | {0: 8 if late else 7, 12 if late else 11: 9})
+    return RegisterMap(fixed | CALLEE_SAVED | {0: result, scratch: 9})

@@ -33,7 +33,9 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Pseudo
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.errors import UnsupportedError
-from tramposim.jit.program import Insns, JitEnvironment, Rule, version_of
+from tramposim.jit.program import Insns, JitEnvironment, Rule
+from tramposim.jit.trampoline import THUNKS
+from tramposim.jit.versions import JitRules
 from tramposim.jit.x86_64.memory import (
     LOADS,
     SIGNED_LOADS,
@@ -59,16 +61,7 @@ from tramposim.jit.x86_64.registers import (
 )
 from tramposim.spec import Returns
 
-__all__ = ["RETURN_THUNKS", "plan", "translator"]
-
-RETURN_THUNKS = {
-    Returns.UNTRAINED: "retbleed_return_thunk",
-    Returns.SRSO: "srso_return_thunk",
-    Returns.SRSO_ALIAS: "srso_alias_return_thunk",
-    Returns.ITS: "its_return_thunk",
-    Returns.STUFFING: "call_depth_return_thunk",
-}
-"""Kernel symbol that returns jump to."""
+__all__ = ["plan", "translator"]
 
 _PARAMETERS = (
     "__bpf_call_base",
@@ -117,10 +110,9 @@ class _Shape:
 def translator(env: JitEnvironment, function: LoadedFunction) -> Translator:
     """The translator for this kernel; functions with a private stack have their own."""
     return _translator(
-        env.kernel.version,
+        env.rules,
         env.kernel.returns,
         env.kernel.retpoline,
-        env.offsets,
         env.accounted if env.kernel.returns is Returns.STUFFING else frozenset(),
         env.symbols.get("__bpf_call_base", 0) if env.kernel.returns is Returns.STUFFING else 0,
         bool(function.private_stack),
@@ -129,8 +121,8 @@ def translator(env: JitEnvironment, function: LoadedFunction) -> Translator:
 
 
 @lru_cache(maxsize=16)
-def _translator(version: str, *knobs: Any) -> Translator:
-    return Translator(ISA, _Rules(version, *knobs).rule, _keys(), _STRIDE, _PARAMETERS)
+def _translator(rules: JitRules, *knobs: Any) -> Translator:
+    return Translator(ISA, _Rules(rules, *knobs).rule, _keys(), _STRIDE, _PARAMETERS)
 
 
 def _keys() -> bytes:
@@ -186,7 +178,7 @@ def plan(
     if function.private_stack:
         items += [("movi", R9, _PRIVATE), ("add_gs", R9, _CPU_OFFSET)]
     symbols = env.symbols
-    thunk = RETURN_THUNKS.get(env.kernel.returns)
+    thunk = THUNKS.get(env.kernel.returns)
     stuffing = env.kernel.returns is Returns.STUFFING
     indirect = "__x86_indirect_jump_thunk_rcx" if stuffing else "__x86_indirect_thunk_rcx"
     private = function.private_stack + _PRIVATE_STACK_GUARD + depth
@@ -236,24 +228,23 @@ class _Rules:
 
     def __init__(
         self,
-        version: str,
+        rules: JitRules,
         returns: Returns,
         retpoline: bool,
-        offsets: Any,
         accounted: frozenset[int],
         call_base: int,
         private_stack: bool,
         five_level_paging: bool,
     ) -> None:
+        self._rules = rules
+        self._offsets = rules.offsets
         self._returns = returns
         self._retpoline = retpoline
-        self._offsets = offsets
         self._accounted = accounted
         self._call_base = call_base
         self._private = private_stack
         self._bits = 56 if five_level_paging else 47
-        self._version = version_of(version)
-        self._registers = register_map(12 if self._version >= (7, 2) else 11, private_stack)
+        self._registers = register_map(rules.scratch, private_stack)
 
     def rule(
         self,
@@ -352,7 +343,7 @@ class _Rules:
         rs = 0 if cls == isa.ST else self._registers[src]
         if cls == isa.STX and mode in (isa.ATOMIC, isa.PROBE_ATOMIC):
             build = atomic if mode == isa.ATOMIC else arena_atomic
-            return build(size, imm or 0, rd, rs, self._version < (7, 0))
+            return build(size, imm or 0, rd, rs, self._rules.locked_exchange)
         if mode == isa.PROBE_MEM32 and cls != isa.LD:
             return arena_access(opcode, rd, rs)
         if cls == isa.LDX:
@@ -419,7 +410,7 @@ class _Rules:
 
     def _call(self, src: int, imm: int, shape: _Shape) -> Rule:
         items: list[tuple[Any, ...]] = []
-        if shape.tail_calls and (src == Pseudo.CALL or self._version < (7, 0)):
+        if shape.tail_calls and (src == Pseudo.CALL or self._rules.counter_for_helpers):
             items.append(("load64_wide", RAX, RBP, _COUNTER))
         if self._private:
             items.append(("push", R9))

@@ -120,6 +120,8 @@ def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
         ("cpus = 2", "[run]\nseed = -1", "x.toml:16: run.seed: -1 is out of range"),
         ("cpus = 2", '[run]\nbody = "nothing"', "x.toml:15: run.*: unknown body 'nothing'; known"),
         ("cpus = 2", 'kernel = "2.4"', "x.toml:15: machine.kernel: .*'2.4' is not known; known"),
+        ("cpus = 2", 'entry = "call"', "x.toml:15: machine.entry: 'call' is no way to enter on a"),
+        ("cpus = 2", 'returns = "x"', "x.toml:15: machine.returns: unknown kind of return 'x'"),
         ("cpus = 2", 'cores = {arm64 = "z80"}', "x.toml:15: machine.cores.*: unknown core 'z80'"),
         ("cpus = 2", 'cores = {arm64 = "golden-cove"}', "x.toml:15: .* is no arm64 core"),
         ("cpus = 2", '[[interrupts]]\nname = "nic"', "x.toml:15: interrupts.kind: this key"),
@@ -178,6 +180,8 @@ def test_changes_replace_what_the_file_says() -> None:
         (Changes(duration="quick"), "--duration: 'quick' is not a duration"),
         (Changes(scenarios=("fsesion",)), "--scenario: .*'fsesion'"),
         (Changes(scenarios=("fentry:nothing",)), "--scenario: unknown body 'nothing'"),
+        (Changes(returns="its"), "--returns: 'its': return thunks exist on x86_64 only"),
+        (Changes(entry="bl"), "--entry: 'bl' is no way to enter on x86_64"),
         (Changes(kernel="2.4"), "--kernel: .*'2.4'"),
         (
             Changes(archs=(Arch.X86_64,), cores={Arch.ARM64: "neoverse-n1"}),

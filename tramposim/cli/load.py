@@ -59,6 +59,8 @@ Examples:
 )
 @click.option("--core", "cores", multiple=True, metavar="NAME", help="Core model; see 'cores'.")
 @click.option("--kernel", metavar="VERSION", help="Kernel version whose code is built.")
+@click.option("--entry", metavar="MODE", help="jmp or call (x86_64), ftrace or bl (arm64).")
+@click.option("--returns", metavar="KIND", help="x86_64 return thunks: plain, its, srso, ...")
 @format_option("table", "json", "csv", "md")
 @output_option()
 def load(
@@ -73,6 +75,8 @@ def load(
     archs: tuple[str, ...],
     cores: tuple[str, ...],
     kernel: str | None,
+    entry: str | None,
+    returns: str | None,
     format_name: str,
     output: str,
 ) -> int:
@@ -102,6 +106,8 @@ def load(
         archs=tuple(dict.fromkeys(map(Arch, archs))),
         cores=cores_by_arch(cores),
         kernel=kernel,
+        entry=entry,
+        returns=returns,
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
     variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]

@@ -202,5 +202,6 @@ def _closing(records: Records) -> list[str]:
             )
         )
     if not records.meta["complete"]:
-        lines.append("INTERRUPTED: the last row covers only what was simulated before it.")
+        done = f"{records.rows[-1]['simulated_s']:.3g} s" if records.rows else "nothing"
+        lines.append(f"INTERRUPTED: of the last row {done} was simulated.")
     return lines

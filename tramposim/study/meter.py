@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tramposim.spec import Arch, Kernel, Prototype
+from tramposim.study.kernels import kernel_of
 from tramposim.study.load import CallMeter, MeteredCall
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
-from tramposim.study.subject import Subject, cores_of, kernel_of
+from tramposim.study.subject import Subject, cores_of
 from tramposim.study.workload_schema import Workload
 from tramposim.timing import Core
 
@@ -54,6 +55,10 @@ def meters_of(workload: Workload) -> list[CallMeter]:
     named = [machine.cores[arch] for arch in machine.arch if arch in machine.cores]
     cores = cores_of(machine.arch, named)
     return [
-        MeasuredCalls(kernel_of(arch, machine.kernel), cores[arch], workload.prototype)
+        MeasuredCalls(
+            kernel_of(arch, machine.kernel, machine.entry, machine.returns),
+            cores[arch],
+            workload.prototype,
+        )
         for arch in machine.arch
     ]

@@ -18,8 +18,9 @@ from tramposim.errors import InputError, TramposimError
 from tramposim.kernel.versions import rules_for
 from tramposim.schedule.arrivals import arrival_source
 from tramposim.schedule.clock import Clock
-from tramposim.spec import Arch, Kernel
+from tramposim.spec import Arch
 from tramposim.study.bodies import programs_of
+from tramposim.study.kernels import kernel_of
 from tramposim.study.recorded import read_recording
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.toml import decode_toml, read_text, toml_place
@@ -115,6 +116,8 @@ class Changes:
     archs: tuple[Arch, ...] = ()
     cores: Mapping[Arch, str] = field(default_factory=dict)
     kernel: str | None = None
+    entry: str | None = None
+    returns: str | None = None
 
 
 def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
@@ -126,6 +129,21 @@ def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
             raise InputError(f"{found[arch]} and {name} are both {arch}; name one", "--core")
         found[arch] = name
     return found
+
+
+_OPTIONS = {
+    "arrivals.rate": "--rate",
+    "arrivals": "--rate",
+    "machine.arch": "--arch",
+    "machine.cpus": "--cpus",
+    "machine.kernel": "--kernel",
+    "machine.entry": "--entry",
+    "machine.returns": "--returns",
+    "run.duration": "--duration",
+    "run.seed": "--seed",
+    "run.scenarios": "--scenario",
+}
+"""The option that changes a key."""
 
 
 def change_workload(workload: Workload, changes: Changes) -> Workload:
@@ -141,8 +159,10 @@ def change_workload(workload: Workload, changes: Changes) -> Workload:
                 f"the arrivals of {workload.workload.name} have no single rate", "--rate"
             )
         arrivals = replace(arrivals, rate=changes.rate)
-    if changes.cpus is not None:
-        machine = replace(machine, cpus=changes.cpus)
+    given = {name: getattr(changes, name) for name in ("cpus", "kernel", "entry", "returns")}
+    machine = replace(
+        machine, **{name: value for name, value in given.items() if value is not None}
+    )
     archs = changes.archs or tuple(changes.cores)
     if archs:
         machine = replace(machine, arch=archs)
@@ -150,19 +170,12 @@ def change_workload(workload: Workload, changes: Changes) -> Workload:
         if arch not in machine.arch:
             raise InputError(f"{core} is no core of {', '.join(machine.arch)}", "--core")
     machine = replace(machine, cores=machine.cores | dict(changes.cores))
-    if changes.kernel is not None:
-        machine = replace(machine, kernel=changes.kernel)
-    if changes.duration is not None:
-        run = replace(run, duration=changes.duration)
-    if changes.seed is not None:
-        run = replace(run, seed=changes.seed)
-    if changes.scenarios:
-        run = replace(run, scenarios=changes.scenarios)
-    if changes.body is not None:
-        run = replace(run, body=changes.body)
+    given = {name: getattr(changes, name) for name in ("duration", "seed", "body")}
+    given["scenarios"] = changes.scenarios or None
+    run = replace(run, **{name: value for name, value in given.items() if value is not None})
     changed = replace(workload, arrivals=arrivals, machine=machine, run=run)
     for key, error in _complaints(changed):
-        raise InputError(error, f"--{key.rpartition('.')[2].removesuffix('s')}")
+        raise InputError(error, _OPTIONS.get(key, key))
     return changed
 
 
@@ -172,7 +185,8 @@ def _complaints(workload: Workload) -> Iterator[tuple[str, str]]:
         try:
             check()
         except TramposimError as error:
-            yield key, str(error).removeprefix(f"{key.rpartition('.')[2]}: ")
+            name = key.rpartition(".")[2]
+            yield key, str(error).removeprefix("--").removeprefix(f"{name}: ")
 
 
 def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
@@ -198,7 +212,13 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             for arch, name in machine.cores.items()
         },
         "machine.kernel": lambda: [
-            rules_for(Kernel(arch, machine.kernel)) for arch in machine.arch
+            rules_for(kernel_of(arch, machine.kernel)) for arch in machine.arch
+        ],
+        "machine.entry": lambda: [
+            kernel_of(arch, machine.kernel, machine.entry) for arch in machine.arch
+        ],
+        "machine.returns": lambda: [
+            kernel_of(arch, machine.kernel, None, machine.returns) for arch in machine.arch
         ],
         "arrivals.rate": lambda: workload.rate_hz,
         "arrivals": lambda: [

@@ -6,7 +6,7 @@ import pytest
 
 from tramposim.capture.records import Capture, CaseRecord
 from tramposim.capture.trampolines import case_context, case_request
-from tramposim.errors import AttachError, BuildError, InputError, UnsupportedError
+from tramposim.errors import AttachError, BuildError, InputError, KernelDefect, UnsupportedError
 from tramposim.jit.trampoline import (
     TrampolineRequest,
     attached_request,
@@ -17,7 +17,7 @@ from tramposim.kernel.attach import Link, Trampoline
 from tramposim.kernel.image import Image
 from tramposim.kernel.nodes import Node, TrampFlag
 from tramposim.machine.disassembly import disassemble
-from tramposim.spec import Arch, Kernel, ProgKind, Prototype, Value
+from tramposim.spec import Arch, Kernel, ProgKind, Prototype, Returns, Value
 from tramposim.study.verify import verify_capture
 
 GOLDEN = Path(__file__).parents[2] / ".." / "shared" / "golden"
@@ -171,6 +171,61 @@ def test_a_detached_program_is_jumped_over(arch: Arch, jump: str) -> None:
     assert jumps == [f"{jump} {image.address + end:#x}" for end in ends]
     with pytest.raises(InputError, match="0x1234"):
         patch_out(image, 0x1234)
+
+
+def test_landing_pads_follow_the_kernel_configuration() -> None:
+    indirect = {"flags": TrampFlag.INDIRECT, "im": 0, "fexit": ()}
+    for ibt, start in ((True, "f30f1efa554889e5"), (False, "554889e5")):
+        kernel = Kernel(Arch.X86_64, ibt=ibt)
+        node = Node(1 << 63, TEXT[Arch.X86_64] + 0x3000000, ProgKind.STRUCT_OPS)
+        symbols = dict.fromkeys(("__bpf_prog_enter", "__bpf_prog_exit"), TEXT[Arch.X86_64])
+        image = build_trampoline(
+            request(Arch.X86_64, kernel=kernel, fentry=(node,), symbols=symbols, **indirect)
+        )
+        assert image.code.hex().startswith(start)
+        assert image.skips == ()
+    plain = build_trampoline(request(Arch.ARM64))
+    padded = build_trampoline(request(Arch.ARM64, kernel=Kernel(Arch.ARM64, bti=True)))
+    assert padded.code[:4].hex() == "df2403d5"
+    assert len(padded.code) == len(plain.code) + 4
+
+
+def test_a_kernel_that_overruns_its_buffer_is_a_finding() -> None:
+    # Call-depth accounting lengthens every call: the 17th fsession with a session cookie
+    # takes the image over a page before the slots run out.
+    kernel = Kernel(Arch.X86_64, returns=Returns.STUFFING)
+    symbols = dict.fromkeys(
+        (*SYMBOLS, "__x86_call_depth", "call_depth_return_thunk"), TEXT[Arch.X86_64]
+    )
+    trampoline = Trampoline(
+        kernel,
+        Prototype("f", (Value(4),), Value(4)),
+        lambda state: (
+            build_trampoline(
+                attached_request(
+                    state,
+                    TEXT[Arch.X86_64] + 0x3001000,
+                    0xFFFF888100012400,
+                    TEXT[Arch.X86_64] + 0x100,
+                    symbols,
+                )
+            ).size
+        ),
+    )
+    links = [
+        Link(
+            Node(
+                0xFFFF888100020000 + 4096 * number, TEXT[Arch.X86_64] + 0x3000000,
+                ProgKind.FSESSION, session_cookie=True,
+            )
+        )
+        for number in range(17)
+    ]  # fmt: skip
+    for link in links[:16]:
+        trampoline.attach(link)
+    with pytest.raises(KernelDefect, match="4222 bytes.*beyond the buffer"):
+        trampoline.attach(links[16])
+    assert len(trampoline.links) == 16
 
 
 def test_what_cannot_be_built_is_named() -> None:

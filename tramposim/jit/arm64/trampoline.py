@@ -87,9 +87,9 @@ class _Trampoline:
     def prologue(self) -> None:
         asm = self.asm
         asm.begin("prologue")
+        if self.shape.kernel.bti:
+            asm.bti_jc()  # entered by bl, br (through ftrace or a PLT) or blr (struct_ops)
         if self.traced:
-            if self.shape.kernel.bti:
-                asm.bti_jc()
             asm.push_pair(FP, X9)
             asm.mov(FP, SP)
         asm.push_pair(FP, LR)

@@ -106,7 +106,8 @@ class _Trampoline:
         asm, flags = self.asm, self.shape.flags
         asm.begin("prologue")
         if flags & TrampFlag.INDIRECT:
-            asm.endbr64()
+            if self.shape.kernel.ibt:
+                asm.endbr64()
         elif self.stuffing:
             # For the call that entered the image, which the kernel did not account.
             asm.account_call(self.shape.operands.call_depth)

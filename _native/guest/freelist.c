@@ -25,12 +25,15 @@ noinline u64 _find_next_bit(const u64 *bitmap, u64 size, u64 start)
 		return size;
 	index = start / 64;
 	word = bitmap[index] & (~0ul << (start % 64));
+	if (usual_but_far(word))
+		goto found;
 	while (!word) {
 		index++;
 		if (index * 64 >= size)
 			return size;
 		word = bitmap[index];
 	}
+found:
 	start = index * 64 + __builtin_ctzl(word);
 	return start < size ? start : size;
 }

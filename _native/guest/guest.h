@@ -21,6 +21,11 @@ typedef long s64;
 
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+/*
+ * True as a rule, but laid out behind a taken branch, as kernels are built that know no
+ * profile: where code falls through and where it jumps costs as much as what it computes.
+ */
+#define usual_but_far(x) unlikely(x)
 #define always_inline static inline __attribute__((always_inline))
 #define noinline __attribute__((noinline))
 #define barrier() __asm__ __volatile__("" ::: "memory")

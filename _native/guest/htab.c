@@ -144,17 +144,21 @@ traceable s64 htab_map_update_elem(struct htab *htab, const void *key, const voi
 	if (unlikely(flags & BPF_F_LOCK))
 		return -EINVAL;
 	result = htab_lock_bucket(bucket, &saved);
-	if (unlikely(result))
-		return result;
+	if (usual_but_far(!result))
+		goto locked;
+	return result;
+locked:
 	old = lookup_elem_raw(bucket, hash, key, size);
-	if (old && unlikely(flags == BPF_NOEXIST)) {
-		result = -EEXIST;
-		goto unlock;
-	}
-	if (!old && unlikely(flags == BPF_EXIST)) {
+	if (usual_but_far(!old)) {
 		result = -ENOENT;
+		if (usual_but_far(flags != BPF_EXIST))
+			goto replace;
 		goto unlock;
 	}
+	result = -EEXIST;
+	if (unlikely(flags == BPF_NOEXIST))
+		goto unlock;
+replace:
 	elem = alloc_htab_elem(htab, key, value, size, hash, old);
 	if (unlikely((u64)elem > -4096ul)) {
 		result = (s64)elem;
@@ -163,7 +167,7 @@ traceable s64 htab_map_update_elem(struct htab *htab, const void *key, const voi
 	link_first(bucket, elem);
 	if (old) {
 		unlink(old);
-		if (likely(preallocated(htab)))
+		if (usual_but_far(preallocated(htab)))
 			check_and_cancel_fields(htab, old);
 	}
 	result = 0;
@@ -184,7 +188,7 @@ traceable direct void free_htab_elem(struct htab *htab, struct elem *elem)
 		AT(void (*)(struct htab *, void *, _Bool), AT(char *, htab, BPF_MAP_OPS),
 		   BPF_MAP_OPS_MAP_FD_PUT_PTR);
 
-	if (unlikely(put))
+	if (put)
 		put(htab, AT(void *, ELEM_VALUE(elem, AT(u32, htab, BPF_MAP_KEY_SIZE)), 0), 1);
 	if (unlikely(!preallocated(htab)))
 		cold_call(bpf_mem_cache_free);
@@ -204,8 +208,10 @@ traceable s64 htab_map_delete_elem(struct htab *htab, const void *key)
 	s64 result;
 
 	result = htab_lock_bucket(bucket, &saved);
-	if (unlikely(result))
-		return result;
+	if (usual_but_far(!result))
+		goto locked;
+	return result;
+locked:
 	elem = lookup_elem_raw(bucket, hash, key, size);
 	if (elem)
 		unlink(elem);

@@ -50,7 +50,7 @@ always_inline void link_first(struct bucket *bucket, struct elem *elem)
 	AT(u64, elem, HTAB_ELEM_NEXT) = first;
 	AT(void *, elem, HTAB_ELEM_PPREV) = (char *)bucket + BUCKET_HEAD;
 	store_release((char *)bucket + BUCKET_HEAD, (u64)elem);
-	if (!is_end(first))
+	if (usual_but_far(!is_end(first)))
 		AT(void *, first, HTAB_ELEM_PPREV) = (char *)elem + HTAB_ELEM_NEXT;
 }
 
@@ -60,7 +60,7 @@ always_inline void unlink(struct elem *elem)
 	u64 *previous = AT(u64 *, elem, HTAB_ELEM_PPREV);
 
 	*previous = next;
-	if (!is_end(next))
+	if (usual_but_far(!is_end(next)))
 		AT(u64 *, next, HTAB_ELEM_PPREV) = previous;
 	AT(u64, elem, HTAB_ELEM_PPREV) = POISON_PPREV;
 }

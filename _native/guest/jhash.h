@@ -50,14 +50,19 @@ always_inline u32 jhash_words(const u32 *key, u32 length, u32 seed)
 		length -= 3;
 		key += 3;
 	}
-	switch (length) {
-	case 3:
+	/* Compared one after the other, which compilers would turn into ranges. */
+	if (usual_but_far(length == 2))
+		goto two;
+	__asm__("" : "+r"(length));
+	if (unlikely(length == 3)) {
 		c += key[2];
-		__attribute__((fallthrough));
-	case 2:
+two:
 		b += key[1];
-		__attribute__((fallthrough));
-	case 1:
+		goto one;
+	}
+	__asm__("" : "+r"(length));
+	if (length == 1) {
+one:
 		a += key[0];
 		jhash_final(a, b, c);
 	}

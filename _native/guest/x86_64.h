@@ -193,7 +193,7 @@ always_inline u64 irq_save(void)
 
 always_inline void irq_restore(u64 flags)
 {
-	if (flags & 0x200)
+	if (usual_but_far(flags & 0x200))
 		__asm__ __volatile__("sti\n\tnopl (%%rax,%%rax)" ::: "memory");
 }
 

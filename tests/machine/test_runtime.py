@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from pathlib import Path
+
 import pytest
+from support.captured import records
 from support.guest import Guest
 
+from tramposim.kernel.structs import structs
 from tramposim.machine.kerneldata import TrampolineImage, add_program, add_trampoline_image
+from tramposim.machine.runtime import load_runtime
 from tramposim.spec import Arch, Kernel, Returns
 
 CTX, SAVED, COOKIE = 0, 8, 0xC00C1E
@@ -165,3 +171,95 @@ def test_instruction_counts_of_facts() -> None:
         counts[name] = world.counts()
     for (call, function), expected in FACTS.items():
         assert counts[call][function] == pytest.approx(expected, rel=0.1), (call, function)
+
+
+def instructions(world: World, name: str) -> list[str]:
+    """A function of the runtime as linked, disassembled."""
+    import capstone
+
+    if world.kernel.arch is Arch.X86_64:
+        engine = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    else:
+        engine = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+    region = next(r for r in world.runtime.regions if r.name == name)
+    return [f"{i.mnemonic} {i.op_str}" for i in engine.disasm(region.data, region.address)]
+
+
+def test_its_leaves_returns_in_the_second_half_of_a_line_alone() -> None:
+    world = World(Kernel(Arch.X86_64, returns=Returns.ITS))
+    thunk = world.runtime.symbols["its_return_thunk"]
+    plain = thunked = 0
+    for region in world.runtime.regions:
+        if not region.name.startswith("__bpf_prog") or region.address & 15:
+            continue
+        for at in range(len(region.data) - 4):
+            distance = int.from_bytes(region.data[at + 1 : at + 5], "little", signed=True)
+            address = region.address + at
+            if region.data[at] == 0xE9 and address + 5 + distance == thunk:
+                thunked += 1
+                assert not address & 0x20
+            if region.data[at : at + 5] == b"\xc3\xcc\xcc\xcc\xcc":
+                plain += 1
+                assert address & 0x20
+    assert plain > 3
+    assert thunked > 3
+
+
+def test_retpolines_become_indirect_branches_where_they_are_off() -> None:
+    plain = World(Kernel(Arch.X86_64, retpoline=False))
+    assert "jmp r11" in instructions(plain, "bpf_map_lookup_elem")
+    assert "call r11" in instructions(plain, "__bpf_tramp_exit")
+    thunk = World(Kernel(Arch.X86_64)).runtime.symbols["__x86_indirect_thunk_r11"]
+    assert f"jmp {thunk:#x}" in instructions(World(Kernel(Arch.X86_64)), "bpf_map_lookup_elem")
+
+
+def test_call_depth_is_accounted_before_called_functions() -> None:
+    world = World(Kernel(Arch.X86_64, returns=Returns.STUFFING))
+    called = world.runtime.symbols["__rcu_read_lock"]
+    assert f"call {called - 9:#x}" in instructions(world, "__bpf_prog_enter_recur")
+    assert "__rcu_read_lock" in world.runtime.accounted
+    assert "__bpf_prog_enter_recur" not in world.runtime.accounted
+    depth = world.runtime.symbols["__x86_call_depth"]
+    before = world.percpu(depth)
+    world.call("__bpf_prog_enter_recur", world.prog, world.contexts)
+    assert world.percpu(depth) != before or before == (1 << 64) - 1
+
+
+def test_lock_prefixes_go_on_one_cpu() -> None:
+    one, two = (
+        instructions(World(Kernel(Arch.X86_64), cpus=n), "htab_lock_bucket") for n in (1, 2)
+    )
+    assert not any(line.startswith("lock") for line in one)
+    assert any(line.startswith("lock cmpxchg") for line in two)
+    # A full barrier stays one: it is ordering, not exclusion.
+    enter = instructions(World(Kernel(Arch.X86_64)), "__bpf_prog_enter_sleepable")
+    assert any(line.startswith("lock add") for line in enter)
+
+
+def test_arm64_entries_are_patched_for_tracing() -> None:
+    world = World(Kernel(Arch.ARM64))
+    assert instructions(world, "htab_map_update_elem")[:2] == ["mov x9, x30", "nop "]
+    assert instructions(world, "__bpf_prog_enter_recur")[0] == "paciasp "
+
+
+def test_functions_lie_where_captured_code_calls_them(shared: Path) -> None:
+    for arch in Arch:
+        symbols = records(shared, arch)[0]["symbols"]
+        runtime = load_runtime(Kernel(arch), symbols)
+        for name, address in symbols.items():
+            assert runtime.symbols[name] == address
+        enter = runtime.symbols["__bpf_prog_enter_recur"]
+        base = structs(arch).text["__bpf_prog_enter_recur"][0]
+        assert enter == symbols["_stext"] + base
+
+
+def test_functions_that_do_not_fit_are_reached_by_a_jump() -> None:
+    world = World(Kernel(Arch.X86_64))
+    enter = world.runtime.symbols["__bpf_prog_enter_recur"]
+    crowded = {"__bpf_prog_enter_recur": enter, "__bpf_prog_exit_recur": enter + 32}
+    runtime = load_runtime(Kernel(Arch.X86_64), crowded)
+    assert runtime.symbols["__bpf_prog_enter_recur"] == enter
+    stub = next(r for r in runtime.regions if r.address == enter)
+    assert stub.data[0] == 0xE9
+    ends = [(r.address, r.address + len(r.data)) for r in runtime.regions]
+    assert all(end <= start for (_, end), (start, _) in pairwise(ends))

@@ -63,7 +63,8 @@ def _wanted(
 def place(elf: ElfObject, structs: Structs, addresses: Mapping[str, int]) -> Placement:
     """Places everything that `elf` defines or refers to."""
     text = {name: offset for name, (offset, _) in structs.text.items()}
-    base = _base(text, addresses) if any(n in text for n in addresses) else structs.stext
+    fixed = {"_stext": 0, **structs.data, **text}
+    base = _base(fixed, addresses) if any(n in fixed for n in addresses) else structs.stext
     wanted = _wanted(elf, text, base, addresses)
     code = [i for i, s in enumerate(elf.sections) if s.executable and s.size]
     sections: dict[int, int] = {}

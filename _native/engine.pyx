@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 
 from tramposim._native.tracer cimport (
     RING, SNAPSHOT_REGISTERS, Access, NativeArray, StopReason, TraceState,
-    hooks_install, trace_begin, trace_free, watch_add, watch_clear,
+    clock_now, hooks_install, trace_begin, trace_free, watch_add, watch_clear,
     CPU_EXCEPTION, RAN_TO_END, TIME_SPENT, EMULATOR_ERROR, INVALID_INSTRUCTION,
     UNMAPPED_READ, UNMAPPED_FETCH, PROTECTED_WRITE, PROTECTED_FETCH,
 )
@@ -73,9 +73,11 @@ cdef class Engine:
     cdef list starts
     cdef dict spans
     cdef bint running
+    cdef readonly uint64_t mapped
+    cdef readonly uint64_t memory_limit
 
     def __cinit__(
-        self, str arch, *, uint64_t trace_limit=1 << 24, uint64_t clock_per_insn=1
+        self, str arch, *, uint64_t trace_limit=1 << 24, uint64_t memory_limit=1 << 30
     ):
         cdef int error, number, model
         self.api = unicorn_api()
@@ -109,7 +111,8 @@ cdef class Engine:
         self.state.uc = self.uc
         self.state.pc_limit = trace_limit
         self.state.access_limit = 2 * trace_limit
-        self.state.clock_per_insn = clock_per_insn
+        self.state.ticks = self.state.per_insns = 1
+        self.memory_limit = memory_limit
         self.state.snapshot_width = len(names)
         for number, name in enumerate(names):
             self.state.snapshot_registers[number] = self.register_ids[name]
@@ -171,9 +174,15 @@ cdef class Engine:
                     f"cannot map {size:#x} bytes at {address:#x}: overlaps the region of"
                     f" {length:#x} bytes at {virtual:#x}"
                 )
+        if size > self.memory_limit - self.mapped:
+            raise InputError(
+                f"cannot map {size:#x} bytes at {address:#x}: the guest may have"
+                f" {self.memory_limit:#x} bytes of memory, {self.mapped:#x} are mapped"
+            )
         self.check(
             self.api.mem_map(self.uc, low, size, permissions),
             f"mapping {size:#x} bytes at {address:#x}")
+        self.mapped += size
         self.starts.insert(index, low)
         self.spans[low] = (address, size)
 
@@ -184,6 +193,7 @@ cdef class Engine:
             raise InputError(f"no region begins at {address:#x}")
         self.check(
             self.api.mem_unmap(self.uc, low, self.spans[low][1]), f"unmapping {address:#x}")
+        self.mapped -= self.spans[low][1]
         del self.spans[low]
         self.starts.remove(low)
 
@@ -241,11 +251,20 @@ cdef class Engine:
     @property
     def clock(self):
         """The guest's time-stamp (or virtual) counter, in ticks."""
-        return self.state.clock
+        return clock_now(self.state)
 
     @clock.setter
     def clock(self, uint64_t value):
-        self.state.clock = value
+        self.state.clock_base = value
+        self.state.before = self.state.executed = 0
+
+    def set_clock_rate(self, uint64_t ticks, uint64_t instructions):
+        """Let the counter advance by `ticks` every `instructions` executed instructions."""
+        if not (0 < ticks < 1 << 32 and 0 < instructions < 1 << 32):
+            raise InputError(f"clock rate {ticks}/{instructions}: both below 2**32 and positive")
+        self.clock = clock_now(self.state)
+        self.state.ticks = ticks
+        self.state.per_insns = instructions
 
     def watch(self, addresses):
         """Snapshot the registers before each execution of these addresses (replaces the last)."""

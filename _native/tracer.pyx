@@ -139,7 +139,6 @@ cdef void on_code(
     state.last_pc = address
     state.next_pc = address + size
     state.executed += 1
-    state.clock += state.clock_per_insn
     if state.watch_count and watched(state, address):
         snapshot(state, address)
     if state.tracing:
@@ -198,10 +197,18 @@ cdef void on_exception(uc_engine uc, uint32_t number, void* user_data) noexcept 
     stop(state, CPU_EXCEPTION)
 
 
+cdef uint64_t clock_now(const TraceState* state) noexcept nogil:
+    """The guest's counter: `ticks` per `per_insns` instructions since it was set."""
+    cdef uint64_t insns = state.before + state.executed
+    return (state.clock_base + insns // state.per_insns * state.ticks
+            + insns % state.per_insns * state.ticks // state.per_insns)
+
+
 cdef int on_x86_clock(uc_engine uc, void* user_data) noexcept nogil:
     """RDTSC and RDTSCP read the guest's own clock: the same run gives the same times."""
     cdef TraceState* state = <TraceState*>user_data
-    cdef uint64_t low = <uint32_t>state.clock, high = state.clock >> 32
+    cdef uint64_t now = clock_now(state)
+    cdef uint64_t low = <uint32_t>now, high = now >> 32
     state.api.reg_write(state.uc, X86_REG_RAX, &low)
     state.api.reg_write(state.uc, X86_REG_RDX, &high)
     return 1
@@ -229,9 +236,11 @@ cdef uint32_t on_arm64_clock(
 ) noexcept nogil:
     """CNTVCT_EL0 (S3_3_C14_C0_2) reads the guest's own clock."""
     cdef TraceState* state = <TraceState*>user_data
+    cdef uint64_t now
     if (source.op0 == 3 and source.op1 == 3 and source.crn == 14 and source.crm == 0
             and source.op2 == 2):
-        state.api.reg_write(state.uc, reg, &state.clock)
+        now = clock_now(state)
+        state.api.reg_write(state.uc, reg, &now)
         return 1
     return 0
 
@@ -275,8 +284,9 @@ cdef int hooks_install(
 
 
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil:
-    """Forget the last run; `clock` runs on, buffers are kept for reuse."""
+    """Forget the last run; the clock runs on, buffers are kept for reuse."""
     state.tracing = tracing
+    state.before += state.executed
     state.executed = 0
     state.budget = budget
     state.last_pc = 0

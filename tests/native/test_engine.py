@@ -78,6 +78,26 @@ def test_x86_64_clock_is_deterministic() -> None:
     assert (cpu.register("rdx"), cpu.register("rax")) == (1, 0x2345678A)
 
 
+def test_clock_rate_is_ticks_per_instructions() -> None:
+    cpu = engine("x86_64", "90" * 40 + "0f31")
+    cpu.clock = 100
+    cpu.set_clock_rate(3, 10)
+    for before in (0, 41):
+        run(cpu, "90" * 40 + "0f31")
+        assert cpu.register("rax") == 100 + (before + 41) * 3 // 10
+    with pytest.raises(InputError, match="clock rate"):
+        cpu.set_clock_rate(1, 0)
+
+
+def test_memory_is_limited() -> None:
+    cpu = Engine("arm64", memory_limit=0x3000)
+    cpu.map(0x10000, 0x2000)
+    with pytest.raises(InputError, match="may have 0x3000 bytes of memory, 0x2000 are mapped"):
+        cpu.map(0x20000, 0x2000)
+    cpu.unmap(0x10000)
+    cpu.map(0x20000, 0x2000)
+
+
 @pytest.mark.parametrize(
     ("arch", "code", "registers", "reason", "offset"),
     [

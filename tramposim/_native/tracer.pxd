@@ -42,8 +42,10 @@ cdef struct TraceState:
     bint tracing
     uint64_t executed
     uint64_t budget
-    uint64_t clock
-    uint64_t clock_per_insn
+    uint64_t before
+    uint64_t clock_base
+    uint64_t ticks
+    uint64_t per_insns
     uint64_t last_pc
     uint64_t next_pc
     uint64_t branches
@@ -76,6 +78,7 @@ cdef class NativeArray:
     @staticmethod
     cdef NativeArray take(void* data, Py_ssize_t length)
 
+cdef uint64_t clock_now(const TraceState* state) noexcept nogil
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil
 cdef void trace_free(TraceState* state) noexcept nogil
 cdef bint watch_add(TraceState* state, uint64_t address) noexcept nogil

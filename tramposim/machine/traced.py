@@ -24,6 +24,7 @@ from tramposim.machine.abi import check_arguments
 from tramposim.machine.caller import build_loop, prepare_stack
 from tramposim.machine.execution import Execution, run_calls
 from tramposim.machine.kerneldata import (
+    COUNTER_HZ,
     add_ftrace_ops,
     add_program,
     add_trampoline_image,
@@ -39,6 +40,9 @@ __all__ = ["Cell", "GuestProgram", "TargetProgram", "TracedWorld", "default_argu
 
 _INTERRUPTS_ENABLED = 0x202
 """RFLAGS of a task in kernel mode: interrupts on, and the bit that is always set."""
+
+_INSTRUCTIONS_PER_SECOND = 2_000_000_000
+"""How fast guest time passes while the guest executes: an IPC of 1 at 2 GHz."""
 
 _HEADER = 8
 """Bytes between the start of a JIT allocation (64-byte chunks) and a program's code."""
@@ -269,6 +273,7 @@ class TracedWorld:
 
     def _set_registers(self) -> None:
         engine, cpu = self.machine.engine, self.cpu
+        engine.set_clock_rate(COUNTER_HZ[self.kernel.arch], _INSTRUCTIONS_PER_SECOND)
         if self.kernel.arch is Arch.X86_64:
             engine.set_register("gs_base", cpu.percpu_offset)
             engine.set_register("rflags", _INTERRUPTS_ENABLED)

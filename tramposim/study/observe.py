@@ -68,6 +68,7 @@ FIELDS = {
 SLOTS = {"entry_slots": 64, "exit_slots": 192}
 """Offsets of the twelve context slots that a program saw."""
 
+_RELOCATIONS = {kind.value: kind for kind in Relocation}
 _MAX_SLOTS = 12
 _MAX_PROGRAMS = 64
 _MAPS = {
@@ -97,8 +98,8 @@ def _check_case(case: CaseRecord, kernel: Kernel, boot: BootRecord, where: str) 
     try:
         world = _world(case, kernel, boot, where)
         execution = world.run(1, trace=False)
-    except InputError:
-        raise
+    except InputError as error:
+        raise error if error.where else InputError(f"{case.id}: {error}", where) from None
     except TramposimError as error:
         return f"not executed: {error}"
     del execution
@@ -147,7 +148,9 @@ def _program(record: ProgramRecord, kfuncs: dict[int, str], where: str) -> Progr
             if insn.imm not in kfuncs:
                 raise UnsupportedError(f"{record.name}: kfunc with BTF id {insn.imm}")
             calls.append((index, kfuncs[insn.imm]))
-    relocations = tuple((index, Relocation(kind), name) for index, kind, name in record.relocs)
+    if any(kind not in _RELOCATIONS for _, kind, _ in record.relocs):
+        raise InputError(f"{record.name}: a relocation of unknown kind", where)
+    relocations = tuple((index, _RELOCATIONS[kind], name) for index, kind, name in record.relocs)
     names = dict.fromkeys(name for _, _, name in relocations)
     for name in names:
         if name not in _MAPS:

@@ -11,7 +11,7 @@ total repeats; then one more pass gives the code.
 """
 
 from cpython.long cimport PyLong_AsUnsignedLongLongMask
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
@@ -111,7 +111,8 @@ cdef struct Item:
 cdef struct Rule:
     int32_t first
     int16_t count
-    int16_t locals
+    int8_t locals
+    uint8_t fixed       # its size depends neither on where it lies nor on its targets
 
 cdef struct Slot:
     uint64_t key
@@ -341,7 +342,12 @@ cdef class Translator:
                 self._compile(&item.args[k], operand)
         if highest > MAX_LOCALS:
             raise ValueError("too many labels in a rule")
-        rule.locals = <int16_t>highest
+        rule.locals = <int8_t>highest
+        rule.fixed = not any([
+            name in ("branch", "call") or any([
+                isinstance(operand, Value) and (<Value>operand).source == S_HERE
+                for operand in operands])
+            for name, *operands in items])
         self._item_count += rule.count
         self._rule_count += 1
         return self._rule_count - 1
@@ -544,14 +550,20 @@ cdef class Translator:
 
     cdef int _pass(
             self, const Record *records, int count, uint64_t base, int32_t *ends,
-            const int32_t *rules, int prologue, int epilogue, int once, bint padding) except -1:
-        """One pass over everything; updates `ends` on the way. Returns the total size."""
+            const int32_t *rules, int32_t *sizes, int prologue, int epilogue, int once,
+            bint all, bint padding) except -1:
+        """One pass over everything; updates `ends` on the way. Returns the total size.
+
+        Without `all`, what cannot change its size is not emitted again but counted.
+        """
         cdef int index = 0, length
         length = self._apply(prologue, records, 0, count, base, ends, once, 0, False)
         ends[0] = length
         while index < count:
-            length += self._apply(
-                rules[index], records, index, count, base, ends, once, length, padding)
+            if all or not self._rules[rules[index]].fixed:
+                sizes[index] = self._apply(
+                    rules[index], records, index, count, base, ends, once, length, padding)
+            length += sizes[index]
             index += 1
             if self._keys[records[index - 1].opcode] & TWO_RECORDS:
                 index += 1
@@ -572,6 +584,7 @@ cdef class Translator:
         cdef const Record *records = <const Record *><const char *>code
         cdef int32_t *ends
         cdef int32_t *rules
+        cdef int32_t *sizes
         cdef bint last = False
         cdef uint64_t start = PyLong_AsUnsignedLongLongMask(base)
         cdef int before, after
@@ -586,8 +599,9 @@ cdef class Translator:
         self._set_params(params)
         ends = <int32_t *>malloc((count + 1) * sizeof(int32_t))
         rules = <int32_t *>malloc(count * sizeof(int32_t))
+        sizes = <int32_t *>malloc(count * sizeof(int32_t))
         try:
-            if ends is NULL or rules is NULL:
+            if ends is NULL or rules is NULL or sizes is NULL:
                 raise MemoryError
             number = self._shapes.setdefault(shape, len(self._shapes))
             if number >= 1 << 15:
@@ -608,8 +622,9 @@ cdef class Translator:
             for index in range(count + 1):
                 ends[index] = self._stride * (index + 1)
             while True:
-                size = self._pass(records, count, start, ends, rules, before, after, once,
-                                  passes >= PADDING_PASSES)
+                size = self._pass(
+                    records, count, start, ends, rules, sizes, before, after, once,
+                    last or not passes, passes >= PADDING_PASSES)
                 passes += 1
                 if last:
                     break
@@ -628,6 +643,7 @@ cdef class Translator:
         finally:
             free(ends)
             free(rules)
+            free(sizes)
 
     cdef int _set_params(self, params) except -1:
         if len(params) != self._param_count:

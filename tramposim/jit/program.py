@@ -91,17 +91,14 @@ class Backend(Protocol):
 
 
 class Insns:
-    """What of a function's instructions decides its prologue: registers and opcodes used."""
+    """What of a function's instructions decides its prologue: the registers that they name."""
 
     def __init__(self, code: bytes) -> None:
-        pairs = frozenset(code[1::8])
-        self._registers = {pair & 15 for pair in pairs} | {pair >> 4 for pair in pairs}
-        self.opcodes = frozenset(code[0::8])
-        self.code = code
+        self._pairs = code[1::8].hex()
 
     def uses(self, register: int) -> bool:
         """Whether any instruction names the register."""
-        return register in self._registers
+        return f"{register:x}" in self._pairs
 
 
 def _backend(arch: Arch) -> Backend:

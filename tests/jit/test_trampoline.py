@@ -223,7 +223,7 @@ def test_a_kernel_that_overruns_its_buffer_is_a_finding() -> None:
     ]  # fmt: skip
     for link in links[:16]:
         trampoline.attach(link)
-    with pytest.raises(KernelDefect, match="4222 bytes.*beyond the buffer"):
+    with pytest.raises(KernelDefect, match=r"4222 bytes.*beyond the buffer"):
         trampoline.attach(links[16])
     assert len(trampoline.links) == 16
 

@@ -58,6 +58,7 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
     store = &unit.stores[unit.count % STORES]
     memset(store, 0, sizeof(Store))
     store.number = unit.count
+    store.address = address
     store.insn = insn
     if size > 64:
         size = 64
@@ -72,11 +73,16 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
 
 
 cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
-    """The instruction of `store` has retired: it goes to the cache, in order."""
+    """The instruction of `store` has retired: it goes to the cache, in order.
+
+    Several commit in one cycle only to the same line.
+    """
+    cdef bint same_line = (store.address >> 6) == unit.last_line
+    unit.last_line = store.address >> 6
     if retired > unit.last_commit:
         unit.last_commit = retired
         unit.committed = 1
-    elif unit.committed < unit.commit_width:
+    elif unit.committed < unit.commit_width and same_line:
         unit.committed += 1
     else:
         unit.last_commit += 1

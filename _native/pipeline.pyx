@@ -21,10 +21,10 @@ from tramposim._native.scheduler cimport (
     Scheduler, scheduler_advance, scheduler_close, scheduler_issue, scheduler_open,
     scheduler_room)
 from tramposim._native.uarch cimport (
-    BLOCK, BRANCH, CALL, CONDITIONAL, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FUSED_HEAD,
+    BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FUSED_HEAD,
     INDIRECT_CALL, INDIRECT_JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NO_REGISTER,
-    NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STACK, STORE_ADDRESS, STORE_DATA,
-    ZERO, AccessRec, CoreParams, InsnRec, UopRec)
+    NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STORE_ADDRESS, STORE_DATA,
+    UNRENAMED, ZERO, AccessRec, CoreParams, InsnRec, UopRec)
 
 cdef enum:
     SLOTS = 1024        # ring of rename slots: at least the ROB and the uop queue
@@ -62,7 +62,8 @@ cdef class Pipeline:
     cdef int64_t retired, completed
     cdef int retire_used
     cdef int64_t fence, memory_done
-    cdef bint stack_moved
+    cdef uint64_t last_granule
+    cdef bint stack_moved, after_taken
     cdef int64_t events_[EVENT_COUNT]
     cdef int64_t *share
 
@@ -198,8 +199,10 @@ cdef class Pipeline:
         cdef Store *store = NULL
         cdef LoadOutcome outcome
         cdef const AccessRec *used
+        cdef UopRec narrow
         cdef int u, reads = 0, writes = 0, wanted, size
         cdef int64_t *ready = self.ready
+        cdef bint locked = False
         self.events_[INSTRUCTIONS] += 1
         if self.slot_count > self.core.queue_uops:
             room = self.slot_alloc[(self.slot_count - self.core.queue_uops) & (SLOTS - 1)]
@@ -244,13 +247,11 @@ cdef class Pipeline:
                     sources = self.fence
                 if uop.flags & LOCKED:
                     self.events_[LOCKS] += 1
+                    locked = True
                     if self.memory_done > sources:
                         sources = self.memory_done
                     if self.lsu.last_commit > sources:
                         sources = self.lsu.last_commit
-                start = scheduler_issue(&self.scheduler, uop, alloc, sources)
-                self.events_[LOADS_DONE] += 1
-                done = start + (uop.latency if uop.latency else self.core.l1_latency)
                 used = NULL
                 wanted = reads
                 for k in range(access_count):
@@ -259,12 +260,22 @@ cdef class Pipeline:
                             used = &access[k]
                             break
                         wanted -= 1
+                if used != NULL and (used.address >> 3) == self.last_granule:
+                    narrow = uop[0]
+                    narrow.ports = self._narrow(uop.ports)
+                    start = scheduler_issue(&self.scheduler, &narrow, alloc, sources)
+                else:
+                    start = scheduler_issue(&self.scheduler, uop, alloc, sources)
+                self.last_granule = used.address >> 3 if used != NULL else 0
+                self.events_[LOADS_DONE] += 1
+                done = start + (uop.latency if uop.latency else self.core.l1_latency)
                 reads += 1
                 if uop.flags & LOCKED:
                     self.fence = done
                 elif used != NULL:
                     outcome = lsu_load(&self.lsu, used.address, used.size, number, start, alloc,
-                                       <int>(done - start), not uop.flags & STACK)
+                                       <int>(done - start),
+                                       not (uop.flags & UNRENAMED or insn.flags & DENSE))
                     done = outcome.ready
                     self.events_[FORWARDS] += outcome.forwarded
                     self.events_[RENAMES] += outcome.renamed
@@ -334,11 +345,21 @@ cdef class Pipeline:
             self.completed = latest
         self._retire(number, latest, first_slot, reads)
         if store != NULL:
-            if self.fence > self.lsu.last_commit and uop_locked(self, insn):
-                self.lsu.last_commit = self.fence
-            lsu_commit(&self.lsu, store, self.retired)
+            # A locked store reaches the cache as part of its operation.
+            lsu_commit(&self.lsu, store, self.fence if locked else self.retired)
         if insn.branch != NOT_BRANCH:
             self._branch(insn, next_pc, resolved)
+        self.after_taken = insn.branch != NOT_BRANCH and next_pc != insn.pc + insn.size
+
+    cdef uint32_t _narrow(self, uint32_t ports) noexcept nogil:
+        """The ports on which loads of one and the same word can start together."""
+        cdef uint32_t kept = 0, lowest
+        cdef int k
+        for k in range(self.core.same_line_load_ports):
+            lowest = ports & (~ports + 1)
+            kept |= lowest
+            ports &= ~lowest
+        return kept if kept else ports
 
     cdef int64_t _enter(self, int pool, int64_t alloc) noexcept nogil:
         """Wait for a scheduler entry; rename stalls with it."""
@@ -400,20 +421,20 @@ cdef class Pipeline:
         if taken:
             self.events_[TAKEN] += 1
             level = find_branch(&self.predictors, insn.pc)
-            bubbles = self.core.fast_btb_bubble if level == 0 else self.core.main_btb_bubble
+            bubbles = self.core.fast_btb_bubble
+            if level or insn.crowd > self.core.fast_btb_density:
+                bubbles = self.core.main_btb_bubble
+            if insn.crowd > self.core.main_btb_density:
+                bubbles = self.core.crowded_bubble
             if not same:
-                bubbles += (self.core.return_retarget_bubble if insn.branch == RETURN
-                            else self.core.indirect_retarget_bubble)
+                if insn.branch != RETURN:
+                    bubbles += self.core.indirect_retarget_bubble
+                elif self.after_taken:
+                    bubbles += self.core.return_alone_bubble
+                else:
+                    bubbles += self.core.return_retarget_bubble
             self.events_[BUBBLES] += bubbles
             frontend_taken(&self.front, bubbles)
         if not right:
             frontend_redirect(&self.front, resolved + penalty)
 
-
-cdef bint uop_locked(Pipeline self, const InsnRec *insn) noexcept nogil:
-    """Whether any uop of `insn` is a locked access."""
-    cdef int u
-    for u in range(insn.uops):
-        if self.uops[insn.first + u].flags & LOCKED:
-            return True
-    return False

@@ -158,24 +158,31 @@ cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept 
     return guess == taken
 
 
+cdef Target *_recent(Predictors *unit, uint64_t pc) noexcept nogil:
+    """Entry of the last target seen here, after the same taken branch as now."""
+    cdef uint64_t key = (pc ^ (unit.came_from << 1)) * 0x9E3779B97F4A7C15ULL
+    return &unit.last[(key >> 40) & ((1 << TARGET_BITS) - 1)]
+
+
 cdef bint predict_indirect(
     Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
 ) noexcept nogil:
     """Predict an indirect jump or call; learn; True if the target was predicted."""
     cdef uint64_t key = (pc * 0x9E3779B97F4A7C15ULL) ^ unit.path
     cdef Target *by_path
-    cdef Target *last = &unit.last[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
+    cdef Target *last = _recent(unit, pc)
+    cdef uint64_t place = pc ^ (unit.came_from << 1)
     cdef bint right
     key ^= key >> 33
     by_path = &unit.targets[key & ((1 << TARGET_BITS) - 1)]
-    same_as_last[0] = last.tag == pc and last.target == target
+    same_as_last[0] = last.tag == place and last.target == target
     if by_path.tag == key:
         right = by_path.target == target
     else:
         right = same_as_last[0]
     by_path.tag = key
     by_path.target = target
-    last.tag = pc
+    last.tag = place
     last.target = target
     unit.path = (unit.path << 5) ^ (target >> 1)
     return right
@@ -185,16 +192,17 @@ cdef bint predict_return(
     Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
 ) noexcept nogil:
     """Predict a return by the stack (by its address when the stack is empty); learn."""
-    cdef uint64_t guess
+    cdef uint64_t guess, place
     cdef Target *last
     if unit.filled == 0:
         return predict_indirect(unit, pc, target, same_as_last)
     guess = unit.stack[unit.top]
     unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
     unit.filled -= 1
-    last = &unit.last[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
-    same_as_last[0] = last.tag == pc and last.target == target
-    last.tag = pc
+    last = _recent(unit, pc)
+    place = pc ^ (unit.came_from << 1)
+    same_as_last[0] = last.tag == place and last.target == target
+    last.tag = place
     last.target = target
     return guess == target
 
@@ -209,6 +217,7 @@ cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
 
 cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil:
     """Level of the BTB that knows the taken branch at `pc`: 0 fast, 1 main, 2 none; learn."""
+    unit.came_from = pc
     cdef bint fast = btb_touch(&unit.fast, pc)
     cdef bint main = btb_touch(&unit.main, pc)
     if fast:

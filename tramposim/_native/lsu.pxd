@@ -15,6 +15,7 @@ cdef struct Granule:
 cdef struct Store:
     uint32_t number
     int32_t insn
+    uint64_t address
     int64_t data                   # cycle in which the value can be forwarded from
     int64_t value                  # cycle in which the stored register was ready
     int64_t issued                 # cycle in which its address was known
@@ -33,6 +34,7 @@ cdef struct Lsu:
     int32_t *pair_store            # per static instruction: the store that fed its load
     uint8_t *pair_trust
     int64_t last_commit
+    uint64_t last_line
     int committed                  # stores committed in that cycle
     int commit_width
     int store_buffer

@@ -33,7 +33,8 @@ cdef struct Predictors:
     uint64_t history[3]            # newest outcome in bit 0 of word 0
     uint64_t path
     Target *targets                # by address and path
-    Target *last                   # by address alone
+    Target *last                   # by address and the taken branch before
+    uint64_t came_from             # the last taken branch
     Btb fast
     Btb main
     uint64_t stack[MAX_RETURN_STACK]

@@ -21,7 +21,7 @@ cdef enum UopFlag:
     LOCKED = 1          # drains the stores before it, orders memory accesses after it
     DRAIN = 2           # issues when everything older has completed
     BLOCK = 4           # nothing younger is renamed before it completes
-    STACK = 8           # load of a pop or return: not a candidate for memory renaming
+    UNRENAMED = 8       # load that is not a candidate for memory renaming
     BRANCH = 16         # resolves the instruction's branch
     READ_STACK = 32     # names the stack pointer explicitly (stack engine synchronises)
     MOVE_STACK = 64     # changes the stack pointer inside the stack engine
@@ -43,6 +43,7 @@ cdef enum InsnFlag:
     ORDERS_LOADS = 8    # load-acquire: younger memory accesses wait for it
     REPEATED = 16       # a string instruction's iteration
     PAIR = 32           # one store covers all recorded writes
+    DENSE = 64          # in a window with more loads than memory renaming tracks
 
 cdef packed struct UopRec:
     uint32_t ports
@@ -73,7 +74,7 @@ cdef packed struct InsnRec:
     uint8_t flags
     uint8_t slots
     uint8_t decode
-    uint8_t pad
+    uint8_t crowd                  # branches in its 64 bytes of code
     uint32_t pad2
 
 cdef packed struct AccessRec:
@@ -99,8 +100,11 @@ cdef struct CoreParams:
     int fast_btb_density
     int main_btb_entries
     int main_btb_bubble
+    int main_btb_density
+    int crowded_bubble
     int return_stack
     int return_retarget_bubble
+    int return_alone_bubble
     int indirect_retarget_bubble
     int redirect_conditional
     int redirect_indirect
@@ -118,6 +122,7 @@ cdef struct CoreParams:
     int forward_block
     int rename_memory
     int rename_memory_latency
+    int same_line_load_ports
     int stack_engine
     int stack_sync_slots
     int pool_size[8]

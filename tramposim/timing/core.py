@@ -47,8 +47,11 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fast_btb_density: Parameter
     main_btb_entries: Parameter
     main_btb_bubble: Parameter
+    main_btb_density: Parameter
+    crowded_bubble: Parameter
     return_stack: Parameter
     return_retarget_bubble: Parameter
+    return_alone_bubble: Parameter
     indirect_retarget_bubble: Parameter
     redirect_conditional: Parameter
     redirect_indirect: Parameter
@@ -83,6 +86,8 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward_block: Parameter
     rename_memory: Parameter
     rename_memory_latency: Parameter
+    rename_memory_density: Parameter
+    same_line_load_ports: Parameter
 
 
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -14,9 +14,9 @@ from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch
 from tramposim.timing import arm64_uops, x86_64_uops
 from tramposim.timing.core import Core
-from tramposim.timing.uops import InsnSpec, Kind, UopFlag, UopSpec
+from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
 
-__all__ = ["INSN", "UOP", "StaticCode", "decode_one", "parameters", "static_code"]
+__all__ = ["INSN", "UOP", "StaticCode", "decode_one", "mark_windows", "parameters", "static_code"]
 
 UOP = np.dtype(
     [("ports", "<u4"), ("latency", "<u2"), ("occupancy", "<u2")]
@@ -28,12 +28,14 @@ UOP = np.dtype(
 
 INSN = np.dtype(
     [("pc", "<u8"), ("first", "<u4"), ("uops", "<u2")]
-    + [(name, "u1") for name in ("size", "branch", "flags", "slots", "decode", "pad")]
+    + [(name, "u1") for name in ("size", "branch", "flags", "slots", "decode", "crowd")]
     + [("pad2", "<u4")]
 )
 """Layout of `InsnRec` in `_native/uarch.pxd`."""
 
 _LENGTH_CHANGING, _FUSED_HEAD, _MICROCODED, _ORDERS_LOADS, _REPEATED, _PAIR = 1, 2, 4, 8, 16, 32
+_DENSE = 64
+_DENSITY_WINDOW = 32
 _NONE = 255
 _DECODERS = {Arch.X86_64: x86_64_uops.decode, Arch.ARM64: arm64_uops.decode}
 
@@ -90,6 +92,7 @@ _STATIC = frozenset(
         "macro_fusion",
         "micro_fusion",
         "unlaminate_indexed",
+        "rename_memory_density",
     ]
 )
 
@@ -130,7 +133,11 @@ class _Packer:
         """The kind that this core makes of a uop's kind."""
         if uop.kind is Kind.ELIMINATED:
             moves_stack = bool(uop.flags & UopFlag.MOVE_STACK)
-            return uop.kind if moves_stack or self.eliminate.get(uop.name, False) else Kind.EXEC
+            return (
+                uop.kind
+                if moves_stack or uop.name == "copy" or self.eliminate.get(uop.name, False)
+                else Kind.EXEC
+            )
         if uop.kind is Kind.ZERO:
             return Kind.ZERO if self.zero else Kind.EXEC
         if uop.kind is Kind.FOLD:
@@ -144,9 +151,9 @@ class _Packer:
         if kind is not Kind.ELIMINATED:
             flags &= ~int(UopFlag.EARLY_FLAGS)
         if spec.indexed and kind is Kind.LOAD:
-            flags |= int(UopFlag.STACK)
+            flags |= int(UopFlag.UNRENAMED)
         slot = int(uop.slot or (not self.micro and kind is not Kind.ELIMINATED))
-        if uop.kind is Kind.ELIMINATED and uop.flags & UopFlag.MOVE_STACK:
+        if uop.kind is Kind.ELIMINATED and (uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK):
             slot = 0
         ports, pool, latency, occupancy, extra = 0, 0, 0, 1, 0
         if kind <= Kind.STORE_DATA:
@@ -224,3 +231,21 @@ def static_code(core: Core, addresses: Sequence[int], code: Sequence[bytes]) -> 
         )
     uops = np.array(packer.rows, dtype=UOP) if packer.rows else np.zeros(0, dtype=UOP)
     return StaticCode(tuple(specs), insns, uops)
+
+
+def mark_windows(core: Core, insns: NDArray[np.void], uops: NDArray[np.void]) -> None:
+    """Enter what depends on an instruction's neighbours in its window of code.
+
+    `DENSE` where 32 bytes hold more loads than memory renaming tracks; `crowd`, the branches
+    in the instruction's 64 bytes.
+    """
+    limit = int(core.memory.rename_memory_density.value)
+    loads = np.concatenate([[0], np.cumsum(uops["kind"] == int(Kind.LOAD))])
+    first = insns["first"].astype(np.int64)
+    counts = loads[first + insns["uops"]] - loads[first]
+    _windows, places = np.unique(insns["pc"] // np.uint64(_DENSITY_WINDOW), return_inverse=True)
+    totals = np.bincount(places, weights=counts)
+    insns["flags"] |= (_DENSE * (totals[places] > limit)).astype(np.uint8)
+    branches = np.where(insns["branch"] != int(Branch.NONE), 1, 0)
+    _lines, places = np.unique(insns["pc"] // np.uint64(64), return_inverse=True)
+    insns["crowd"] = np.bincount(places, weights=branches)[places].astype(np.uint8)

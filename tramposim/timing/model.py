@@ -13,7 +13,7 @@ from tramposim._native.uarch import index_addresses
 from tramposim.errors import InputError
 from tramposim.machine.trace import Trace
 from tramposim.timing.core import Core
-from tramposim.timing.decode import StaticCode, parameters, static_code
+from tramposim.timing.decode import StaticCode, mark_windows, parameters, static_code
 
 __all__ = ["Timing", "time_trace"]
 
@@ -67,6 +67,7 @@ def time_trace(trace: Trace, core: Core, state: str = "hot") -> Timing:
     accesses = trace.accesses[begin:end].copy()
     accesses["insn"] -= first
     marks = np.ascontiguousarray(trace.calls - first, dtype=np.int64)
+    mark_windows(core, code.insns, code.uops)
     pipeline = Pipeline(parameters(core), code.insns, code.uops)
     return _steady(pipeline, core, order, accesses, marks, addresses)
 

@@ -51,7 +51,7 @@ class UopFlag(IntFlag):
     LOCKED = 1
     DRAIN = 2
     BLOCK = 4
-    STACK = 8
+    UNRENAMED = 8
     BRANCH = 16
     READ_STACK = 32
     MOVE_STACK = 64

@@ -106,7 +106,9 @@ class _Operands:
         return tuple(_NUMBERS[name] for name in names if name in _NUMBERS)
 
     def load(self, result: int = _VALUE, flags: UopFlag = UopFlag.NONE, name: str = "load") -> None:
-        """A load from the memory operand."""
+        """A load from the memory operand (narrow ones are never renamed)."""
+        if self.memory.size < 4:
+            flags |= UopFlag.UNRENAMED
         self.uops.append(
             UopSpec(Kind.LOAD, name, self.address(), (result,), True, flags | self.stack_use())
         )
@@ -141,6 +143,11 @@ class _Operands:
         if any(r and _NUMBERS.get(self.insn.reg_name(r)) == _RSP for r in named):
             return UopFlag.READ_STACK
         return UopFlag.NONE
+
+    def high_byte(self) -> bool:
+        """Whether an operand is bits 8 to 15 of a register."""
+        names = [self.insn.reg_name(op.reg) for op in self.ops if op.type == x86.X86_OP_REG]
+        return any(name in ("ah", "bh", "ch", "dh") for name in names)
 
     def source(self, op: Any) -> tuple[int, ...]:
         """Registers that reading `op` depends on (loads it first if it is memory)."""
@@ -188,9 +195,8 @@ def _modify(
     dst = o.ops[0]
     if dst.type == x86.X86_OP_MEM:
         if not any(u.kind == Kind.LOAD for u in o.uops):
-            o.load(
-                flags=UopFlag.LOCKED if locked else UopFlag.NONE, name="lock" if locked else "load"
-            )
+            use = UopFlag.UNRENAMED if extra else UopFlag.NONE
+            o.load(flags=UopFlag.LOCKED if locked else use, name="lock" if locked else "load")
         o.execute(name, (_VALUE, *extra), (_RESULT, *flags))
         o.store()
     else:
@@ -221,9 +227,6 @@ def _arithmetic(o: _Operands, base: str, locked: bool) -> None:
         return
     carry = (FLAG_CARRY,) if base in ("adc", "sbb") else ()
     name = "alu_carry" if carry else "alu"
-    if base == "sbb" and _same_register(o):
-        o.execute(name, carry, (o.register(dst), *_FLAGS))
-        return
     sources = o.source(src) if src.type != x86.X86_OP_IMM else ()
     _modify(o, name, (*sources, *carry), _FLAGS, locked)
 
@@ -245,7 +248,7 @@ def _compare(o: _Operands, base: str, _locked: bool) -> None:
     for op in o.ops:
         if op.type == x86.X86_OP_REG:
             sources += o.source(op)
-    o.execute("alu", _unique(sources), _FLAGS)
+    o.execute("alu_high" if o.high_byte() else "alu", _unique(sources), _FLAGS)
 
 
 def _step(o: _Operands, base: str, locked: bool) -> None:
@@ -298,9 +301,9 @@ def _extend(o: _Operands, base: str, _locked: bool) -> None:
     register = o.register(dst)
     if src.type == x86.X86_OP_MEM:
         if dst.size >= 4:
-            o.load(register)
+            o.load(register, UopFlag.UNRENAMED)
         else:
-            o.load()
+            o.load(flags=UopFlag.UNRENAMED)
             o.execute("alu", (_VALUE, register), (register,))
         return
     source = o.register(src)
@@ -310,7 +313,8 @@ def _extend(o: _Operands, base: str, _locked: bool) -> None:
         o.execute("extend", (source,), (register,), kind=Kind.ELIMINATED)
     else:
         sources = (source,) if dst.size >= 4 else _unique((source, register))
-        o.execute("extend", sources, (register,))
+        signed = "extend_sign" if base == "movsxd" else "extend"
+        o.execute("alu_high" if o.high_byte() else signed, sources, (register,))
 
 
 def _lea(o: _Operands, _base: str, _locked: bool) -> None:
@@ -342,11 +346,12 @@ def _shift(o: _Operands, base: str, locked: bool) -> None:
         name = "rotate_cl" if rotate else "shift_cl"
     else:
         name = "rotate" if rotate else "shift"
-    by_register = count is not None and count.type == x86.X86_OP_REG
-    # A zero count leaves the flags alone, so a variable count depends on the old ones.
-    extra: tuple[int, ...] = (_RCX, FLAG_REST) if by_register else ()
-    flags = _FLAGS if not rotate or by_register else (FLAG_CARRY,)
-    _modify(o, name, (*extra, *through), flags, locked)
+    if count is not None and count.type == x86.X86_OP_REG:
+        # A zero count leaves the flags alone: merging them is work of its own.
+        _modify(o, name, (_RCX, *through), (_SCRATCH,), locked)
+        o.uops.append(UopSpec(Kind.EXEC, "flags_merge", (_SCRATCH, *_FLAGS), _FLAGS))
+        return
+    _modify(o, name, through, (FLAG_CARRY,) if rotate else _FLAGS, locked)
 
 
 def _double_shift(o: _Operands, base: str, locked: bool) -> None:
@@ -380,8 +385,9 @@ def _wide_multiply(o: _Operands, _base: str, _locked: bool) -> None:
     if size == 1:
         o.execute("multiply", sources, (_RAX, *_FLAGS))
     else:
+        o.execute("multiply_high", sources, (_SCRATCH,))
         o.execute(f"multiply_wide{size * 8}", sources, (_RAX, *_FLAGS))
-        o.uops.append(UopSpec(Kind.EXEC, "multiply_high", sources, (_RDX,)))
+        o.uops.append(UopSpec(Kind.ELIMINATED, "copy", (_SCRATCH,), (_RDX,), False))
 
 
 def _divide(o: _Operands, base: str, _locked: bool) -> None:
@@ -484,7 +490,7 @@ def _compare_exchange(o: _Operands, base: str, locked: bool) -> None:
         raise _unknown(o.insn)
     src = o.register(o.ops[1])
     lock_name = "lock_cmpxchg" if locked else "load"
-    o.load(flags=UopFlag.LOCKED if locked else UopFlag.NONE, name=lock_name)
+    o.load(flags=UopFlag.LOCKED if locked else UopFlag.UNRENAMED, name=lock_name)
     if locked:
         o.execute("alu", (_VALUE,), (_RAX, *_FLAGS))
         o.uops.append(UopSpec(Kind.EXEC, "cmov", (_VALUE, src), (_RESULT,)))
@@ -515,14 +521,14 @@ def _pop(o: _Operands, base: str, _locked: bool) -> None:
     if o.ops[0].type == x86.X86_OP_MEM:
         raise _unknown(o.insn)
     register = o.register(o.ops[0])
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (register,), True, UopFlag.STACK))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (register,), True))
     if register != _RSP:
         o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
 
 
 def _leave(o: _Operands, _base: str, _locked: bool) -> None:
     o.uops.append(UopSpec(Kind.EXEC, "alu", (_RBP,), (_RSP,)))
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_RBP,), True, UopFlag.STACK))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_RBP,), True, UopFlag.UNRENAMED))
     o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
 
 
@@ -549,7 +555,7 @@ def _call(o: _Operands, _base: str, _locked: bool) -> None:
 
 
 def _return(o: _Operands, _base: str, _locked: bool) -> None:
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_VALUE,), True, UopFlag.STACK))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_VALUE,), True, UopFlag.UNRENAMED))
     o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
     o.uops.append(UopSpec(Kind.EXEC, "jump_indirect", (_VALUE,), (), False, UopFlag.BRANCH))
 

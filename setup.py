@@ -4,6 +4,8 @@ Their interfaces (`.pyi` for Python, `.pxd` for Cython) stand beside the package
 modules in `tramposim/_native/`, so that type checkers and `cimport` find them by name.
 """
 
+from pathlib import Path
+
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
@@ -36,11 +38,18 @@ EXTENSIONS = [
     for name in NATIVE_MODULES
 ]
 
+# Cython does not see that these interfaces changed, because sources and interfaces lie apart:
+# a module built against an older layout of a shared struct would read garbage.
+INTERFACES = [path.stat().st_mtime for path in Path("tramposim/_native").glob("*.pxd")]
+GENERATED = [path.stat().st_mtime for path in Path("build/cython/_native").glob("*.c")]
+STALE = bool(GENERATED) and max(INTERFACES) > min(GENERATED)
+
 setup(
     ext_modules=cythonize(
         EXTENSIONS,
         include_path=["."],
         build_dir="build/cython",
+        force=STALE,
         compiler_directives={
             "language_level": 3,
             "boundscheck": False,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -61,8 +62,7 @@ def _accesses(arch: Arch, code: bytes, copies: int) -> NDArray[np.void]:
 
     Raises `InputError` for a block that faults or touches more than `_MAX_PAGES` pages.
     """
-    import unicorn
-
+    unicorn: Any = import_module("unicorn")
     x86 = arch is Arch.X86_64
     if x86:
         engine = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_64)
@@ -107,13 +107,11 @@ def _accesses(arch: Arch, code: bytes, copies: int) -> NDArray[np.void]:
 @cache
 def _general_registers(arch: Arch) -> tuple[int, ...]:
     if arch is Arch.X86_64:
-        from unicorn import x86_const
-
+        x86_const = import_module("unicorn.x86_const")
         names = ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI"]
         names += [f"R{n}" for n in range(8, 16)]
         return tuple(getattr(x86_const, f"UC_X86_REG_{name}") for name in names)
-    from unicorn import arm64_const
-
+    arm64_const = import_module("unicorn.arm64_const")
     names = [f"X{n}" for n in range(31)] + ["SP"]
     return tuple(getattr(arm64_const, f"UC_ARM64_REG_{name}") for name in names)
 

@@ -9,12 +9,13 @@ Pointers and times differ from machine to machine and are compared by what they 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Pseudo, decode
-from tramposim.capture.boot import boot_kernel
+from tramposim.capture.programs import ProgramContext, program_context, read_program
 from tramposim.capture.records import (
     BootRecord,
     Capture,
@@ -27,10 +28,9 @@ from tramposim.errors import InputError, TramposimError, UnsupportedError
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.kernel.prototype import model_prototype
 from tramposim.machine.testrun import test_run_arguments
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import Cell, TargetProgram, TracedWorld
 from tramposim.spec import (
     Attachment,
-    Kernel,
     Map,
     MapType,
     Program,
@@ -68,6 +68,12 @@ FIELDS = {
 SLOTS = {"entry_slots": 64, "exit_slots": 192}
 """Offsets of the twelve context slots that a program saw."""
 
+_PROGRAM_ARRAY = Map("pa", MapType.PROG_ARRAY, 4, 4, 4)
+"""Map of traced BPF programs, in which no program was put."""
+
+_CONTEXT = (Cell(256),)
+"""What a test run passes to a BPF program: its context, here of zeros."""
+
 _RELOCATIONS = {kind.value: kind for kind in Relocation}
 _MAX_SLOTS = 12
 _MAX_PROGRAMS = 64
@@ -85,18 +91,18 @@ def observe_capture(path: Path) -> Iterator[Check]:
     kernel that is not known.
     """
     capture = Capture(path)
-    kernel: Kernel | None = None
+    context: ProgramContext | None = None
     for where, record in capture:
         if isinstance(record, CaseRecord) and any(program.observed for program in record.progs):
-            if kernel is None:
-                kernel = boot_kernel(capture.boot, str(path))
-            problem = _check_case(record, kernel, capture.boot, where)
+            if context is None:
+                context = program_context(path, capture.boot)
+            problem = _check_case(record, context, capture.boot, where)
             yield Check(path, record.id, "observed", problem)
 
 
-def _check_case(case: CaseRecord, kernel: Kernel, boot: BootRecord, where: str) -> str:
+def _check_case(case: CaseRecord, context: ProgramContext, boot: BootRecord, where: str) -> str:
     try:
-        world = _world(case, kernel, boot, where)
+        world = _world(case, context, boot, where)
         execution = world.run(1, trace=False)
     except InputError as error:
         raise error if error.where else InputError(f"{case.id}: {error}", where) from None
@@ -106,7 +112,8 @@ def _check_case(case: CaseRecord, kernel: Kernel, boot: BootRecord, where: str) 
     return "; ".join(_differences(case, world, where))
 
 
-def _world(case: CaseRecord, kernel: Kernel, boot: BootRecord, where: str) -> TracedWorld:
+def _world(case: CaseRecord, context: ProgramContext, boot: BootRecord, where: str) -> TracedWorld:
+    kernel = context.env.kernel
     if len(case.progs) > _MAX_PROGRAMS:
         raise InputError(f"{case.id}: {len(case.progs)} programs", where)
     prototype = _prototype(case, where)
@@ -123,8 +130,32 @@ def _world(case: CaseRecord, kernel: Kernel, boot: BootRecord, where: str) -> Tr
                 raise InputError(f"{case.id}: a link to unknown program {link.prog!r}", where)
             attachments.append(Attachment(programs[link.prog], link.cookie))
     if case.tgt_prog is not None:
-        raise UnsupportedError("its target is a BPF program")
+        target = _target_program(case, case.tgt_prog, context, where)
+        return TracedWorld(kernel, prototype, attachments, arguments=_CONTEXT, target=target)
     return TracedWorld(kernel, prototype, attachments, arguments=test_run_arguments(prototype))
+
+
+def _target_program(
+    case: CaseRecord, record: ProgramRecord, context: ProgramContext, where: str
+) -> TargetProgram:
+    """The BPF program that a case traces, with its (empty) map of programs.
+
+    Raises `UnsupportedError` if it calls functions: their offsets hold in its kernel only.
+    """
+    captured = read_program(record, context, where)
+    if captured is None:
+        raise InputError(f"{case.id}: a target program that was not compiled", where)
+    for function in captured.program.functions:
+        if any(insn.opcode == isa.JMP | isa.CALL for insn in decode(function.insns)):
+            raise UnsupportedError("its target program calls functions of its kernel")
+    maps = tuple(
+        (_PROGRAM_ARRAY, placed["addr"])
+        for placed in case.maps
+        if isinstance(placed, dict)
+        and placed.get("n") == _PROGRAM_ARRAY.name
+        and isinstance(placed.get("addr"), int)
+    )
+    return TargetProgram(replace(captured.program, name=case.target), maps)
 
 
 def _prototype(case: CaseRecord, where: str) -> Prototype:

@@ -1,14 +1,17 @@
 """Capture files: what is read, and what malformed ones are answered."""
 
+import contextlib
 import json
 import lzma
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tramposim.capture.records import Capture, CaseRecord
 from tramposim.capture.select import select_record
-from tramposim.errors import InputError, UnsupportedError
+from tramposim.errors import InputError, TramposimError, UnsupportedError
 from tramposim.study.verify import first_difference, verify_capture
 
 BOOT = {"rec": "boot", "arch": "x86_64", "kernel": "7.2.13", "symbols": {}}
@@ -120,6 +123,37 @@ def test_records_without_end_are_refused(tmp_path: Path) -> None:
     path.write_bytes(lzma.compress(json.dumps(BOOT).encode() + b"\n" + b" " * (65 << 20)))
     with pytest.raises(InputError, match=r"c\.jsonl\.xz:2: a record of more than 64 MiB"):
         list(Capture(path))
+
+
+ODD_VALUES = (
+    None, -1, 0, 1 << 63, 1 << 64, 1 << 200, "", "zz", "00", [], {}, [[]], True, 1.5, [1] * 20,
+)  # fmt: skip
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    inside = value.items() if isinstance(value, dict) else ()
+    if isinstance(value, list):
+        inside = enumerate(value[:2])
+    return [p for key, item in inside for p in ((*path, key), *places(item, (*path, key)))]
+
+
+@settings(
+    max_examples=150, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
+@given(st.data())
+def test_no_change_of_a_record_gets_through_as_a_crash(
+    shared: Path, tmp_path: Path, data: st.DataObject
+) -> None:
+    boot, case = smoke_case(shared)
+    for _ in range(data.draw(st.integers(1, 3))):
+        *path, last = data.draw(st.sampled_from(places(case)))
+        holder = case
+        for key in path:
+            holder = holder[key]
+        holder[last] = data.draw(st.sampled_from(ODD_VALUES))
+    with contextlib.suppress(TramposimError):
+        list(verify_capture(written(tmp_path / "c.jsonl", boot, case)))
 
 
 def test_unknown_kernels_are_unsupported(tmp_path: Path) -> None:

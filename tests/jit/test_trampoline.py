@@ -235,5 +235,9 @@ def test_what_cannot_be_built_is_named() -> None:
         build_trampoline(request(Arch.X86_64, kernel=Kernel(Arch.X86_64, "5.4")))
     with pytest.raises(UnsupportedError, match="ORIG_STACK"):
         build_trampoline(request(Arch.X86_64, flags=TrampFlag.CALL_ORIG | TrampFlag.ORIG_STACK))
+    with pytest.raises(InputError, match="CALL_ORIG"):
+        build_trampoline(request(Arch.ARM64, flags=TrampFlag.RESTORE_REGS))
+    with pytest.raises(InputError, match="fexit list"):
+        build_trampoline(request(Arch.ARM64, fexit=()))
     with pytest.raises(BuildError, match="call"):
         build_trampoline(request(Arch.X86_64, image=0xFFFF888000001000))

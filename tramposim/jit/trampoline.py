@@ -23,7 +23,7 @@ from tramposim.jit.x86_64 import trampoline as x86_64_trampoline
 from tramposim.jit.x86_64.assembler import X86Assembler
 from tramposim.kernel.attach import Trampoline
 from tramposim.kernel.image import FrameLayout, Image, LazySymbols, LazyTuple, Part, Skip
-from tramposim.kernel.nodes import Node, TrampFlag, node_shape
+from tramposim.kernel.nodes import FSESSIONS, Node, TrampFlag, node_shape
 from tramposim.kernel.versions import PADDED_FUNCTIONS, rules_for
 from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
 
@@ -119,10 +119,18 @@ def _plan(
     fexit: tuple[NodeShape, ...],
     padded: frozenset[str],
 ) -> _Planned:
-    """The plan of a shape. Raises `UnsupportedError` for flags that no image here has."""
+    """The plan of a shape.
+
+    Raises `UnsupportedError` for flags that no image here has, `InputError` for lists that no
+    kernel makes.
+    """
     unknown = flags & ~_KNOWN_FLAGS
     if unknown:
         raise UnsupportedError(f"trampoline flags {unknown:#x} ({TrampFlag(unknown)!r})")
+    if (fmod_ret or fexit) and not flags & _CALL_ORIG:
+        raise InputError("programs run after a function that the image does not call (CALL_ORIG)")
+    if _sessions(fentry) != _sessions(fexit):
+        raise InputError("every fsession is on the fentry and on the fexit list, in equal order")
     asm = _new_assembler(kernel)
     shape = make_shape(asm, kernel, arguments, TrampFlag(flags), (fentry, fmod_ret, fexit), padded)
     if isinstance(asm, X86Assembler):
@@ -144,11 +152,16 @@ def _plan(
     )
 
 
+def _sessions(nodes: tuple[NodeShape, ...]) -> list[NodeShape]:
+    return [node for node in nodes if node[0] in FSESSIONS]
+
+
 def build_trampoline(request: TrampolineRequest) -> Image:
     """The image that the request's kernel emits.
 
-    Raises `InputError` for a missing symbol, `UnsupportedError` for an unknown version or
-    flag, `BuildError` when an operand cannot be encoded (a call target out of reach).
+    Raises `InputError` for a missing symbol or impossible lists, `UnsupportedError` for an
+    unknown version or flag, `BuildError` when an operand cannot be encoded (a call target out
+    of reach).
     """
     kernel = request.kernel
     fentry, fmod_ret, fexit = request.fentry, request.fmod_ret, request.fexit

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from support.guest import Guest
 
-from tramposim.errors import InputError, UnsupportedError
+from tramposim.errors import InputError
 from tramposim.machine.kerneldata import kernel_memory
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries, ring_records
 from tramposim.machine.runtime import load_runtime
@@ -122,6 +122,36 @@ def test_percpu_hash_keeps_values_apart(arch: Arch) -> None:
 
 
 @pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_lru_hash_forgets_only_what_is_old(arch: Arch, cpus: int) -> None:
+    chance = random.Random(cpus)
+    room = 64
+    guest = MapGuest(arch, Map("l", MapType.LRU_HASH, 8, 16, room), cpus=cpus, seed=7)
+    hot = [f"hot {n}".ljust(8).encode() for n in range(4)]
+    last: dict[bytes, bytes] = {}
+    for step in range(160):
+        guest.run_on(chance.choice(guest.cpus))
+        key = hot[step] if step < len(hot) else step.to_bytes(8, "little")
+        last[key] = chance.randbytes(16)
+        assert guest.run("htab_lru_map_update_elem", key, last[key]) == 0
+        assert guest.lookup("htab_lru_map_lookup_elem", key) == last[key]
+        for used in hot:
+            if used in last:
+                assert guest.lookup("htab_lru_map_lookup_elem", used) == last[used]
+    entries = guest.entries()
+    assert room // 4 < len(entries) <= room
+    assert all(last[key] == value for key, value in entries.items())
+    assert guest.lookup("htab_lru_map_lookup_elem", (5).to_bytes(8, "little")) is None
+    assert guest.run("htab_lru_map_update_elem", hot[0], bytes(16), NOEXIST) == -EEXIST
+    assert guest.run("htab_lru_map_update_elem", b"no such!", bytes(16), EXIST) == -ENOENT
+    assert guest.run("htab_lru_map_update_elem", hot[0], bytes(16), EXIST) == 0
+    for key in list(guest.entries()):
+        assert guest.run("htab_lru_map_delete_elem", key) == 0
+        assert guest.run("htab_lru_map_delete_elem", key) == -ENOENT
+    assert guest.entries() == {}
+
+
+@pytest.mark.parametrize("arch", list(Arch))
 @pytest.mark.parametrize("type_", [MapType.ARRAY, MapType.PERCPU_ARRAY])
 def test_arrays(arch: Arch, type_: MapType) -> None:
     guest = MapGuest(arch, Map("a", type_, 4, 24, 10), cpus=2)
@@ -216,12 +246,6 @@ def test_bad_sizes_are_refused(spec: Map, message: str) -> None:
     memory, _ = kernel_memory(load_runtime(Kernel(Arch.X86_64)))
     with pytest.raises(InputError, match=message):
         add_map(memory, spec)
-
-
-def test_map_types_without_a_layout_are_named() -> None:
-    memory, _ = kernel_memory(load_runtime(Kernel(Arch.X86_64)))
-    with pytest.raises(UnsupportedError, match="lru_hash"):
-        add_map(memory, Map("m", MapType.LRU_HASH, 8, 8, 4))
 
 
 def test_map_lies_where_it_is_asked_for() -> None:

@@ -34,6 +34,11 @@ _TYPE_NUMBERS = {
 }
 
 _OPERATIONS = {
+    MapType.LRU_HASH: (
+        "htab_lru_map_lookup_elem",
+        "htab_lru_map_update_elem",
+        "htab_lru_map_delete_elem",
+    ),
     MapType.ARRAY: ("array_map_lookup_elem", "array_map_update_elem", "array_map_delete_elem"),
     MapType.PERCPU_ARRAY: (
         "percpu_array_map_lookup_elem",
@@ -50,8 +55,11 @@ _OPERATIONS = {
 """Functions behind a map's ops: lookup, update, delete."""
 
 _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY, MapType.PROG_ARRAY, MapType.PERF_EVENT_ARRAY)
-_HASHES = (MapType.HASH, MapType.PERCPU_HASH)
+_HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH)
 _MAX_KEY = 512
+_LRU_FREE = 2
+_LRU_LOCAL_TARGET = 128
+"""Nodes that a CPU takes at once from the shared free list (LOCAL_FREE_TARGET)."""
 _PAGE = 4096
 _RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30
 
@@ -179,6 +187,44 @@ def _free_lists(memory: KernelMemory, elements: int, size: int, count: int, spec
     return lists
 
 
+def _empty_list(memory: KernelMemory, address: int) -> None:
+    memory.put_words(address, [address, address])
+
+
+def _lru_lists(
+    memory: KernelMemory, htab: int, elements: int, size: int, count: int, spec: Map
+) -> None:
+    """struct bpf_lru: all elements on the shared free list, the last one first."""
+    layout, cpus = memory.structs, memory.runtime.cpus
+    lru = htab + layout.offset("bpf_htab.freelist")
+    node = layout.offset("htab_elem.lru_node")
+    lists = [lru + layout.offset("bpf_lru.lists") + 16 * index for index in range(3)]
+    _empty_list(memory, lists[0])
+    _empty_list(memory, lists[1])
+    ring = [lists[_LRU_FREE]]
+    ring += [elements + index * size + node for index in reversed(range(count))]
+    for at, link in enumerate(ring):
+        memory.put_words(link, [ring[(at + 1) % len(ring)], ring[at - 1]])
+        if at:
+            memory.put_member(link, "bpf_lru_node.type", _LRU_FREE, 1)
+    local = memory.percpu(layout.sizes["bpf_lru_locallist"], f"local lists of {spec.name}", 8)
+    for cpu in range(cpus):
+        address = memory.percpu_address(local, cpu)
+        _empty_list(memory, address)
+        _empty_list(memory, address + 16)
+        memory.put_member(address, "bpf_lru_locallist.next_steal", cpu, 2)
+    memory.put_member(lru, "bpf_lru.next_inactive_rotation", lists[1])
+    memory.put_member(lru, "bpf_lru.local_list", local)
+    delete = memory.runtime.address("htab_lru_map_delete_node")
+    memory.put_member(lru, "bpf_lru.del_from_htab", delete)
+    memory.put_member(lru, "bpf_lru.del_arg", htab)
+    hash_offset = layout.offset("htab_elem.hash") - node
+    memory.put_member(lru, "bpf_lru.hash_offset", hash_offset, 4)
+    target = min(max(count // cpus // 2, 1), _LRU_LOCAL_TARGET)
+    memory.put_member(lru, "bpf_lru.target_free", target, 4)
+    memory.put_member(lru, "bpf_lru.nr_scans", _LRU_LOCAL_TARGET, 4)
+
+
 def _pop(memory: KernelMemory, lists: int, cpu: int) -> int:
     """Takes the first element of a CPU's list, or of the next CPU that has one."""
     layout, cpus = memory.structs, memory.runtime.cpus
@@ -195,11 +241,11 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     """struct bpf_htab with preallocated elements."""
     layout, cpus = memory.structs, memory.runtime.cpus
     name = f"map {spec.name}"
-    percpu = spec.type is MapType.PERCPU_HASH
+    percpu, lru = spec.type is MapType.PERCPU_HASH, spec.type is MapType.LRU_HASH
     key = layout.offset("htab_elem.key")
     size = key + _round8(spec.key_size) + (8 if percpu else _round8(spec.value_size))
     # A CPU keeps a spare element for updates in place; per-CPU values are updated where they are.
-    count = spec.max_entries + (0 if percpu else cpus)
+    count = spec.max_entries + (0 if percpu or lru else cpus)
     if address is None:
         address = memory.kmalloc(layout.sizes["bpf_htab"], name, 256)
     else:
@@ -210,14 +256,18 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     for index in range(bucket_count):
         memory.put(buckets + index * layout.sizes["bucket"], index << 1 | 1)
     elements = memory.kmalloc(count * size, f"elements of {spec.name}")
-    lists = _free_lists(memory, elements, size, count, spec)
+    if lru:
+        _lru_lists(memory, address, elements, size, count, spec)
+    else:
+        lists = _free_lists(memory, elements, size, count, spec)
+        memory.put_member(address, "bpf_htab.freelist", lists)
     if percpu:
         value_size = _round8(spec.value_size)
         first = memory.percpu(value_size * count, f"values of {spec.name}", 8)
         for index in range(count):
             at = elements + index * size + key + _round8(spec.key_size)
             memory.put(at, first + index * value_size)
-    else:
+    elif not lru:
         spares = memory.percpu(8, f"spare elements of {spec.name}", 8)
         memory.put_member(address, "bpf_htab.extra_elems", spares)
         for cpu in range(cpus):
@@ -225,7 +275,6 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     memory.put_member(address, "bpf_map.elem_count", memory.percpu(8, f"count of {spec.name}", 8))
     memory.put_member(address, "bpf_htab.buckets", buckets)
     memory.put_member(address, "bpf_htab.elems", elements)
-    memory.put_member(address, "bpf_htab.freelist", lists)
     memory.put_member(address, "bpf_htab.n_buckets", bucket_count, 4)
     memory.put_member(address, "bpf_htab.elem_size", size, 4)
     memory.put_member(address, "bpf_htab.hashrnd", seed, 4)

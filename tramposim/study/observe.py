@@ -232,6 +232,8 @@ def _compared(
         slots = observed.get(name)
         if not isinstance(slots, list) or len(slots) > _MAX_SLOTS:
             raise InputError(f"{case.id}: {program.name} without {name}", where)
+        if not all(isinstance(value, int) for value in slots):
+            raise InputError(f"{case.id}: {program.name}: {name} are no numbers", where)
         for slot, theirs in enumerate(slots):
             if theirs and slot < len(world.arguments) and world.pointers[slot]:
                 theirs = world.arguments[slot]

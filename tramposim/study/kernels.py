@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tramposim.errors import InputError
+from tramposim.kernel.versions import VERSIONS, series_of
 from tramposim.spec import Arch, Entry, Kernel, Returns
 
 __all__ = ["kernel_of"]
@@ -19,6 +20,9 @@ def kernel_of(
     Knobs of the other architecture are refused rather than ignored.
     """
     arch = Arch(arch)
+    if series_of(version) not in VERSIONS:
+        known = ", ".join(VERSIONS)
+        raise InputError(f"unknown kernel {version!r}; known are {known}", "--kernel")
     entries = (Entry.JMP, Entry.CALL) if arch is Arch.X86_64 else (Entry.FTRACE, Entry.BL)
     if entry is not None and entry not in {mode.value for mode in entries}:
         known = " and ".join(mode.value for mode in entries)

@@ -22,7 +22,7 @@ def kernel_of(
     arch = Arch(arch)
     if series_of(version) not in VERSIONS:
         known = ", ".join(VERSIONS)
-        raise InputError(f"unknown kernel {version!r}; known are {known}", "--kernel")
+        raise InputError(f"kernel {version!r} is not known; known are {known}", "--kernel")
     entries = (Entry.JMP, Entry.CALL) if arch is Arch.X86_64 else (Entry.FTRACE, Entry.BL)
     if entry is not None and entry not in {mode.value for mode in entries}:
         known = " and ".join(mode.value for mode in entries)

@@ -10,7 +10,16 @@ import msgspec
 from tramposim.errors import InputError
 from tramposim.spec import Arch
 
-__all__ = ["ClassData", "Core", "Parameter", "Pool", "core_names", "load_core", "parse_core"]
+__all__ = [
+    "Accuracy",
+    "ClassData",
+    "Core",
+    "Parameter",
+    "Pool",
+    "core_names",
+    "load_core",
+    "parse_core",
+]
 
 Confidence = Literal["measured", "high", "medium", "low"]
 
@@ -120,6 +129,14 @@ class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     names: tuple[str, ...]
 
 
+class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far the model was from hardware: mean of the absolute errors over `rows` rows."""
+
+    mean_percent: float
+    rows: int
+    data: str
+
+
 class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A core description, as its file holds it."""
 
@@ -135,12 +152,7 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ports: Ports
     pools: dict[str, Pool]
     classes: dict[str, ClassData]
-    calibration: str | None = None
-
-    @property
-    def error(self) -> str:
-        """The measured error of the model on this core, or "uncalibrated"."""
-        return self.calibration or "uncalibrated"
+    accuracy: dict[str, Accuracy] = {}
 
     def parameters(self) -> list[tuple[str, str, Parameter]]:
         """All numbered parameters as (section, name, parameter)."""
@@ -150,6 +162,16 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             found += [(section, name, getattr(group, name)) for name in group.__struct_fields__]
         found += [("pools", name, pool.entries) for name, pool in self.pools.items()]
         return found
+
+    @property
+    def error(self) -> str:
+        """The measured error in words, or "uncalibrated" if this core was never compared."""
+        if not self.accuracy:
+            return "uncalibrated"
+        return ", ".join(
+            f"{what} {entry.mean_percent:.1f} % (mean of {entry.rows})"
+            for what, entry in self.accuracy.items()
+        )
 
     def port_mask(self, names: str) -> int:
         """Bit mask of blank-separated port names; raises `InputError` for an unknown one."""

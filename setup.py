@@ -21,6 +21,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "pipeline",
     "predictors",
     "rng",
+    "runqueue",
     "scheduler",
     "tracer",
     "translator",

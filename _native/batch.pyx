@@ -15,31 +15,17 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, realloc
 
 from tramposim._native.arrivals cimport (
-    CLOSED, LAST_TIME, NEVER, ArrivalSource, Source, later, source_next,
+    CLOSED, LAST_TIME, NEVER, ArrivalSource, source_next,
 )
+from tramposim._native.batch cimport FlowState
 from tramposim._native.histogram cimport LatencyHistogram, record
 
 cdef enum:
     MOST_FLOWS = 4096
 
-ctypedef struct FlowState:
-    Source source
-    int64_t next_arrival
-    int64_t service
-
 
 cdef class CallQueue:
     """First-come-first-served calls of one task; see the module's text."""
-
-    cdef FlowState *flows
-    cdef int n_flows
-    cdef list histograms        # by flow: where its completed calls are counted
-    cdef list sources           # keeps alive what the flows' sources point into
-    cdef int serving            # flow in service, or -1
-    cdef int64_t arrival        # when the call in service arrived
-    cdef int64_t remaining      # service that it still needs
-    cdef readonly int64_t busy
-    cdef readonly int64_t clock
 
     def __cinit__(self):
         self.serving = -1
@@ -83,7 +69,7 @@ cdef class CallQueue:
     @property
     def next_arrival(self):
         """When the next call not yet begun arrives or arrived; None if none will."""
-        cdef int64_t time = self.flows[self.first()].next_arrival if self.n_flows else NEVER
+        cdef int64_t time = self.upcoming()
         return None if time == NEVER else time
 
     @property
@@ -91,11 +77,13 @@ cdef class CallQueue:
         """Whether there is work at the time up to which the queue has run."""
         return self.runnable_at(self.clock)
 
-    cpdef bint runnable_at(self, int64_t time):
+    cpdef bint runnable_at(self, int64_t time) noexcept:
         """Whether a call is in service or has arrived by `time`."""
-        if self.serving >= 0:
-            return True
-        return self.n_flows > 0 and self.flows[self.first()].next_arrival <= time
+        return self.serving >= 0 or self.upcoming() <= time
+
+    cdef int64_t upcoming(self) noexcept nogil:
+        """When the next call not yet begun arrives or arrived, or NEVER."""
+        return self.flows[self.first()].next_arrival if self.n_flows else NEVER
 
     cdef int first(self) noexcept nogil:
         cdef int i, best = 0
@@ -104,7 +92,7 @@ cdef class CallQueue:
                 best = i
         return best
 
-    def run(self, int64_t now, int64_t until, bint stop_when_idle=False):
+    cpdef int64_t run(self, int64_t now, int64_t until, bint stop_when_idle=False) except -1:
         """Give the queue a CPU from `now` to `until`; returns the time at which it ends.
 
         That is `until`, or with `stop_when_idle` the time at which no arrived call was left.

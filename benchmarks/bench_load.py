@@ -19,9 +19,12 @@ CLOCK = Clock(3e9)
 COSTS = FixedCosts({"f": CallCost(3.0, 72.1)})
 
 
-def measure(name: str, arrivals: Arrivals, cpus: int, duration_s: float) -> None:
+def measure(
+    name: str, arrivals: Arrivals, cpus: int, duration_s: float, tasks_per_cpu: int = 1
+) -> None:
     flow = Flow("f", arrivals, work_cycles=1000)
-    world = World(CLOCK, cpus, tuple(Task((flow,), cpu) for cpu in range(cpus)), duration_s)
+    tasks = tuple(Task((flow,), index % cpus) for index in range(cpus * tasks_per_cpu))
+    world = World(CLOCK, cpus, tasks, duration_s)
     started = time.perf_counter()
     (result,) = simulate(world, COSTS).flows
     seconds = time.perf_counter() - started
@@ -39,6 +42,7 @@ def main() -> None:
     measure("Pareto, 1 CPU", Pareto(1e6), 1, 10.0)
     measure("closed loop, 1 CPU", ClosedLoop(), 1, 10.0)
     measure("Poisson, overloaded", Poisson(1e8), 1, 10.0)
+    measure("Poisson, 4 tasks on 1 CPU", Poisson(250e3), 1, 2.0, tasks_per_cpu=4)
     measure("Poisson 10/s, 64 CPUs", Poisson(10), 64, 1.0)
     measure("Poisson 1 M/s, 64 CPUs", Poisson(1e6), 64, 1.0)
 

@@ -7,6 +7,7 @@ each one the CPU concerned catches up in one batch; then the point's own action 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from fractions import Fraction
 from typing import Any
 
 import simpy
@@ -15,7 +16,7 @@ from tramposim._native.batch import CallQueue
 from tramposim._native.histogram import LatencyHistogram
 from tramposim.schedule.arrivals import arrival_source
 from tramposim.schedule.cost import CostModel
-from tramposim.schedule.cpu import Cpu, RunningTask
+from tramposim.schedule.cpu import Cpu
 from tramposim.schedule.world import FlowResult, Interrupts, World, WorldResult
 
 __all__ = ["Watcher", "simulate"]
@@ -55,7 +56,11 @@ class _Simulation:
         self.latencies = {function: LatencyHistogram() for function in self.costs}
         self.queues = self._place_tasks()
         self.migrations = 0
-        self.balances = world.cpus > 1 and not all(task.pinned for task in world.tasks)
+        self.movable = frozenset(
+            queue
+            for task, queue in zip(world.tasks, self.queues, strict=True)
+            if world.cpus > 1 and not task.pinned
+        )
 
     def run(self, watch: Watcher | None) -> WorldResult:
         environment, stop = self.environment, self.environment.event()
@@ -85,31 +90,30 @@ class _Simulation:
                     source, world.clock.from_cycles(cycles), self.latencies[flow.function]
                 )
                 stream += 1
-            self.cpus[task.cpu].tasks.append(RunningTask(queue, task.pinned))
+            self.cpus[task.cpu].add(queue)
             queues.append(queue)
         return queues
 
     def _ticks(self, cpu: Cpu) -> _Process:
         clock = self.world.clock
         tick_time = clock.from_cycles(self.world.tick_cycles)
-        period = clock.exact_from_seconds(1) / self.world.tick_hz
+        period = clock.exact_from_seconds(1) / Fraction(self.world.tick_hz)
         count = 1
         while (now := round(count * period)) < self.end:
             yield self.environment.timeout(now - self.environment.now)
-            cpu.rotate(now)
-            cpu.take(tick_time)
-            if self.balances:
+            cpu.tick(now, tick_time)
+            if self.movable:
                 self._pull_work(cpu, now)
             count += 1
 
     def _pull_work(self, cpu: Cpu, now: int) -> None:
         """A CPU without work takes a task that waits on the CPU with the most tasks."""
-        busiest = max(self.cpus, key=lambda other: len(other.tasks))
-        if busiest is cpu or len(busiest.tasks) < 2 or not cpu.idle(now):
+        busiest = max(self.cpus, key=lambda other: other.tasks)
+        if busiest is cpu or busiest.tasks < 2 or not cpu.idle(now):
             return
-        task = busiest.give(now)
+        task = busiest.give(now, self.movable)
         if task is not None:
-            cpu.tasks.append(task)
+            cpu.add(task)
             self.migrations += 1
 
     def _interrupts(self, cpu: Cpu, interrupts: Interrupts, stream: int) -> _Process:
@@ -118,8 +122,7 @@ class _Simulation:
         time = world.clock.from_cycles(interrupts.cycles)
         while (arrival := source.next()) is not None and arrival < self.end:
             yield self.environment.timeout(arrival - self.environment.now)
-            cpu.advance(arrival)
-            cpu.take(time)
+            cpu.interrupt(arrival, time)
 
     def _watch(self, watch: Watcher, stop: simpy.Event) -> _Process:
         clock = self.world.clock

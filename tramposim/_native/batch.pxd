@@ -1,0 +1,33 @@
+# cython: language_level=3
+"""The queue of one task's calls, as other native modules use it."""
+
+from libc.stdint cimport int64_t
+
+from tramposim._native.arrivals cimport Source
+from tramposim._native.histogram cimport LatencyHistogram
+
+ctypedef struct FlowState:
+    Source source
+    int64_t next_arrival
+    int64_t service
+
+
+cdef class CallQueue:
+    cdef FlowState *flows
+    cdef int n_flows
+    cdef list histograms        # by flow: where its completed calls are counted
+    cdef list sources           # keeps alive what the flows' sources point into
+    cdef int serving            # flow in service, or -1
+    cdef int64_t arrival        # when the call in service arrived
+    cdef int64_t remaining      # service that it still needs
+    cdef readonly int64_t busy
+    cdef readonly int64_t clock
+
+    cpdef int64_t run(self, int64_t now, int64_t until, bint stop_when_idle=*) except -1
+    cpdef bint runnable_at(self, int64_t time) noexcept
+    cdef int64_t upcoming(self) noexcept nogil
+    cdef int first(self) noexcept nogil
+    cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil
+    cdef void serve(
+        self, LatencyHistogram histogram, int64_t until, bint stop_when_idle
+    ) noexcept nogil

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 
 from tramposim._native.tracer cimport (
     RING, SNAPSHOT_REGISTERS, Access, NativeArray, StopReason, TraceState,
@@ -344,23 +344,36 @@ cdef class Engine:
         state.access_count = state.access_room = 0
         return memoryview(pcs), memoryview(accesses)
 
-    cdef void restore_addresses(self) except *:
+    cdef int restore_addresses(self) except -1:
+        """Give the recorded accesses the virtual addresses of the regions that they are in."""
         cdef TraceState* state = self.state
-        cdef uint64_t start = 0, size = 0, delta = 0, low
-        cdef size_t i
-        if not self.x86:
-            return
-        for i in range(state.access_count):
-            low = state.accesses[i].address & PHYSICAL
-            if low - start >= size:
-                index = bisect_right(self.starts, low) - 1
-                if index < 0:
-                    continue
-                start = self.starts[index]
-                virtual, length = self.spans[start]
-                size = length
-                delta = <uint64_t>virtual - start
-            state.accesses[i].address = low + delta
+        cdef Py_ssize_t count = len(self.starts), low, high, middle, i
+        cdef uint64_t address
+        cdef uint64_t* table
+        cdef uint64_t* deltas
+        if not self.x86 or not count:
+            return 0
+        table = <uint64_t*>malloc(2 * count * sizeof(uint64_t))
+        if table == NULL:
+            raise MemoryError
+        deltas = table + count
+        for i, start in enumerate(self.starts):
+            table[i] = start
+            deltas[i] = <uint64_t>self.spans[start][0] - table[i]
+        for i in range(<Py_ssize_t>state.access_count):
+            # The access succeeded, so it lies in the last region that begins at or before it.
+            address = state.accesses[i].address & PHYSICAL
+            low = 0
+            high = count
+            while high - low > 1:
+                middle = (low + high) // 2
+                if table[middle] <= address:
+                    low = middle
+                else:
+                    high = middle
+            state.accesses[i].address = address + deltas[low]
+        free(table)
+        return 0
 
     def take_snapshots(self):
         """Register snapshots of the last run: rows of u64.

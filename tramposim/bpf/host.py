@@ -1,0 +1,275 @@
+"""The world of interpreted programs: their maps, the helpers, a traced function's context."""
+
+from __future__ import annotations
+
+import errno
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf.alu import signed
+from tramposim.bpf.helpers import HELPER_IDS
+from tramposim.bpf.insn import Insn, Pseudo, decode
+from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
+from tramposim.bpf.maps import ArrayMap, HostMap, make_map
+from tramposim.bpf.memory import Memory
+from tramposim.errors import InputError, UnsupportedError
+from tramposim.spec import Map, ProgKind, Program, Relocation
+
+__all__ = ["PID_TGID", "Host", "TracedCall"]
+
+PID_TGID = 1000 << 32 | 1000
+"""What bpf_get_current_pid_tgid returns: one task, thread group and thread 1000."""
+CLOCK_STEP_NS = 100
+"""By how much the clock advances with each reading."""
+_TRACING = (
+    ProgKind.FENTRY,
+    ProgKind.FEXIT,
+    ProgKind.FMOD_RET,
+    ProgKind.FSESSION,
+    ProgKind.FENTRY_MULTI,
+    ProgKind.FEXIT_MULTI,
+    ProgKind.FSESSION_MULTI,
+    ProgKind.LSM,
+)
+
+
+class TracedCall:
+    """One call of a traced function: argument slots, return value, session cookies.
+
+    The context that programs get is the argument slots followed by the return value, which
+    is 0 until the function has returned.
+    """
+
+    def __init__(
+        self, memory: Memory, arguments: Sequence[int], func_ip: int, attach_cookie: int = 0
+    ) -> None:
+        self.memory = memory
+        self.arguments = len(arguments)
+        self.func_ip = func_ip
+        self.attach_cookie = attach_cookie
+        self.is_return = False
+        self.cookie = memory.allocate(8, "the session cookie")
+        self.context = memory.allocate(8 * len(arguments) + 8, "the context")
+        for index, value in enumerate(arguments):
+            memory.store(self.context.address + 8 * index, 8, value)
+
+    def release(self) -> None:
+        """Give back the call's memory."""
+        self.memory.release(self.cookie)
+        self.memory.release(self.context)
+
+    @property
+    def address(self) -> int:
+        """What r1 holds."""
+        return self.context.address
+
+    def returned(self, value: int) -> None:
+        """The function returned `value`; programs that follow run at its exit."""
+        self.is_return = True
+        self.memory.store(self.address + 8 * self.arguments, 8, value)
+
+
+class Host:
+    """Maps that programs share, and what their calls do. Deterministic by `seed`."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.memory = Memory()
+        self.maps: dict[str, HostMap] = {}
+        self.output: list[str] = []
+        """Lines that programs printed (bpf_trace_printk)."""
+        self._by_handle: dict[int, HostMap] = {}
+        self._random = random.Random(seed)
+        self._now = 1_000_000_000
+        self._call: TracedCall | None = None
+
+    def declare(self, maps: Sequence[Map]) -> None:
+        """Create maps that do not exist yet; `InputError` for one declared differently."""
+        for declared in maps:
+            present = self.maps.get(declared.name)
+            if present is None:
+                made = make_map(declared, self.memory)
+                self.maps[declared.name] = made
+                self._by_handle[made.handle.address] = made
+            elif present.declared != declared:
+                raise InputError(f"two programs declare map {declared.name!r} differently")
+
+    def run(
+        self,
+        program: Program,
+        call: TracedCall | None = None,
+        budget: int = BUDGET,
+        arguments: Sequence[int] = (),
+    ) -> int:
+        """Run a program, in `call` if it traces a function; returns r0.
+
+        Raises what `interpret` raises, and `UnsupportedError` for a kernel function that is
+        not known.
+        """
+        self.declare(program.maps)
+        insns = self._relocated(program)
+        kfuncs = {index: self._kfunc(name, program) for index, name in program.kfuncs}
+        self._call = call
+        calls = Calls(self._helpers(program.kind), kfuncs)
+        if call is not None:
+            arguments = (call.address,)
+        return interpret(insns, self.memory, calls, arguments, budget)
+
+    def _relocated(self, program: Program) -> list[Insn]:
+        insns = decode(program.insns)
+        for index, kind, name in program.relocations:
+            target = self.maps[name]
+            address = target.handle.address
+            if kind is Relocation.MAP_VALUE:
+                if not isinstance(target, ArrayMap):
+                    raise UnsupportedError(f"address of a value of {target.declared.type} map")
+                address = target.values.address + insns[index + 1].imm
+            low = signed(address, 32)
+            insns[index] = Insn(isa.LD_IMM64, insns[index].dst, 0, 0, low)
+            insns[index + 1] = Insn(0, imm=address >> 32)
+        for insn in insns:
+            if insn.opcode == isa.LD_IMM64 and insn.src not in (0, Pseudo.FUNC):
+                raise UnsupportedError(f"{program.name}: a pseudo load without a relocation")
+        return insns
+
+    def _helpers(self, kind: ProgKind) -> Mapping[int, Function]:
+        table = dict(_HELPERS)
+        if kind in _TRACING:
+            table |= _TRACING_HELPERS
+        return {HELPER_IDS[name]: self._bind(function) for name, function in table.items()}
+
+    def _bind(self, function: Callable[[Host, Sequence[int]], int]) -> Function:
+        return lambda arguments: function(self, arguments)
+
+    def _kfunc(self, name: str, program: Program) -> Function:
+        if name not in _KFUNCS:
+            raise UnsupportedError(f"{program.name}: kernel function {name} is not interpreted")
+        if program.kind not in (ProgKind.FSESSION, ProgKind.FSESSION_MULTI):
+            raise InputError(f"{program.name}: only fsession programs may call {name}")
+        return self._bind(_KFUNCS[name])
+
+    def _map(self, handle: int) -> HostMap:
+        if handle not in self._by_handle:
+            raise InputError(f"{handle:#x} is no map")
+        return self._by_handle[handle]
+
+    def _key(self, target: HostMap, address: int) -> bytes:
+        return self.memory.read(address, target.declared.key_size)
+
+    def _lookup(self, arguments: Sequence[int]) -> int:
+        target = self._map(arguments[0])
+        return target.lookup(self._key(target, arguments[1]))
+
+    def _update(self, arguments: Sequence[int]) -> int:
+        target = self._map(arguments[0])
+        value = self.memory.read(arguments[2], target.declared.value_size)
+        return target.update(self._key(target, arguments[1]), value, arguments[3])
+
+    def _delete(self, arguments: Sequence[int]) -> int:
+        target = self._map(arguments[0])
+        return target.delete(self._key(target, arguments[1]))
+
+    def _clock(self, arguments: Sequence[int]) -> int:
+        self._now += CLOCK_STEP_NS
+        return self._now
+
+    def _prandom(self, arguments: Sequence[int]) -> int:
+        return self._random.getrandbits(32)
+
+    def _printk(self, arguments: Sequence[int]) -> int:
+        raw = self.memory.read(arguments[0], min(arguments[1], 1024)).split(b"\0")[0]
+        text = _format(raw.decode(errors="replace"), arguments[2:])
+        self.output.append(text)
+        return len(text)
+
+    def _probe_read(self, arguments: Sequence[int]) -> int:
+        destination, size, source = arguments[:3]
+        self.memory.write(destination, self.memory.read(source, size))
+        return 0
+
+    def _traced(self) -> TracedCall:
+        if self._call is None:
+            raise UnsupportedError("the program asks for the traced function, but none is called")
+        return self._call
+
+    def _func_ip(self, arguments: Sequence[int]) -> int:
+        return self._traced().func_ip
+
+    def _attach_cookie(self, arguments: Sequence[int]) -> int:
+        return self._traced().attach_cookie
+
+    def _arg_cnt(self, arguments: Sequence[int]) -> int:
+        return self._traced().arguments
+
+    def _func_arg(self, arguments: Sequence[int]) -> int:
+        call = self._traced()
+        if arguments[1] & 0xFFFFFFFF >= call.arguments:
+            return -errno.EINVAL
+        at = call.address + 8 * (arguments[1] & 0xFFFFFFFF)
+        self.memory.store(arguments[2], 8, self.memory.load(at, 8))
+        return 0
+
+    def _func_ret(self, arguments: Sequence[int]) -> int:
+        call = self._traced()
+        value = self.memory.load(call.address + 8 * call.arguments, 8)
+        self.memory.store(arguments[1], 8, value)
+        return 0
+
+    def _is_return(self, arguments: Sequence[int]) -> int:
+        return int(self._traced().is_return)
+
+    def _session_cookie(self, arguments: Sequence[int]) -> int:
+        return self._traced().cookie.address
+
+
+_CONVERSION = re.compile(r"%(?:%|(l{0,2})([diuxp]))?")
+
+
+def _format(text: str, values: Sequence[int]) -> str:
+    """The conversions of bpf_trace_printk: %d %i %u %x %p, with l or ll for 64 bits."""
+    remaining = list(values)
+
+    def convert(match: re.Match[str]) -> str:
+        if match[0] == "%%":
+            return "%"
+        kind = match[2]
+        if not kind or not remaining:
+            raise UnsupportedError(f"bpf_trace_printk: format {text!r}")
+        bits = 64 if match[1] or kind == "p" else 32
+        value = remaining.pop(0) & (1 << bits) - 1
+        if kind in "di":
+            value = signed(value, bits)
+        return f"{value:x}" if kind in "xp" else str(value)
+
+    return _CONVERSION.sub(convert, text.rstrip("\n"))
+
+
+_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
+    "bpf_map_lookup_elem": Host._lookup,
+    "bpf_map_update_elem": Host._update,
+    "bpf_map_delete_elem": Host._delete,
+    "bpf_ktime_get_ns": Host._clock,
+    "bpf_ktime_get_boot_ns": Host._clock,
+    "bpf_trace_printk": Host._printk,
+    "bpf_get_prandom_u32": Host._prandom,
+    "bpf_get_smp_processor_id": lambda host, arguments: 0,
+    "bpf_get_numa_node_id": lambda host, arguments: 0,
+    "bpf_get_current_pid_tgid": lambda host, arguments: PID_TGID,
+    "bpf_get_current_uid_gid": lambda host, arguments: 0,
+    "bpf_probe_read_kernel": Host._probe_read,
+    "bpf_probe_read": Host._probe_read,
+}
+
+_TRACING_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
+    "bpf_get_func_ip": Host._func_ip,
+    "bpf_get_attach_cookie": Host._attach_cookie,
+    "bpf_get_func_arg_cnt": Host._arg_cnt,
+    "bpf_get_func_arg": Host._func_arg,
+    "bpf_get_func_ret": Host._func_ret,
+}
+
+_KFUNCS: dict[str, Callable[[Host, Sequence[int]], int]] = {
+    "bpf_session_is_return": Host._is_return,
+    "bpf_session_cookie": Host._session_cookie,
+}

@@ -95,13 +95,20 @@ class ProgramRecord(msgspec.Struct):
 
 
 class LinkRecord(msgspec.Struct):
-    """An attachment, in the order of attaching; `errno` 0 is success."""
+    """An attachment, in the order of attaching; `errno` 0 is success.
+
+    In `links` records it has `targets` and `cookies`, by the same index, and `multi` tells
+    tracing_multi links from single ones.
+    """
 
     link: str = ""
     prog: str = ""
     cookie: int = 0
     method: str = ""
     errno: int = 0
+    multi: bool = False
+    targets: list[str] = []
+    cookies: list[int] | None = None
 
 
 class ModelRecord(msgspec.Struct):
@@ -169,6 +176,7 @@ class LinksRecord(msgspec.Struct, tag_field="rec", tag="links"):
 
     id: str
     progs: list[ProgramRecord] = []
+    links: list[LinkRecord] = []
 
 
 class ProgRecord(msgspec.Struct, tag_field="rec", tag="prog"):

@@ -156,17 +156,23 @@ def check_context_access(
 
     Arguments may be read by all, the return value (behind the last argument) by programs that
     run after the function; nothing may be written, and nothing lies behind twelve slots, so
-    that the return value of a function with twelve is out of reach.
+    that the return value of a function with twelve is out of reach. Programs for tracing_multi
+    links are judged as if they were on a function without arguments.
     """
-    outside = not 0 <= offset < 8 * MAX_ARGUMENTS
-    if write or outside or kind in _MULTI or offset % size:
-        _refuse(errno.EACCES, f"invalid bpf_context access off={offset} size={size}")
-    if offset % 8:
-        _refuse(errno.EACCES, f"func '{function.name}' offset {offset} is not multiple of 8")
-    slot = offset // 8
-    visible = function.slots + (kind in _SEES_RETURN and function.returns is not None)
-    if slot >= visible:
-        _refuse(errno.EACCES, f"func '{function.name}' doesn't have {slot + 1}-th argument")
+    name, visible = function.name, function.slots
+    visible += kind in _SEES_RETURN and function.returns is not None
+    if kind in _MULTI:
+        name, visible = "bpf_multi_func", 0
+    reason = ""
+    if not write and 0 <= offset < 8 * MAX_ARGUMENTS and offset % size == 0:
+        slot = offset // 8
+        if offset % 8:
+            reason = f"func '{name}' offset {offset} is not multiple of 8\n"
+        elif slot >= visible:
+            reason = f"func '{name}' doesn't have {slot + 1}-th argument\n"
+        else:
+            return
+    _refuse(errno.EACCES, f"{reason}invalid bpf_context access off={offset} size={size}")
 
 
 def check_return_value(kind: ProgKind, value: int) -> None:

@@ -144,7 +144,7 @@ def test_fmod_ret_replaces_the_result_and_skips_the_function(arch: Arch) -> None
     )
     execution = made.run(1)
     assert execution.returns == (42,)
-    assert made.machine.read_int(made.arguments[1], 4) == 2
+    assert made.guest.machine.read_int(made.arguments[1], 4) == 2
     assert len(execution.snapshots.at(made.target.body)) == 0
 
 
@@ -156,7 +156,7 @@ def test_damaged_arguments_are_noticed(arch: Arch) -> None:
     reload = {Arch.X86_64: bytes.fromhex("488b7df0"), Arch.ARM64: None}[arch]
     at = made.image.code.find(reload, part.start) if reload else part.start
     nop = b"\x90" * 4 if arch is Arch.X86_64 else bytes.fromhex("1f2003d5")
-    made.machine.write(made.image.address + at, nop)
+    made.guest.machine.write(made.image.address + at, nop)
     with pytest.raises(GuestFault, match="arguments delivered"):
         made.run(1)
 

@@ -16,9 +16,7 @@ def cores(name: str | None) -> None:
     if name is None:
         for each in core_names():
             core = load_core(each)
-            click.echo(
-                f"{each:16} {core.arch.value:7} {core.title}; error: {core.error}"
-            )
+            click.echo(f"{each:16} {core.arch.value:7} {core.title}; error: {core.error}")
         return
     for line in _describe(load_core(name)):
         click.echo(line)

@@ -199,7 +199,7 @@ def _program(record: ProgramRecord, kfuncs: dict[int, str], where: str) -> Progr
 
 def _differences(case: CaseRecord, world: TracedWorld, where: str) -> Iterator[str]:
     """One text per field that differs."""
-    res = world.array("res")[0] if "res" in world.maps else b""
+    res = world.array("res")[0] if "res" in world.guest.maps else b""
     for number, program in enumerate(case.progs):
         if not program.observed:
             continue

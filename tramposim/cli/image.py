@@ -40,6 +40,9 @@ Examples:
 )
 @click.option("--hex", "form", flag_value="hex", help="Print the code as hex, without fill.")
 @click.option("--layout", "form", flag_value="layout", help="Print the stack frame.")
+@click.option(
+    "--jited", "form", flag_value="jited", help="Print kernel selftest lines: __jited(...)."
+)
 @click.option("--elf", "elf", metavar="FILE", help="Also write the image as an ELF file.")
 @output_option()
 @click.pass_context
@@ -63,6 +66,7 @@ def image(
     """
     from tramposim.capture.select import is_record_spec
     from tramposim.report.elf import image_elf
+    from tramposim.report.jited import jited_text
     from tramposim.report.listing import frame_text, listing_text
     from tramposim.report.output import write_result
     from tramposim.study.image import record_image, scenario_image
@@ -87,6 +91,8 @@ def image(
         write_result(image_elf(built, "bpf_trampoline"), elf)
     if form == "hex":
         text = built.code.hex() + "\n"
+    elif form == "jited":
+        text = jited_text(built)
     elif form == "layout":
         assert built.frame is not None
         text = frame_text(built.frame, title)

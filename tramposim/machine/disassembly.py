@@ -22,9 +22,14 @@ class Instruction:
     operands: str
 
 
-def disassemble(arch: Arch, code: bytes, address: int) -> Iterator[Instruction]:
-    """The instructions of `code`, which lies at `address`, all bytes of it, in order."""
-    decoder = _decoder(arch)
+def disassemble(
+    arch: Arch, code: bytes, address: int, *, att: bool = False
+) -> Iterator[Instruction]:
+    """The instructions of `code`, which lies at `address`, all bytes of it, in order.
+
+    `att` writes x86_64 in AT&T syntax.
+    """
+    decoder = _decoder(arch, att and arch is Arch.X86_64)
     offset = 0
     while offset < len(code):
         for at, size, mnemonic, operands in decoder.disasm_lite(code[offset:], address + offset):
@@ -39,11 +44,14 @@ def disassemble(arch: Arch, code: bytes, address: int) -> Iterator[Instruction]:
 
 
 @cache
-def _decoder(arch: Arch) -> Any:
+def _decoder(arch: Arch, att: bool) -> Any:
     import capstone
 
     modes = {
         Arch.X86_64: (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
         Arch.ARM64: (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
     }
-    return capstone.Cs(*modes[arch])  # type: ignore[no-untyped-call]
+    decoder = capstone.Cs(*modes[arch])  # type: ignore[no-untyped-call]
+    if att:
+        decoder.syntax = capstone.CS_OPT_SYNTAX_ATT
+    return decoder

@@ -103,17 +103,21 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 def test_a_stop_keeps_what_there_is() -> None:
-    def until(scenario: str) -> list[str]:
+    def until(share: float) -> list[str]:
+        seen: list[float] = []
+
         def progress(what: str, done: float) -> bool:
-            return f" {scenario} " not in what or done < 0.5
+            seen.append(done)
+            return done < share
 
         records = load([workload(duration="50ms")], [GivenCalls()], progress=progress)
         assert records.meta["complete"] is False
         assert records.rows[-1]["simulated_s"] == pytest.approx(0.025, rel=0.02)
+        assert seen == sorted(seen)
         return [str(row["scenario"]) for row in records.rows]
 
-    assert until("untraced") == ["untraced"]
-    assert until("fsession") == ["untraced", "fentry+fexit", "fsession"]
+    assert until(0.5 / 3) == ["untraced"]
+    assert until(2.5 / 3) == ["untraced", "fentry+fexit", "fsession"]
 
 
 @pytest.mark.parametrize("path", sorted(WORKLOADS.glob("*.toml")), ids=lambda path: path.stem)

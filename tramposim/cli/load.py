@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -131,10 +132,13 @@ def _simulate(variants: Sequence[Workload], runs: int) -> Records:
     from tramposim.study.load import load as simulate_load
     from tramposim.study.meter import meters_of
 
+    started = time.monotonic()
     with progress("load") as report, stop_on_interrupt() as stopped:
 
         def watch(what: str, done: float) -> bool:
-            report(f"{what}, {100 * done:.0f} %")
+            seconds = time.monotonic() - started
+            left = f", {seconds * (1 - done) / done:.0f} s left" if done else ""
+            report(f"{what}; {100 * done:.0f} %{left}")
             return not stopped()
 
         return simulate_load(variants, meters_of(variants[0]), runs=runs, progress=watch)

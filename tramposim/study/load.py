@@ -17,7 +17,7 @@ from tramposim import __version__
 from tramposim._native.histogram import LatencyHistogram
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts
-from tramposim.schedule.simulate import simulate
+from tramposim.schedule.simulate import Watcher, simulate
 from tramposim.schedule.world import Flow, Interrupts, Task, World, WorldResult
 from tramposim.spec import Arch
 from tramposim.study.records import Records, Value
@@ -38,7 +38,7 @@ SATURATED = 0.999
 """A CPU busier than this has no idle time left: its queue grows without end."""
 
 Progress = Callable[[str, float], bool]
-"""Told what is simulated and the share of it done; returns False to stop there."""
+"""Told what is being simulated and the share of all that is done; False stops there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,40 +101,52 @@ def load(
     the run ends with what was simulated (`meta["complete"]` is False).
     """
     rows: list[Mapping[str, Value]] = []
-    for meter in meters:
-        memory: dict[tuple[str, str], MeteredCall] = {}
-        for workload in workloads:
-            for word in workload.run.scenarios:
-                scenario, body = split_scenario(word, workload.run.body)
-                name = f"{meter.arch} {scenario} {body}"
-                if not progress(f"{name}: one call", 0.0):
-                    return _records(workloads[0], rows, complete=False)
-                metered = _metered(meter, memory, scenario, body)
-                cost = CallCost(_metered(meter, memory, UNTRACED, body).cycles, metered.cycles)
-                clock = Clock((workload.machine.clock_ghz or meter.clock_ghz) * 1e9)
-                outcomes = _runs(workload, clock, cost, runs, name, progress)
-                rows.append(
-                    {
-                        "arch": meter.arch.value,
-                        **metered.facts,
-                        "scenario": scenario,
-                        "body": body,
-                        **_row(workload, clock, cost, outcomes),
-                    }
-                )
-                if not outcomes[-1].complete:
-                    return _records(workloads[0], rows, complete=False)
+    calls = [_Calls(meter) for meter in meters]
+    cells = [
+        (meter, workload, *split_scenario(word, workload.run.body))
+        for meter in calls
+        for workload in workloads
+        for word in workload.run.scenarios
+    ]
+    for index, (meter, workload, scenario, body) in enumerate(cells):
+
+        def watch(what: str, done: float, index: int = index) -> bool:
+            return progress(what, (index + done) / len(cells))
+
+        name = f"{meter.meter.arch} {scenario} {body}"
+        if not watch(name, 0.0):
+            return _records(workloads[0], rows, complete=False)
+        metered = meter.call(scenario, body)
+        cost = CallCost(meter.call(UNTRACED, body).cycles, metered.cycles)
+        clock = Clock((workload.machine.clock_ghz or meter.meter.clock_ghz) * 1e9)
+        outcomes = _runs(workload, clock, cost, runs, name, watch)
+        rows.append(
+            {
+                "arch": meter.meter.arch.value,
+                **metered.facts,
+                "scenario": scenario,
+                "body": body,
+                **_row(workload, clock, cost, outcomes),
+            }
+        )
+        if not outcomes[-1].complete:
+            return _records(workloads[0], rows, complete=False)
     return _records(workloads[0], rows, complete=True)
 
 
-def _metered(
-    meter: CallMeter, memory: dict[tuple[str, str], MeteredCall], scenario: str, body: str
-) -> MeteredCall:
-    """The cost of a call, measured once; untraced calls have no programs, so no body."""
-    key = (scenario, "empty" if scenario == UNTRACED else body)
-    if key not in memory:
-        memory[key] = meter.call(*key)
-    return memory[key]
+class _Calls:
+    """The calls of one meter, each measured once."""
+
+    def __init__(self, meter: CallMeter) -> None:
+        self.meter = meter
+        self._measured: dict[tuple[str, str], MeteredCall] = {}
+
+    def call(self, scenario: str, body: str) -> MeteredCall:
+        """The cost of a call; untraced calls have no programs, so no body."""
+        key = (scenario, "empty" if scenario == UNTRACED else body)
+        if key not in self._measured:
+            self._measured[key] = self.meter.call(*key)
+        return self._measured[key]
 
 
 def _runs(
@@ -143,13 +155,18 @@ def _runs(
     """One outcome per seed, fewer if the last one was cut short."""
     outcomes: list[_Outcome] = []
     while len(outcomes) < runs and (not outcomes or outcomes[-1].complete):
-        outcomes.append(_run(workload, clock, cost, len(outcomes), name, progress))
+
+        def watch(seconds: float, run: int = len(outcomes)) -> bool:
+            return progress(
+                f"{name}, {seconds:.3g} s of {workload.run.duration}",
+                (run + seconds / workload.duration_s) / runs,
+            )
+
+        outcomes.append(_run(workload, clock, cost, len(outcomes), watch))
     return outcomes
 
 
-def _run(
-    workload: Workload, clock: Clock, cost: CallCost, run: int, name: str, progress: Progress
-) -> _Outcome:
+def _run(workload: Workload, clock: Clock, cost: CallCost, run: int, watch: Watcher) -> _Outcome:
     machine, function = workload.machine, workload.prototype.name
     work_cycles = workload.function.work_cycles
     world = World(
@@ -172,10 +189,6 @@ def _run(
             Interrupts(interrupt.arrivals, interrupt.cycles) for interrupt in workload.interrupts
         ),
     )
-
-    def watch(seconds: float) -> bool:
-        return progress(name, seconds / workload.duration_s)
-
     return _outcome(world, cost, simulate(world, FixedCosts({function: cost}), watch))
 
 

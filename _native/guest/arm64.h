@@ -31,7 +31,11 @@ always_inline struct task *current_again(void)
 }
 
 /* The path from here on may call the scheduler, for which it sets up its frame at once. */
+#if GUEST_KERNEL >= 700
 #define needs_frame() __asm__ __volatile__("" ::: "memory", "x30")
+#else
+#define needs_frame() barrier()
+#endif
 
 always_inline u64 my_cpu_offset(void)
 {
@@ -57,6 +61,12 @@ always_inline u32 this_cpu_number(void)
 	return ONCE(u32, current(), THREAD_INFO_CPU);
 }
 
+#if GUEST_KERNEL < 700
+/* Kernels that only yield voluntarily count nothing. */
+#define preempt_disable() barrier()
+#define preempt_enable() barrier()
+#define preempt_enable_notrace() barrier()
+#else
 /* preempt_count is the low half of a 64-bit word; the high half is zero to reschedule. */
 always_inline void preempt_disable(void)
 {
@@ -88,6 +98,7 @@ always_inline void preempt_enable_notrace(void)
 	if (unlikely(preempt_count_drop()))
 		reschedule_notrace();
 }
+#endif
 
 /*
  * Atomic addition in the form of the build: one LSE instruction padded to the length of the

@@ -99,21 +99,40 @@ class Variant:
     flags: tuple[str, ...]
 
 
-def _arm64(name: str, cpu: str, protection: str) -> Variant:
-    guard = (
-        f"-mstack-protector-guard-offset={structs(Arch.ARM64).offset('task_struct.stack_canary')}"
+def _kernel(suffix: str) -> str:
+    """The kernel version whose call structure a variant has, as the sources test it."""
+    return "-DGUEST_KERNEL=612" if suffix else "-DGUEST_KERNEL=702"
+
+
+def _x86_64(suffix: str) -> Variant:
+    flags = (*X86_64_FLAGS, _kernel(suffix))
+    return Variant(f"x86_64{suffix}", Arch.X86_64, "x86_64-unknown-linux-gnu", flags)
+
+
+def _arm64(name: str, cpu: str, protection: str, suffix: str) -> Variant:
+    canary = structs(Arch.ARM64).offset("task_struct.stack_canary")
+    flags = (
+        *ARM64_FLAGS,
+        f"-mstack-protector-guard-offset={canary}",
+        f"-march={cpu}",
+        f"-mbranch-protection={protection}",
+        _kernel(suffix),
     )
-    flags = (*ARM64_FLAGS, guard, f"-march={cpu}", f"-mbranch-protection={protection}")
-    return Variant(name, Arch.ARM64, "aarch64-unknown-linux-gnu", flags)
+    return Variant(f"{name}{suffix}", Arch.ARM64, "aarch64-unknown-linux-gnu", flags)
 
 
-VARIANTS = (
-    Variant("x86_64", Arch.X86_64, "x86_64-unknown-linux-gnu", X86_64_FLAGS),
-    _arm64("arm64-lse-pac", "armv8-a+lse", "pac-ret"),
-    _arm64("arm64-lse", "armv8-a+lse", "none"),
-    _arm64("arm64-llsc-pac", "armv8-a", "pac-ret"),
-    _arm64("arm64-llsc", "armv8-a", "none"),
+VARIANTS = tuple(
+    variant
+    for suffix in ("", "-6.12")
+    for variant in (
+        _x86_64(suffix),
+        _arm64("arm64-lse-pac", "armv8-a+lse", "pac-ret", suffix),
+        _arm64("arm64-lse", "armv8-a+lse", "none", suffix),
+        _arm64("arm64-llsc-pac", "armv8-a", "pac-ret", suffix),
+        _arm64("arm64-llsc", "armv8-a", "none", suffix),
+    )
 )
+"""All objects; those with a suffix are for kernels before 7.0."""
 
 ONLY = {"_x86_64": Arch.X86_64, "_arm64": Arch.ARM64}
 """Sources whose stem ends so are for that architecture alone."""

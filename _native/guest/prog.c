@@ -3,6 +3,8 @@
 #include "guest.h"
 #include "migrate.h"
 
+#if GUEST_KERNEL >= 700
+
 #define NO_START_TIME 1ul
 
 /* Whether locking is without calls, so that arguments stay in registers that calls lose. */
@@ -284,17 +286,4 @@ void __bpf_prog_exit_sleepable(struct program *prog, u64 start, struct run_conte
 	trace_rcu_unlock(task);
 }
 
-/* A program that was refused because it runs already counts that in its statistics. */
-noinline void bpf_prog_inc_misses_counter(struct program *prog)
-{
-	char *stats = AT(char *, prog, BPF_PROG_STATS);
-
-	if (!stats)
-		return;
-	stats = this_cpu_pointer(char, stats) + BPF_PROG_STATS_MISSES;
-#if defined(__x86_64__)
-	AT(u64, stats, 0) += 1;
-#else
-	atomic64_add(stats, 1);
 #endif
-}

@@ -8,7 +8,14 @@ extern void rcu_read_unlock_special(struct task *task);
 
 traceable void __rcu_read_lock(void)
 {
+#if GUEST_KERNEL >= 700
 	AT(u32, current(), TASK_STRUCT_RCU_READ_LOCK_NESTING) += 1;
+#else
+	struct task *task = current();
+
+	ONCE(u32, task, TASK_STRUCT_RCU_READ_LOCK_NESTING) =
+		ONCE(u32, task, TASK_STRUCT_RCU_READ_LOCK_NESTING) + 1;
+#endif
 	barrier();
 }
 

@@ -122,6 +122,44 @@ def test_statistics(arch: Arch, pair: str) -> None:
     assert world.state() == before
 
 
+CALLED_6_12 = {
+    (Arch.X86_64, "__bpf_prog_enter_recur"): 21 + 7 + 14,
+    (Arch.X86_64, "__bpf_prog_exit_recur"): 12 + 2 + 30 + 9,
+    (Arch.X86_64, "__bpf_tramp_enter"): 10 + 7 + 9,
+    (Arch.ARM64, "__bpf_prog_enter_recur"): 27 + 15,
+    (Arch.ARM64, "__bpf_prog_exit_recur"): 22 + 2 + 42,
+    (Arch.ARM64, "__bpf_tramp_enter"): 12,
+}
+"""Instructions on the hot path of the captured 6.12.107 functions and what they call,
+counted in their disassembly."""
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_older_kernels_guard_programs_by_calls(arch: Arch) -> None:
+    world = World(Kernel(arch, version="6.12"))
+    before = world.state()
+    for pair in PAIRS:
+        assert world.call(f"__bpf_prog_enter{pair}", world.prog, world.contexts) == 1
+        entered = len(world.executed), f"__bpf_prog_enter{pair}"
+        assert world.task("bpf_ctx") == world.contexts
+        world.call(f"__bpf_prog_exit{pair}", world.prog, 1, world.contexts)
+        exited = len(world.executed), f"__bpf_prog_exit{pair}"
+        assert world.state() == before
+        for count, name in (entered, exited):
+            if (arch, name) in CALLED_6_12:
+                assert count == pytest.approx(CALLED_6_12[arch, name], rel=0.1), name
+    assert world.call("__bpf_prog_enter_recur", world.prog, world.contexts) == 1
+    assert world.call("__bpf_prog_enter_recur", world.prog, world.contexts + 16) == 0
+    world.call("__bpf_prog_exit_recur", world.prog, 0, world.contexts + 16)
+    world.call("__bpf_prog_exit_recur", world.prog, 1, world.contexts)
+    assert world.state() == before
+    world.call("__bpf_tramp_enter", world.image.im)
+    expected = CALLED_6_12[arch, "__bpf_tramp_enter"]
+    assert len(world.executed) == pytest.approx(expected, rel=0.1)
+    world.call("__bpf_tramp_exit", world.image.im)
+    assert world.state() == before
+
+
 @pytest.mark.parametrize("returns", list(Returns))
 def test_every_return_thunk_returns(returns: Returns) -> None:
     world = World(Kernel(Arch.X86_64, returns=returns))

@@ -191,6 +191,7 @@ OWN: frozenset[str] = frozenset(
         "bpf_ringbuf.work",
         "irq_work.flags",
         "task_struct.pagefault_disabled",
+        "task_struct.trc_reader_special",
     }
 )
 """Entries whose place no captured code shows: consistent here, not the kernel's word."""
@@ -204,6 +205,7 @@ _X86_64_OFFSETS: dict[str, int] = {
     "task_struct.rcu_read_unlock_special": 0x980,
     "task_struct.trc_reader_nesting": 0x9D8,
     "task_struct.trc_reader_scp": 0x9E0,
+    "task_struct.trc_reader_special": 0x9E8,
     "task_struct.pid": 0xAF8,
     "task_struct.tgid": 0xAFC,
     "task_struct.bpf_ctx": 0x1650,
@@ -224,6 +226,7 @@ _ARM64_OFFSETS: dict[str, int] = {
     "task_struct.migration_disabled": 0x5B8,
     "task_struct.trc_reader_nesting": 0x5F8,
     "task_struct.trc_reader_scp": 0x600,
+    "task_struct.trc_reader_special": 0x608,
     "task_struct.pid": 0x718,
     "task_struct.tgid": 0x71C,
     "task_struct.stack_canary": 0x720,

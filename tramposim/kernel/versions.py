@@ -28,6 +28,7 @@ class VersionRules:
     - `add_moves`: arm64 register moves are `add rd, rn, #0`.
     - `wide_meta`: arm64 loads the slot count with a 64-bit movz.
     - `words_name_target`: the verifier's refusals of targets name the function.
+    - `inlined_guards`: enter and exit pin the task and account inline, not by calls.
     """
 
     series: str
@@ -41,6 +42,7 @@ class VersionRules:
     add_moves: bool
     wide_meta: bool
     words_name_target: bool
+    inlined_guards: bool
 
 
 _OLD_LINKS = {Arch.X86_64: 38, Arch.ARM64: 38}
@@ -51,12 +53,12 @@ _NEW_SEAL = bytes.fromhex("0f1f40d6")
 VERSIONS: dict[str, VersionRules] = {
     row[0]: VersionRules(*row)
     for row in (
-        # series  links       fsess  multi  skips  after  jmp    sealed     add    wide   words
-        ("6.12", _OLD_LINKS, False, False, False, True, False, _OLD_SEAL, True, True, False),
-        ("7.0", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, True, False, True),
-        ("7.1", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, False, False, True),
-        ("7.2", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True),
-        ("7.3", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True),
+        # series links       fsess multi  skips  after  jmp    sealed     add   wide  words  inline
+        ("6.12", _OLD_LINKS, False, False, False, True, False, _OLD_SEAL, True, True, False, False),
+        ("7.0", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, True, False, True, True),
+        ("7.1", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, False, False, True, True),
+        ("7.2", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True, True),
+        ("7.3", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True, True),
     )
 }
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from tramposim.errors import BuildError, InputError, UnsupportedError
 from tramposim.kernel.structs import Structs, structs
+from tramposim.kernel.versions import rules_for
 from tramposim.machine.elf import ElfObject, Symbol, read_object
 from tramposim.machine.placement import place
 from tramposim.machine.relocate import apply_relocation
@@ -118,9 +119,10 @@ class Runtime:
 
 
 def _variant(kernel: Kernel) -> str:
+    suffix = "" if rules_for(kernel).inlined_guards else "-6.12"
     if kernel.arch is Arch.X86_64:
-        return "x86_64"
-    return f"arm64-{'lse' if kernel.lse else 'llsc'}{'-pac' if kernel.pac else ''}"
+        return f"x86_64{suffix}"
+    return f"arm64-{'lse' if kernel.lse else 'llsc'}{'-pac' if kernel.pac else ''}{suffix}"
 
 
 @lru_cache(maxsize=8)

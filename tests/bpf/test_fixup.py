@@ -81,6 +81,41 @@ def test_programs_of_captured_trampolines(shared: Path, name: str) -> None:
     assert checked
 
 
+MAP_TYPES = {1: MapType.HASH, 2: MapType.ARRAY, 6: MapType.PERCPU_ARRAY, 9: MapType.LRU_HASH}
+SWEEPS = ("alu32", "alu64", "mem", "atomic", "lookup", "probemem", "helper", "ld64", "endian")
+
+
+def test_systematic_programs_are_rewritten_as_by_the_kernel(shared: Path) -> None:
+    """Division checks, map lookups, loads through kernel pointers, extended cmpxchg results."""
+    with lzma.open(shared / "golden" / "x86_64-7.2.13-default-jit.jsonl.xz", "rt") as lines:
+        boot, *records = [msgspec.json.decode(line) for line in lines]
+    maps = {
+        name: Map(name, MAP_TYPES[d["type"]], d["key"], d["value"], d["max"])
+        for name, d in boot["map_defs"].items()
+        if d["type"] in MAP_TYPES
+    }
+    addresses = {name: info["addr"] for name, info in boot["maps"].items()}
+    env = FixupEnvironment(Kernel(Arch.X86_64, boot["kernel"]), boot["symbols"], addresses)
+    checked = 0
+    for record in records:
+        family = record["id"].split(".")[1]
+        if record["id"].split(".")[0] != "sweep" or family not in SWEEPS or record["load_errno"]:
+            continue
+        traces = record["ptype"] not in ("socket", "tc", "xdp", "cgskb")
+        program = Program(
+            name=record["id"],
+            kind=ProgKind.FENTRY if traces else ProgKind.SOCKET,
+            insns=bytes.fromhex(record["insns"]),
+            maps=tuple(maps[name] for name in {name for _, _, name in record["relocs"]}),
+            relocations=tuple((i, Relocation(kind), name) for i, kind, name in record["relocs"]),
+        )
+        (function,) = fixup(program, env).functions
+        assert function.insns.hex() == record["main"]["insnsi"], record["id"]
+        assert function.stack_depth == record["main"]["aux_fields"]["stack_depth"]
+        checked += 1
+    assert checked > 60
+
+
 ENV = FixupEnvironment(
     Kernel(Arch.X86_64),
     {"__bpf_call_base": 0x1000, "bpf_ktime_get_ns": 0x3000, "cpu_number": 0xFFFFFFFF80001000},
@@ -120,6 +155,8 @@ def test_jumps_over_inlined_code_are_corrected() -> None:
         ("call 9999\nexit", UnsupportedError),
         ("r0 = 0", InputError),
         ("goto +5\nexit", InputError),
+        ("exit\nr0 = 0\nexit", InputError),
+        ("r0 = *(u32 *)(r1 + 0)\nexit", UnsupportedError),
     ],
 )
 def test_what_cannot_be_rewritten_is_refused(text: str, error: type[Exception]) -> None:

@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.division import checked_division
 from tramposim.bpf.helpers import HELPER_IDS, HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
-from tramposim.bpf.stack import Analysis, analyse
+from tramposim.bpf.stack import Analysis, analyse, result_read_wide
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Arch, Kernel, Map, MapType, ProgKind, Program, Relocation
 
@@ -27,6 +28,20 @@ _CALL = isa.JMP | isa.CALL
 _MOV64 = isa.ALU64 | isa.MOV
 _LOAD64 = isa.LDX | isa.MEM | isa.DW
 _STORE64 = isa.STX | isa.MEM | isa.DW
+_RAW_CONTEXTS = (
+    ProgKind.FENTRY,
+    ProgKind.FEXIT,
+    ProgKind.FMOD_RET,
+    ProgKind.FSESSION,
+    ProgKind.FENTRY_MULTI,
+    ProgKind.FEXIT_MULTI,
+    ProgKind.FSESSION_MULTI,
+    ProgKind.LSM,
+    ProgKind.STRUCT_OPS,
+)
+"""Kinds whose context is an array of argument slots, accessed as it is."""
+_TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
+"""Kinds whose arguments are trusted pointers (prog_args_trusted)."""
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
 _HASHES = (MapType.HASH, MapType.LRU_HASH)
 
@@ -121,7 +136,7 @@ class _Fixup:
                 pieces += [[part] for part in self._load(index)]
                 index += 2
                 continue
-            pieces.append(self._call(index, analysis) if insn.opcode == _CALL else [insn])
+            pieces.append(self._rewrite(index, analysis))
             index += 1
         function = LoadedFunction(encode(_relink(self.insns, pieces)), analysis.stack_depth)
         return LoadedProgram(
@@ -132,6 +147,33 @@ class _Fixup:
             uses_session_cookie=self.uses_cookie,
             uses_func_ip=self.uses_ip,
         )
+
+    def _rewrite(self, index: int, analysis: Analysis) -> list[Insn]:
+        """What one instruction becomes."""
+        insn = self.insns[index]
+        if insn.opcode == _CALL:
+            return self._call(index, analysis)
+        if insn.opcode == isa.JMP | isa.JA and insn.offset == 0:
+            return []
+        if index in analysis.context_accesses and self.program.kind not in _RAW_CONTEXTS:
+            raise UnsupportedError(
+                f"{self.program.name}: instruction {index}: the context of a "
+                f"{self.program.kind} program"
+            )
+        if index in analysis.kernel_loads and self.program.kind not in _TRUSTED:
+            mode = {isa.MEM: isa.PROBE_MEM, isa.MEMSX: isa.PROBE_MEMSX}[insn.mode]
+            opcode = insn.cls | mode | insn.opcode & 0x18
+            return [Insn(opcode, insn.dst, insn.src, insn.offset, insn.imm)]
+        narrow = isa.STX | isa.ATOMIC | isa.W
+        if (
+            insn.opcode == narrow
+            and insn.imm == isa.CMPXCHG
+            and result_read_wide(self.insns, index)
+        ):
+            return [insn, Insn(isa.ALU | isa.MOV | isa.X, Reg.R0, Reg.R0)]
+        if insn.cls in (isa.ALU, isa.ALU64) and insn.op in (isa.DIV, isa.MOD):
+            return checked_division(insn, 12 if _version(self.env.kernel) >= (7, 2) else 11)
+        return [insn]
 
     def _refuse_what_is_not_rewritten(self) -> None:
         for index, insn in enumerate(self.insns):
@@ -378,7 +420,7 @@ def _relink(insns: list[Insn], pieces: list[list[Insn]]) -> list[Insn]:
     result: list[Insn] = []
     for index, (insn, piece) in enumerate(zip(insns, pieces, strict=True)):
         jumps = insn.cls in (isa.JMP, isa.JMP32) and insn.op not in (isa.CALL, isa.EXIT)
-        if not jumps:
+        if not jumps or not piece:
             result += piece
             continue
         far = insn.cls == isa.JMP32 and insn.op == isa.JA

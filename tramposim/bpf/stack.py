@@ -1,32 +1,50 @@
 """What the verifier's analysis says about a program's registers, as far as rewriting needs it.
 
 A forward data-flow pass over the original instructions: a register is known to hold the
-frame pointer plus a constant, the address of a named map, or nothing is known.
+frame pointer plus a constant, the address of a named map, the context, a pointer that came
+out of it, or nothing is known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Insn, Pseudo, Reg
 from tramposim.errors import InputError
 
-__all__ = ["Analysis", "analyse", "successors"]
+__all__ = ["Analysis", "analyse", "result_read_wide", "successors"]
 
-_Value = int | str | None
-"""A frame offset, a map's name, or nothing known."""
+
+class Origin(Enum):
+    """Where a pointer came from."""
+
+    CONTEXT = "context"
+    """The program's context itself."""
+    KERNEL = "kernel"
+    """Loaded from the context, or through such a pointer: what the verifier types by BTF."""
+
+
+_Value = int | str | Origin | None
+"""A frame offset, a map's name, a pointer's origin, or nothing known."""
 _State = tuple[_Value, ...]
-_ENTRY: _State = (None,) * 10 + (0,)
+_ENTRY: _State = (None, Origin.CONTEXT, *(None,) * 8, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """`stack_depth` in bytes (multiple of 8); `map_of_call`: the map in r1 at each call."""
+    """`stack_depth` in bytes (multiple of 8); `map_of_call`: the map in r1 at each call.
+
+    `context_accesses` are the loads and stores of the context, `kernel_loads` the loads
+    through pointers that came out of it.
+    """
 
     stack_depth: int
     map_of_call: Mapping[int, str]
+    context_accesses: frozenset[int]
+    kernel_loads: frozenset[int]
 
 
 def successors(insn: Insn, index: int) -> tuple[int, ...]:
@@ -45,12 +63,14 @@ def successors(insn: Insn, index: int) -> tuple[int, ...]:
 def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Analysis:
     """Analyse one function; `map_loads` names the map that each map load (by index) loads.
 
-    Raises `InputError` if control leaves the function or an access lies above the frame.
+    Raises `InputError` where the verifier refuses: control leaves the function, or never
+    reaches an instruction.
     """
     states: dict[int, _State] = {0: _ENTRY}
     work = [0]
     deepest = 0
     map_of_call: dict[int, str] = {}
+    origins: dict[int, Origin] = {}
     while work:
         index = work.pop()
         if not 0 <= index < len(insns):
@@ -63,13 +83,36 @@ def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Anal
                 map_of_call[index] = first
             else:
                 map_of_call.pop(index, None)
+        base = _base(insn)
+        if base is not None:
+            value = state[base]
+            if isinstance(value, Origin):
+                origins[index] = value
+            else:
+                origins.pop(index, None)
         after = _step(insn, state, map_loads.get(index))
         for following in successors(insn, index):
             merged = _merge(states.get(following), after)
             if merged != states.get(following):
                 states[following] = merged
                 work.append(following)
-    return Analysis((-deepest + 7) & ~7, map_of_call)
+    index = 0
+    while index < len(insns):
+        if index not in states:
+            raise InputError(f"{where}: instruction {index} is never reached")
+        index += 2 if insns[index].opcode == isa.LD_IMM64 else 1
+    context = (index for index, origin in origins.items() if origin is Origin.CONTEXT)
+    kernel = (index for index, origin in origins.items() if origin is Origin.KERNEL)
+    loads = (index for index in kernel if insns[index].cls == isa.LDX)
+    return Analysis((-deepest + 7) & ~7, map_of_call, frozenset(context), frozenset(loads))
+
+
+def _base(insn: Insn) -> int | None:
+    """The register whose address a load or store accesses."""
+    if insn.cls not in (isa.LDX, isa.ST, isa.STX):
+        return None
+    base = insn.src if insn.cls == isa.LDX else insn.dst
+    return base if base <= Reg.FP else None
 
 
 def _merge(old: _State | None, new: _State) -> _State:
@@ -83,8 +126,8 @@ def _deepest_access(insn: Insn, state: _State) -> int:
     if insn.opcode == isa.JMP | isa.CALL:
         offsets = [value for value in state[Reg.R1 : Reg.R5 + 1] if isinstance(value, int)]
         return min(offsets, default=0)
-    base = insn.src if insn.cls == isa.LDX else insn.dst
-    if insn.cls in (isa.LDX, isa.ST, isa.STX) and base <= Reg.FP:
+    base = _base(insn)
+    if base is not None:
         value = state[base]
         if isinstance(value, int):
             return value + insn.offset
@@ -98,7 +141,9 @@ def _step(insn: Insn, state: _State, loaded_map: str | None) -> _State:
     elif insn.cls in (isa.ALU, isa.ALU64) and insn.dst < Reg.FP:
         registers[insn.dst] = _arithmetic(insn, state)
     elif insn.cls == isa.LDX and insn.dst < Reg.FP:
-        registers[insn.dst] = None
+        origin = state[insn.src] if insn.src <= Reg.FP else None
+        pointer = isinstance(origin, Origin) and insn.opcode == isa.LDX | isa.MEM | isa.DW
+        registers[insn.dst] = Origin.KERNEL if pointer else None
     elif insn.opcode == isa.LD_IMM64 and insn.dst < Reg.FP:
         registers[insn.dst] = loaded_map if insn.src == Pseudo.MAP_FD else None
     elif insn.cls == isa.LD:
@@ -116,9 +161,59 @@ def _arithmetic(insn: Insn, state: _State) -> _Value:
     if insn.op == isa.MOV and insn.from_register and insn.offset == 0 and insn.src <= Reg.FP:
         return state[insn.src]
     value = state[insn.dst]
+    if value is Origin.KERNEL and not insn.from_register and insn.op in (isa.ADD, isa.SUB):
+        return value
     if isinstance(value, int) and not insn.from_register:
         if insn.op == isa.ADD:
             return value + insn.imm
         if insn.op == isa.SUB:
             return value - insn.imm
     return None
+
+
+def result_read_wide(insns: list[Insn], index: int) -> bool:
+    """Whether r0 as instruction `index` leaves it may be read as a 64-bit value later.
+
+    What the verifier asks before it zero-extends the result of a 32-bit cmpxchg
+    (is_reg64, mark_insn_zext); returning from the program counts as such a read.
+    """
+    seen: set[int] = set()
+    work = list(successors(insns[index], index))
+    while work:
+        at = work.pop()
+        if at in seen or not 0 <= at < len(insns):
+            continue
+        seen.add(at)
+        insn = insns[at]
+        if insn.opcode == isa.JMP | isa.EXIT or _reads_r0_wide(insn):
+            return True
+        if not _writes_r0(insn):
+            work += successors(insn, at)
+    return False
+
+
+def _reads_r0_wide(insn: Insn) -> bool:
+    if insn.cls in (isa.ALU, isa.JMP32) or insn.opcode in (isa.LD_IMM64, isa.JMP | isa.CALL):
+        return False
+    if insn.cls == isa.ALU64:
+        reads_dst = insn.op != isa.MOV and insn.dst == Reg.R0
+        return reads_dst or (insn.from_register and insn.op != isa.END and insn.src == Reg.R0)
+    if insn.cls == isa.JMP:
+        if insn.op == isa.JA:
+            return False
+        return insn.dst == Reg.R0 or (insn.from_register and insn.src == Reg.R0)
+    if insn.cls == isa.LDX:
+        return insn.src == Reg.R0
+    if insn.cls == isa.STX and insn.src == Reg.R0 and insn.size == 8:
+        return True
+    return insn.cls in (isa.ST, isa.STX) and insn.dst == Reg.R0
+
+
+def _writes_r0(insn: Insn) -> bool:
+    if insn.opcode == isa.JMP | isa.CALL or (insn.cls == isa.LD and insn.opcode != isa.LD_IMM64):
+        return True
+    if insn.cls in (isa.ALU, isa.ALU64, isa.LDX) or insn.opcode == isa.LD_IMM64:
+        return insn.dst == Reg.R0
+    if insn.cls == isa.STX and insn.mode == isa.ATOMIC:
+        return insn.imm == isa.CMPXCHG or (bool(insn.imm & isa.FETCH) and insn.src == Reg.R0)
+    return False

@@ -2,7 +2,8 @@
 
 A table knows the last store to each byte. A load whose bytes all come from one store that
 has not reached the cache is fed by it: after `forward_latency` from both its own issue and
-the data; or, where the core renames memory and the same static store has fed the same static
+the data (and `forward_wait` more if it had to be tried again, except loads of the stack
+engine); or, where the core renames memory and the same static store has fed the same static
 load before, from the moment that the stored value exists. A load that needs bytes of several
 places, one of them a waiting store, waits until that store commits.
 """
@@ -30,6 +31,7 @@ cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
     unit.store_buffer = core.store_buffer
     unit.forward_latency = core.forward_latency
     unit.forward_block = core.forward_block
+    unit.forward_wait = core.forward_wait
     unit.rename_latency = core.rename_memory_latency
     unit.renames = core.rename_memory != 0
     return 0
@@ -92,7 +94,7 @@ cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
 
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
-    int64_t allocated, int latency, bint may_rename
+    int64_t allocated, int latency, bint may_rename, bint may_wait
 ) noexcept nogil:
     """When the value of a load that issues at `issue` can be used, and where it came from."""
     cdef LoadOutcome outcome
@@ -138,6 +140,8 @@ cdef LoadOutcome lsu_load(
         outcome.forwarded = True
         if store.data + unit.forward_latency > outcome.ready:
             outcome.ready = store.data + unit.forward_latency
+            if may_wait and store.data > issue:
+                outcome.ready += unit.forward_wait
         if issue + unit.forward_latency > outcome.ready:
             outcome.ready = issue + unit.forward_latency
         return outcome

@@ -275,7 +275,8 @@ cdef class Pipeline:
                 elif used != NULL:
                     outcome = lsu_load(&self.lsu, used.address, used.size, number, start, alloc,
                                        <int>(done - start),
-                                       not (uop.flags & UNRENAMED or insn.flags & DENSE))
+                                       not (uop.flags & UNRENAMED or insn.flags & DENSE),
+                                       not uop.flags & MOVE_STACK)
                     done = outcome.ready
                     self.events_[FORWARDS] += outcome.forwarded
                     self.events_[RENAMES] += outcome.renamed

@@ -40,6 +40,7 @@ cdef struct Lsu:
     int store_buffer
     int forward_latency
     int forward_block
+    int forward_wait
     int rename_latency
     bint renames
 
@@ -51,4 +52,4 @@ cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil
 cdef int64_t lsu_store_room(const Lsu *unit) noexcept nogil
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
-    int64_t allocated, int latency, bint may_rename) noexcept nogil
+    int64_t allocated, int latency, bint may_rename, bint may_wait) noexcept nogil

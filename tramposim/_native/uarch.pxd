@@ -120,6 +120,7 @@ cdef struct CoreParams:
     int l1_latency
     int forward_latency
     int forward_block
+    int forward_wait
     int rename_memory
     int rename_memory_latency
     int same_line_load_ports

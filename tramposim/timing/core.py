@@ -93,6 +93,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     l1_latency: Parameter
     forward_latency: Parameter
     forward_block: Parameter
+    forward_wait: Parameter
     rename_memory: Parameter
     rename_memory_latency: Parameter
     rename_memory_density: Parameter

@@ -72,6 +72,7 @@ _ARITHMETIC_JUMPS = frozenset(
 )
 _INCREMENT_JUMPS = frozenset(f"j{c}" for c in ("e", "ne", "l", "ge", "le", "g"))
 
+_STACK_LOAD = UopFlag.UNRENAMED | UopFlag.MOVE_STACK
 _SMALL_IMMEDIATE = range(-1024, 1024)
 
 
@@ -521,14 +522,14 @@ def _pop(o: _Operands, base: str, _locked: bool) -> None:
     if o.ops[0].type == x86.X86_OP_MEM:
         raise _unknown(o.insn)
     register = o.register(o.ops[0])
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (register,), True))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (register,), True, UopFlag.MOVE_STACK))
     if register != _RSP:
         o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
 
 
 def _leave(o: _Operands, _base: str, _locked: bool) -> None:
     o.uops.append(UopSpec(Kind.EXEC, "alu", (_RBP,), (_RSP,)))
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_RBP,), True, UopFlag.UNRENAMED))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_RBP,), True, _STACK_LOAD))
     o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
 
 
@@ -555,7 +556,7 @@ def _call(o: _Operands, _base: str, _locked: bool) -> None:
 
 
 def _return(o: _Operands, _base: str, _locked: bool) -> None:
-    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_VALUE,), True, UopFlag.UNRENAMED))
+    o.uops.append(UopSpec(Kind.LOAD, "load", (_RSP,), (_VALUE,), True, _STACK_LOAD))
     o.uops.append(UopSpec(Kind.ELIMINATED, "move", (_RSP,), (_RSP,), False, UopFlag.MOVE_STACK))
     o.uops.append(UopSpec(Kind.EXEC, "jump_indirect", (_VALUE,), (), False, UopFlag.BRANCH))
 
@@ -631,7 +632,7 @@ _HANDLERS: dict[str, Callable[[_Operands, str, bool], None]] = {
     "sfence": _special("sfence", (), UopFlag.NONE),
     "pause": _special("pause", (), UopFlag.BLOCK),
     "rdtsc": _special("rdtsc", (_RAX, _RDX), UopFlag.NONE),
-    "rdtscp": _special("rdtscp", (_RAX, _RDX, _RCX), UopFlag.DRAIN),
+    "rdtscp": _special("rdtscp", (_RAX, _RDX, _RCX), _DRAIN_BLOCK),
     "cli": _special("interrupt_flag", (), UopFlag.NONE),
     "sti": _special("interrupt_flag", (), UopFlag.NONE),
     "stac": _special("interrupt_flag", (), UopFlag.NONE),

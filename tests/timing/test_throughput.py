@@ -1,0 +1,63 @@
+"""Throughput of blocks: hardware's ranking, and refusals that say what is wrong."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tramposim.errors import InputError, UnsupportedError
+from tramposim.timing import load_core
+from tramposim.timing.throughput import throughput
+
+
+def test_blocks_cost_and_rank_as_on_silicon(shared: Path) -> None:
+    with open(shared / "hardware" / "golden-cove-blocks.csv", newline="") as file:
+        rows = list(csv.DictReader(file))[::25]
+    core = load_core("golden-cove")
+    measured = np.array([float(row["measured_cycles_per_100_iterations"]) / 100 for row in rows])
+    modelled = np.array([throughput(bytes.fromhex(row["hex"]), core).cycles for row in rows])
+    assert np.mean(np.abs(modelled / measured - 1)) < 0.15
+    agree = np.sign(np.subtract.outer(measured, measured)) * np.sign(
+        np.subtract.outer(modelled, modelled)
+    )
+    assert agree.sum() / (len(rows) * (len(rows) - 1)) > 0.80
+
+
+@pytest.mark.parametrize(
+    ("core", "code", "cycles"),
+    [
+        # Arm Neoverse N1 Software Optimization Guide, section 3: add 1, mul X 4, madd 4,
+        # add with a register shifted by more than 4 2, sdiv W up to 12; load-to-use 4.
+        ("neoverse-n1", "0000018b", 1.0),
+        ("neoverse-n1", "007c019b", 4.0),
+        ("neoverse-n1", "0028018b", 2.0),
+        ("neoverse-n1", "000040f9", 4.0),
+        ("neoverse-n1", "000cc11a", 12.0),
+    ],
+)
+def test_latencies_of_the_vendor_guide(core: str, code: str, cycles: float) -> None:
+    assert throughput(bytes.fromhex(code), load_core(core)).cycles == pytest.approx(
+        cycles, rel=0.05
+    )
+
+
+def test_an_unknown_instruction_is_named() -> None:
+    with pytest.raises(UnsupportedError, match=r"vaddps.*c5fc58c0.*golden-cove"):
+        throughput(bytes.fromhex("c5fc58c0"), load_core("golden-cove"))
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"),
+    [
+        ("", "1 to 4096 bytes"),
+        ("0f8400000000", "ends with a branch"),
+        ("ebfe90", "inside the block"),
+        ("488b042500000000", "cannot be executed"),
+    ],
+)
+def test_a_block_that_cannot_be_timed_says_why(code: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        throughput(bytes.fromhex(code), load_core("golden-cove"))

@@ -40,6 +40,8 @@ _RAW_CONTEXTS = (
     ProgKind.STRUCT_OPS,
 )
 """Kinds whose context is an array of argument slots, accessed as it is."""
+_ZERO_EXTENSION = 1
+"""Immediate that marks a 32-bit move as the verifier's own (BPF_ZEXT_REG)."""
 _TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
 """Kinds whose arguments are trusted pointers (prog_args_trusted)."""
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
@@ -170,7 +172,7 @@ class _Fixup:
             and insn.imm == isa.CMPXCHG
             and result_read_wide(self.insns, index)
         ):
-            return [insn, Insn(isa.ALU | isa.MOV | isa.X, Reg.R0, Reg.R0)]
+            return [insn, Insn(isa.ALU | isa.MOV | isa.X, Reg.R0, Reg.R0, imm=_ZERO_EXTENSION)]
         if insn.cls in (isa.ALU, isa.ALU64) and insn.op in (isa.DIV, isa.MOD):
             return checked_division(insn, 12 if _version(self.env.kernel) >= (7, 2) else 11)
         return [insn]

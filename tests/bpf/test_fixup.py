@@ -85,9 +85,10 @@ MAP_TYPES = {1: MapType.HASH, 2: MapType.ARRAY, 6: MapType.PERCPU_ARRAY, 9: MapT
 SWEEPS = ("alu32", "alu64", "mem", "atomic", "lookup", "probemem", "helper", "ld64", "endian")
 
 
-def test_systematic_programs_are_rewritten_as_by_the_kernel(shared: Path) -> None:
+@pytest.mark.parametrize("name", ["x86_64-7.2.13-default-jit", "arm64-7.2.13-max-jit"])
+def test_systematic_programs_are_rewritten_as_by_the_kernel(shared: Path, name: str) -> None:
     """Division checks, map lookups, loads through kernel pointers, extended cmpxchg results."""
-    with lzma.open(shared / "golden" / "x86_64-7.2.13-default-jit.jsonl.xz", "rt") as lines:
+    with lzma.open(shared / "golden" / f"{name}.jsonl.xz", "rt") as lines:
         boot, *records = [msgspec.json.decode(line) for line in lines]
     maps = {
         name: Map(name, MAP_TYPES[d["type"]], d["key"], d["value"], d["max"])
@@ -95,7 +96,8 @@ def test_systematic_programs_are_rewritten_as_by_the_kernel(shared: Path) -> Non
         if d["type"] in MAP_TYPES
     }
     addresses = {name: info["addr"] for name, info in boot["maps"].items()}
-    env = FixupEnvironment(Kernel(Arch.X86_64, boot["kernel"]), boot["symbols"], addresses)
+    kernel = Kernel(Arch(boot["arch"]), boot["kernel"])
+    env = FixupEnvironment(kernel, boot["symbols"], addresses, address_bits=52)
     checked = 0
     for record in records:
         family = record["id"].split(".")[1]

@@ -92,6 +92,8 @@ class FixupEnvironment:
     symbols: Mapping[str, int]
     maps: Mapping[str, int]
     offsets: StructureOffsets = StructureOffsets()
+    address_bits: int = 48
+    """arm64: bits of a user address on the CPU that runs (52 with large addresses)."""
 
     def symbol(self, name: str, user: str) -> int:
         """Address of a kernel symbol; `UnsupportedError` naming its user if there is none."""
@@ -163,9 +165,7 @@ class _Fixup:
                 f"{self.program.kind} program"
             )
         if index in analysis.kernel_loads and self.program.kind not in _TRUSTED:
-            mode = {isa.MEM: isa.PROBE_MEM, isa.MEMSX: isa.PROBE_MEMSX}[insn.mode]
-            opcode = insn.cls | mode | insn.opcode & 0x18
-            return [Insn(opcode, insn.dst, insn.src, insn.offset, insn.imm)]
+            return self._probe(insn)
         narrow = isa.STX | isa.ATOMIC | isa.W
         if (
             insn.opcode == narrow
@@ -174,8 +174,35 @@ class _Fixup:
         ):
             return [insn, Insn(isa.ALU | isa.MOV | isa.X, Reg.R0, Reg.R0, imm=_ZERO_EXTENSION)]
         if insn.cls in (isa.ALU, isa.ALU64) and insn.op in (isa.DIV, isa.MOD):
-            return checked_division(insn, 12 if _version(self.env.kernel) >= (7, 2) else 11)
+            return checked_division(insn, self._scratch)
         return [insn]
+
+    @property
+    def _scratch(self) -> int:
+        """The verifier's own register (BPF_REG_AX)."""
+        return Reg.AX if _version(self.env.kernel) >= (7, 2) else Reg.AX - 1
+
+    def _probe(self, insn: Insn) -> list[Insn]:
+        """A load from a pointer that may be bad.
+
+        x86_64 checks the address in its JIT; for arm64 the verifier does, so that what lies
+        below the end of user space gives zero.
+        """
+        mode = {isa.MEM: isa.PROBE_MEM, isa.MEMSX: isa.PROBE_MEMSX}[insn.mode]
+        load = Insn(insn.cls | mode | insn.opcode & 0x18, insn.dst, insn.src, insn.offset, insn.imm)
+        if self.env.kernel.arch is not Arch.ARM64:
+            return [load]
+        scratch = self._scratch
+        add = [Insn(isa.ALU64 | isa.ADD, scratch, imm=insn.offset)] if insn.offset else []
+        return [
+            Insn(_MOV64 | isa.X, scratch, insn.src),
+            *add,
+            Insn(isa.ALU64 | isa.RSH, scratch, imm=32),
+            Insn(isa.JMP | isa.JLE, scratch, offset=2, imm=1 << (self.env.address_bits - 32)),
+            load,
+            Insn(isa.JMP | isa.JA, offset=1),
+            Insn(_MOV64, insn.dst),
+        ]
 
     def _refuse_what_is_not_rewritten(self) -> None:
         for index, insn in enumerate(self.insns):

@@ -54,9 +54,17 @@ def test_the_same_seed_gives_the_same_file(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_known_workloads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["load", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("icmp_rcv ") and "packet" in line for line in lines)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["load"], "name a WORKLOAD"),
+        (["load", WORKLOAD, "--rate", "5G"], "arrivals: a rate of 5e+09 calls/s on one CPU"),
         (["load", "nothing"], "nothing: no such workload; known are"),
         (["load", "no/such.toml"], "no/such.toml: cannot read the workload"),
         (["load", WORKLOAD, "--rate", "fast"], "--rate: 'fast' is not a call rate"),

@@ -24,7 +24,8 @@ Examples:
   tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
   tramposim load bench --format json -o bench.json"""
 )
-@click.argument("workload")
+@click.argument("workload", required=False)
+@click.option("--list", "listed", is_flag=True, help="List the workloads known by name, and stop.")
 @click.option(
     "--rate",
     "rates",
@@ -65,7 +66,8 @@ Examples:
 @format_option("table", "json", "csv", "md")
 @output_option()
 def load(
-    workload: str,
+    workload: str | None,
+    listed: bool,
     rates: tuple[str, ...],
     cpus: int | None,
     duration: str | None,
@@ -98,6 +100,11 @@ def load(
         read_workload,
     )
 
+    if listed:
+        write_result(_listing(), output)
+        return 0
+    if workload is None:
+        raise click.UsageError("name a WORKLOAD; --list shows those known by name")
     changes = Changes(
         cpus=cpus,
         duration=duration,
@@ -123,6 +130,17 @@ def load(
         output,
     )
     return 0 if records.meta["complete"] else 130
+
+
+def _listing() -> str:
+    """Name and description of each workload known by name."""
+    from tramposim.study.workload import known_workloads, read_workload
+
+    known = {name: read_workload(path) for name, path in known_workloads().items()}
+    width = max(map(len, known), default=0)
+    return "".join(
+        f"{name:{width}}  {workload.workload.description}\n" for name, workload in known.items()
+    )
 
 
 def _simulate(variants: Sequence[Workload], runs: int) -> Records:

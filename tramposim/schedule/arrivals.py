@@ -97,7 +97,7 @@ def arrival_source(arrivals: Arrivals, clock: Clock, seed: int, stream: int) -> 
     try:
         return _source(arrivals, clock, seed & (1 << 64) - 1, stream)
     except (ValueError, OverflowError) as error:
-        raise InputError(f"arrivals: {error}") from error
+        raise InputError(str(error), "arrivals") from error
 
 
 def _source(arrivals: Arrivals, clock: Clock, seed: int, stream: int) -> ArrivalSource:
@@ -128,6 +128,7 @@ def _gap(rate_hz: float, clock: Clock) -> Fraction:
     if not 0.0 < rate_hz <= clock.hz:
         raise InputError(
             f"a rate of {rate_hz:g} calls/s on one CPU; it must be positive and at most "
-            f"one call per cycle ({clock.hz:g}/s)"
+            f"one call per cycle ({clock.hz:g}/s)",
+            "arrivals",
         )
     return clock.exact_from_seconds(1) / Fraction(rate_hz)

@@ -39,6 +39,7 @@ __all__ = [
     "change_workload",
     "cores_by_arch",
     "find_workload",
+    "known_workloads",
     "parse_workload",
     "read_workload",
 ]
@@ -54,13 +55,20 @@ def find_workload(name: str) -> Path:
     path = Path(name)
     if path.suffix == ".toml" or "/" in name or path.is_file():
         return path
-    places = _places()
-    for place in places:
-        if (place / f"{name}.toml").is_file():
-            return place / f"{name}.toml"
-    known = sorted({found.stem for place in places for found in place.glob("*.toml")})
-    hint = f"known are {', '.join(known)}" if known else "give the path of a .toml file"
-    raise InputError(f"no such workload; {hint}", name)
+    known = known_workloads()
+    if name not in known:
+        hint = f"known are {', '.join(known)}" if known else "give the path of a .toml file"
+        raise InputError(f"no such workload; {hint}", name)
+    return known[name]
+
+
+def known_workloads() -> dict[str, Path]:
+    """The file of every workload that can be given by name, sorted by name."""
+    found: dict[str, Path] = {}
+    for place in _places():
+        for path in place.glob("*.toml"):
+            found.setdefault(path.stem, path)
+    return dict(sorted(found.items()))
 
 
 def _places() -> list[Path]:

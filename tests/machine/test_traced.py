@@ -9,7 +9,7 @@ import pytest
 from tramposim.bpf.asm import assemble
 from tramposim.errors import AttachError, GuestFault, InputError
 from tramposim.kernel.declaration import parse_prototype
-from tramposim.machine.testrun import TEST_RUN_ARGUMENTS
+from tramposim.machine.testrun import arguments_of_test_run
 from tramposim.machine.traced import Cell, TracedWorld, default_arguments
 from tramposim.spec import Arch, Attachment, Entry, Kernel, Returns
 from tramposim.study.bodies import programs_of
@@ -140,7 +140,7 @@ def test_fmod_ret_replaces_the_result_and_skips_the_function(arch: Arch) -> None
         Kernel(arch),
         prototype,
         [Attachment(program)],
-        arguments=TEST_RUN_ARGUMENTS["bpf_modify_return_test"],
+        arguments=arguments_of_test_run(prototype),
     )
     execution = made.run(1)
     assert execution.returns == (42,)

@@ -31,3 +31,11 @@ def test_every_record_with_observed_values(shared: Path, name: str) -> None:
     checks = list(observe_capture(shared / "golden" / f"{name}-trampolines.jsonl.xz"))
     assert checks
     assert [check.line for check in checks if check.problem] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["x86_64-7.2.13-default", "x86_64-7.3-rc7-default"])
+def test_programs_on_many_functions(shared: Path, name: str) -> None:
+    checks = list(observe_capture(shared / "golden" / f"{name}-multi.jsonl.xz"))
+    assert len(checks) == 39
+    assert [check.line for check in checks if check.problem] == []

@@ -23,7 +23,10 @@ __all__ = ["Target", "patch_entry", "place_target"]
 _RAX, _RSP, _R10, _R11 = 0, 4, 10, 11
 _SP = 31
 _LITERAL = 8
-_PADDING = 16
+_BEFORE = {Arch.X86_64: b"\x90" * 16, Arch.ARM64: bytes(_LITERAL)}
+"""What lies before a function: call padding, or the literal that points to a struct ftrace_ops."""
+_PATCHED = {Arch.X86_64: 5, Arch.ARM64: 4}
+"""Bytes of the patched instruction of the entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,32 @@ _KNOWN = MappingProxyType(
 )
 
 
-def place_target(machine: Machine, prototype: Prototype, address: int | None = None) -> Target:
-    """Put the function into guest memory, not traced yet, at `address` or a free place."""
-    kernel = machine.kernel
+def place_target(
+    machine: Machine, prototype: Prototype, address: int | None = None, room: int | None = None
+) -> Target:
+    """Put the function into guest memory, not traced yet.
+
+    It lies at `address` if that is given and its code takes at most `room` bytes (None: any
+    number), else in a free place.
+    """
+    before = _BEFORE[machine.arch]
+    if address is not None:
+        code, site = _code(machine, prototype, address)
+        if room is not None and len(code) > room:
+            address = None
     if address is None:
         address = machine.allocate(machine.addresses.driver, 1024, 64) + 64
-    if kernel.arch is Arch.X86_64:
-        code, site = _x86_64_code(machine, prototype, address)
-        body = site + 5
-        machine.place(address - _PADDING, b"\x90" * _PADDING + code, READ | EXECUTE, prototype.name)
-    else:
-        code, site = _arm64_code(kernel, prototype)
-        site += address
-        body = site + 4
-        machine.place(address - _LITERAL, bytes(_LITERAL) + code, READ | EXECUTE, prototype.name)
+        code, site = _code(machine, prototype, address)
+    machine.place(address - len(before), before + code, READ | EXECUTE, prototype.name)
     machine.add_symbols({prototype.name: address})
-    return Target(address, site, body)
+    return Target(address, address + site, address + site + _PATCHED[machine.arch])
+
+
+def _code(machine: Machine, prototype: Prototype, address: int) -> tuple[bytes, int]:
+    """The function's code at an address, and the offset of what is patched."""
+    if machine.arch is Arch.X86_64:
+        return _x86_64_code(machine, prototype, address)
+    return _arm64_code(machine.kernel, prototype)
 
 
 def patch_entry(machine: Machine, target: Target, entry: Entry, image: int, ops: int = 0) -> None:
@@ -126,7 +139,7 @@ def _x86_64_code(machine: Machine, prototype: Prototype, address: int) -> tuple[
     encode = x86_64_asm.ISA.encode_one
     kernel = machine.kernel
     code = encode("endbr64") if kernel.ibt else b""
-    site = address + len(code)
+    site = len(code)
     code += encode("nop", 5)
     if prototype.returns is not None:
         code += _x86_64_body(prototype, _body(prototype))

@@ -97,11 +97,13 @@ class TracedFunction:
         self._loop: CallingLoop | None = None
 
     def _place_target(self) -> Target:
-        """At the function's place in the kernel's text if it has one, else outside of it."""
+        """At the function's place in the kernel's text if it has one and fits, else outside."""
         layout = self.guest.runtime.structs
         known = layout.text.get(self.prototype.name)
-        address = layout.stext + known[0] if known else None
-        return place_target(self.guest.machine, self.prototype, address)
+        if known is None:
+            return place_target(self.guest.machine, self.prototype)
+        offset, size = known
+        return place_target(self.guest.machine, self.prototype, layout.stext + offset, size)
 
     def _place_program(self, target: TargetProgram) -> Target:
         """A BPF program as traced function; the JIT made its entry patchable."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from errno import errorcode
 
 __all__ = [
+    "ENOTSUPP",
     "AttachError",
     "BuildError",
     "GuestFault",
@@ -18,6 +19,10 @@ __all__ = [
     "TramposimError",
     "UnsupportedError",
 ]
+
+
+ENOTSUPP = 524
+"""An errno of the kernel's own: not supported here (no C library knows it)."""
 
 
 class TramposimError(Exception):
@@ -59,9 +64,13 @@ class AttachError(TramposimError):
     exit_code = 1
 
     def __init__(self, message: str, errno: int, log: str | None = None) -> None:
-        super().__init__(f"{message} ({errorcode.get(errno, f'errno {errno}')})")
+        super().__init__(f"{message} ({_errno_name(errno)})")
         self.errno = errno
         self.log = log
+
+
+def _errno_name(number: int) -> str:
+    return "ENOTSUPP" if number == ENOTSUPP else errorcode.get(number, f"errno {number}")
 
 
 class GuestFault(TramposimError):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tramposim.errors import AttachError
+from tramposim.errors import ENOTSUPP, AttachError
 from tramposim.kernel.attach import Link, Trampoline, struct_ops_flags
 from tramposim.kernel.nodes import Node, TrampFlag
 from tramposim.spec import Arch, Entry, Kernel, ProgKind, Prototype, Value
@@ -139,6 +139,23 @@ def test_flags(kernel: Kernel, kind: ProgKind, flags: TrampFlag) -> None:
     assert target.flags == flags
     target.attach(link(FENTRY, 1, uses_func_ip=True))
     assert target.flags == flags | TrampFlag.IP_ARG
+
+
+@pytest.mark.parametrize(("kernel", "number"), [(X86_72, errno.EBUSY), (ARM_72, ENOTSUPP)])
+def test_functions_that_cannot_be_patched(kernel: Kernel, number: int) -> None:
+    target = Trampoline(kernel, INT_FUNCTION, traceable=False)
+    with pytest.raises(AttachError) as refusal:
+        target.attach(link(FENTRY))
+    assert refusal.value.errno == number
+    assert target.count == 0
+
+
+def test_stack_arguments_on_old_arm64_kernels() -> None:
+    nine = Prototype("f", (Value(8),) * 9, Value(4))
+    with pytest.raises(AttachError, match="ENOTSUPP"):
+        trampoline(Kernel(Arch.ARM64, "6.12"), nine).attach(link(FENTRY))
+    trampoline(Kernel(Arch.ARM64, "7.0"), nine).attach(link(FENTRY))
+    trampoline(Kernel(Arch.X86_64, "6.12"), nine).attach(link(FENTRY))
 
 
 def test_struct_ops_flags() -> None:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-from tramposim.errors import AttachError, KernelDefect
+from tramposim.errors import ENOTSUPP, AttachError, KernelDefect
 from tramposim.kernel.nodes import FSESSIONS, Node, TrampFlag
+from tramposim.kernel.prototype import place_arguments
 from tramposim.kernel.versions import rules_for
 from tramposim.spec import Arch, Entry, Kernel, ProgKind, Prototype
 
@@ -59,7 +60,8 @@ class Trampoline:
 
     `image_size` gives the size of the image that the current lists lead to (im->size); it is
     asked at every change, as the kernel generates a new image at every change.
-    `tail_call_reachable`: the target is a BPF program that tail-calls.
+    `tail_call_reachable`: the target is a BPF program that tail-calls. `traceable`: ftrace can
+    patch the function's entry (it is not notrace).
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Trampoline:
         prototype: Prototype,
         image_size: Callable[[Trampoline], int] | None = None,
         tail_call_reachable: bool = False,
+        traceable: bool = True,
     ) -> None:
         self.kernel = kernel
         self.prototype = prototype
         self._rules = rules_for(kernel)
         self._image_size = image_size
         self._tail_call_reachable = tail_call_reachable
+        self._traceable = traceable
         self._lists: dict[TrampolineList, list[Link]] = {name: [] for name in TrampolineList}
         self._extended = False
 
@@ -138,9 +142,10 @@ class Trampoline:
         """Attach a link at the head of its lists.
 
         Raises `AttachError` with the kernel's errno: EBUSY if an extension is attached, the
-        link is attached already or its program is on the list; E2BIG if all slots are taken
-        or the image would exceed a page. After an error nothing has changed. Raises
-        `KernelDefect` where a kernel would write beyond its buffer instead of refusing.
+        link is attached already, its program is on the list or (x86_64) the entry cannot be
+        patched; E2BIG if all slots are taken or the image would exceed a page; ENOTSUPP on
+        arm64 for an entry or arguments that it cannot handle. After an error nothing has
+        changed. Raises `KernelDefect` where a kernel would write beyond its buffer.
         """
         names = self._lists_of(link)
         if self._extended:
@@ -202,10 +207,24 @@ class Trampoline:
         return names
 
     def _update(self) -> None:
-        """What generating the new image answers (bpf_trampoline_update)."""
-        if self._image_size is None:
-            return
-        size = self._image_size(self)
+        """What generating and registering the new image answers (bpf_trampoline_update)."""
+        name, arch = self.prototype.name, self.kernel.arch
+        placement = place_arguments(self.prototype.arguments, arch)
+        if arch is Arch.ARM64 and placement.stack and not self._rules.arm64_stack_args:
+            raise AttachError(
+                f"{name}: arm64 kernels of {self._rules.series} trace no function with arguments "
+                "on the stack",
+                ENOTSUPP,
+            )
+        if self._image_size is not None:
+            self._check_size(self._image_size(self))
+        if not self._traceable:
+            raise AttachError(
+                f"{name}: its entry cannot be patched",
+                errno.EBUSY if arch is Arch.X86_64 else ENOTSUPP,
+            )
+
+    def _check_size(self, size: int) -> None:
         if self.kernel.arch is Arch.X86_64 and size - X86_SAFETY > PAGE_SIZE:
             raise KernelDefect(
                 f"{self.prototype.name}: the image takes {size - X86_SAFETY} bytes; this kernel "

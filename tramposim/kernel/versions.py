@@ -1,13 +1,13 @@
-"""What differs between kernel versions, as data: one row per version, no ifs elsewhere.
+"""What differs between kernel versions, as data: no ifs on versions elsewhere.
 
-Source of every row: images and answers of the booted kernels (6.12.107, 7.0.13, 7.1.13,
+Source of every value: images and answers of the booted kernels (6.12.107, 7.0.13, 7.1.13,
 7.2.13, 7.3-rc7); the limits are enum bpf_tramp BPF_MAX_TRAMP_LINKS as measured by attaching.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch, Kernel
@@ -27,6 +27,7 @@ class VersionRules:
     - `sealed_endbr`: what an endbr64 sealed by the kernel reads (x86_64).
     - `add_moves`: arm64 register moves are `add rd, rn, #0`.
     - `wide_meta`: arm64 loads the slot count with a 64-bit movz.
+    - `arm64_stack_args`: arm64 traces functions with arguments on the stack.
     - `words_name_target`: the verifier's refusals of targets name the function.
     - `inlined_guards`: enter and exit pin the task and account inline, not by calls.
     """
@@ -41,27 +42,50 @@ class VersionRules:
     sealed_endbr: bytes
     add_moves: bool
     wide_meta: bool
+    arm64_stack_args: bool
     words_name_target: bool
     inlined_guards: bool
 
 
-_OLD_LINKS = {Arch.X86_64: 38, Arch.ARM64: 38}
-_NEW_LINKS = {Arch.X86_64: 36, Arch.ARM64: 37}
-_OLD_SEAL = bytes.fromhex("660f1f00")
-_NEW_SEAL = bytes.fromhex("0f1f40d6")
+_6_12 = VersionRules(
+    series="6.12",
+    max_links={Arch.X86_64: 38, Arch.ARM64: 38},
+    fsession=False,
+    multi=False,
+    skip_nops=False,
+    nop_after_original=True,
+    jmp_entry=False,
+    sealed_endbr=bytes.fromhex("660f1f00"),
+    add_moves=True,
+    wide_meta=True,
+    arm64_stack_args=False,
+    words_name_target=False,
+    inlined_guards=False,
+)
+_7_0 = replace(
+    _6_12,
+    series="7.0",
+    fsession=True,
+    jmp_entry=True,
+    sealed_endbr=bytes.fromhex("0f1f40d6"),
+    wide_meta=False,
+    arm64_stack_args=True,
+    words_name_target=True,
+    inlined_guards=True,
+)
+_7_1 = replace(_7_0, series="7.1", add_moves=False)
+_7_2 = replace(
+    _7_1,
+    series="7.2",
+    max_links={Arch.X86_64: 36, Arch.ARM64: 37},
+    multi=True,
+    skip_nops=True,
+    nop_after_original=False,
+)
+_7_3 = replace(_7_2, series="7.3")
 
-VERSIONS: dict[str, VersionRules] = {
-    row[0]: VersionRules(*row)
-    for row in (
-        # series links       fsess multi  skips  after  jmp    sealed     add   wide  words  inline
-        ("6.12", _OLD_LINKS, False, False, False, True, False, _OLD_SEAL, True, True, False, False),
-        ("7.0", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, True, False, True, True),
-        ("7.1", _OLD_LINKS, True, False, False, True, True, _NEW_SEAL, False, False, True, True),
-        ("7.2", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True, True),
-        ("7.3", _NEW_LINKS, True, True, True, False, True, _NEW_SEAL, False, False, True, True),
-    )
-}
-
+VERSIONS = {rules.series: rules for rules in (_6_12, _7_0, _7_1, _7_2, _7_3)}
+"""Rules of the known versions by series, each what its predecessor has except as listed."""
 
 PADDED_FUNCTIONS = frozenset(
     {

@@ -10,7 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from tramposim.errors import InputError, UnsupportedError
+from tramposim.machine.freelists import add_free_lists, add_lru_lists, pop_free, sequence
 from tramposim.machine.memory import KernelMemory
 from tramposim.spec import Map, MapType
 
@@ -57,9 +60,6 @@ _OPERATIONS = {
 _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY, MapType.PROG_ARRAY, MapType.PERF_EVENT_ARRAY)
 _HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH)
 _MAX_KEY = 512
-_LRU_FREE = 2
-_LRU_LOCAL_TARGET = 128
-"""Nodes that a CPU takes at once from the shared free list (LOCAL_FREE_TARGET)."""
 _PAGE = 4096
 _RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30
 
@@ -166,75 +166,9 @@ def _array(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
     memory.put_member(address, "bpf_array.index_mask", slots - 1, 4)
     if spec.type is MapType.PERCPU_ARRAY:
         first = memory.percpu(element * spec.max_entries, f"values of {spec.name}", 8)
-        pointers = [first + element * index for index in range(spec.max_entries)]
-        memory.put_words(address + start, pointers)
+        pointers = sequence(first, element, spec.max_entries)
+        memory.put_column(address + start, stride, pointers)
     return PlacedMap(spec, address, address + start, stride, 0, 0, 0, _offsets(memory))
-
-
-def _free_lists(memory: KernelMemory, elements: int, size: int, count: int, spec: Map) -> int:
-    """Spreads elements evenly over the CPUs' lists, later ones first; the lists' pointer."""
-    layout, cpus = memory.structs, memory.runtime.cpus
-    node = layout.offset("htab_elem.fnode")
-    lists = memory.percpu(layout.sizes["pcpu_freelist_head"], f"free lists of {spec.name}", 16)
-    index = 0
-    for cpu in range(cpus):
-        head = 0
-        for _ in range(count // cpus + (cpu < count % cpus)):
-            memory.put(elements + index * size + node, head)
-            head = elements + index * size + node
-            index += 1
-        memory.put(memory.percpu_address(lists, cpu), head)
-    return lists
-
-
-def _empty_list(memory: KernelMemory, address: int) -> None:
-    memory.put_words(address, [address, address])
-
-
-def _lru_lists(
-    memory: KernelMemory, htab: int, elements: int, size: int, count: int, spec: Map
-) -> None:
-    """struct bpf_lru: all elements on the shared free list, the last one first."""
-    layout, cpus = memory.structs, memory.runtime.cpus
-    lru = htab + layout.offset("bpf_htab.freelist")
-    node = layout.offset("htab_elem.lru_node")
-    lists = [lru + layout.offset("bpf_lru.lists") + 16 * index for index in range(3)]
-    _empty_list(memory, lists[0])
-    _empty_list(memory, lists[1])
-    ring = [lists[_LRU_FREE]]
-    ring += [elements + index * size + node for index in reversed(range(count))]
-    for at, link in enumerate(ring):
-        memory.put_words(link, [ring[(at + 1) % len(ring)], ring[at - 1]])
-        if at:
-            memory.put_member(link, "bpf_lru_node.type", _LRU_FREE, 1)
-    local = memory.percpu(layout.sizes["bpf_lru_locallist"], f"local lists of {spec.name}", 8)
-    for cpu in range(cpus):
-        address = memory.percpu_address(local, cpu)
-        _empty_list(memory, address)
-        _empty_list(memory, address + 16)
-        memory.put_member(address, "bpf_lru_locallist.next_steal", cpu, 2)
-    memory.put_member(lru, "bpf_lru.next_inactive_rotation", lists[1])
-    memory.put_member(lru, "bpf_lru.local_list", local)
-    delete = memory.runtime.address("htab_lru_map_delete_node")
-    memory.put_member(lru, "bpf_lru.del_from_htab", delete)
-    memory.put_member(lru, "bpf_lru.del_arg", htab)
-    hash_offset = layout.offset("htab_elem.hash") - node
-    memory.put_member(lru, "bpf_lru.hash_offset", hash_offset, 4)
-    target = min(max(count // cpus // 2, 1), _LRU_LOCAL_TARGET)
-    memory.put_member(lru, "bpf_lru.target_free", target, 4)
-    memory.put_member(lru, "bpf_lru.nr_scans", _LRU_LOCAL_TARGET, 4)
-
-
-def _pop(memory: KernelMemory, lists: int, cpu: int) -> int:
-    """Takes the first element of a CPU's list, or of the next CPU that has one."""
-    layout, cpus = memory.structs, memory.runtime.cpus
-    for step in range(cpus):
-        head = memory.percpu_address(lists, (cpu + step) % cpus)
-        node = int.from_bytes(memory.read(head, 8), "little")
-        if node:
-            memory.write(head, memory.read(node, 8))
-            return node - layout.offset("htab_elem.fnode")
-    raise InputError("no free element is left for a CPU's spare one")
 
 
 def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> PlacedMap:
@@ -253,25 +187,24 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     _header(memory, spec, address)
     bucket_count = _power_of_two(spec.max_entries)
     buckets = memory.kmalloc(bucket_count * layout.sizes["bucket"], f"buckets of {spec.name}")
-    for index in range(bucket_count):
-        memory.put(buckets + index * layout.sizes["bucket"], index << 1 | 1)
+    ends = np.arange(bucket_count, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+    memory.put_column(buckets, layout.sizes["bucket"], ends)
     elements = memory.kmalloc(count * size, f"elements of {spec.name}")
     if lru:
-        _lru_lists(memory, address, elements, size, count, spec)
+        add_lru_lists(memory, address, elements, size, count, spec)
     else:
-        lists = _free_lists(memory, elements, size, count, spec)
+        lists = add_free_lists(memory, elements, size, count, spec)
         memory.put_member(address, "bpf_htab.freelist", lists)
     if percpu:
         value_size = _round8(spec.value_size)
         first = memory.percpu(value_size * count, f"values of {spec.name}", 8)
-        for index in range(count):
-            at = elements + index * size + key + _round8(spec.key_size)
-            memory.put(at, first + index * value_size)
+        pointers = sequence(first, value_size, count)
+        memory.put_column(elements + key + _round8(spec.key_size), size, pointers)
     elif not lru:
         spares = memory.percpu(8, f"spare elements of {spec.name}", 8)
         memory.put_member(address, "bpf_htab.extra_elems", spares)
         for cpu in range(cpus):
-            memory.put(memory.percpu_address(spares, cpu), _pop(memory, lists, cpu))
+            memory.put(memory.percpu_address(spares, cpu), pop_free(memory, lists, cpu))
     memory.put_member(address, "bpf_map.elem_count", memory.percpu(8, f"count of {spec.name}", 8))
     memory.put_member(address, "bpf_htab.buckets", buckets)
     memory.put_member(address, "bpf_htab.elems", elements)

@@ -10,6 +10,9 @@ from __future__ import annotations
 import struct
 from bisect import bisect_right
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tramposim.errors import BuildError, InputError
 from tramposim.machine.runtime import Region, Runtime
 from tramposim.spec import Arch
@@ -128,6 +131,14 @@ class KernelMemory:
     def put_words(self, address: int, words: list[int]) -> None:
         """Writes 64-bit words."""
         self.write(address, struct.pack(f"<{len(words)}Q", *(w & _MASK for w in words)))
+
+    def put_column(self, address: int, stride: int, words: NDArray[np.uint64]) -> None:
+        """Writes 64-bit words, one every `stride` bytes (a member of an array of structures)."""
+        if not len(words):
+            return
+        block, at = self._find(address, (len(words) - 1) * stride + 8)
+        column = np.ndarray((len(words),), "<u8", block, at, (stride,))
+        column[:] = words
 
     def regions(self) -> tuple[Region, ...]:
         """Everything to map, in address order."""

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 from tramposim.errors import BuildError, InputError, UnsupportedError
@@ -40,6 +40,8 @@ RETURN_THUNKS: Mapping[Returns, str] = MappingProxyType(
 
 NR_CPUS: Mapping[Arch, int] = MappingProxyType({Arch.X86_64: 8192, Arch.ARM64: 512})
 """Most CPUs of the captured kernels (CONFIG_NR_CPUS; the bound that their code checks)."""
+
+_OBJECTS = Path(__file__).parent.parent / "_native" / "guest"
 
 _RETURN = "__x86_return_thunk"
 _INDIRECT = "__x86_indirect_thunk_"
@@ -127,9 +129,8 @@ def _variant(kernel: Kernel) -> str:
 
 @lru_cache(maxsize=8)
 def _object(variant: str) -> ElfObject:
-    path = files("tramposim") / "_native" / "guest" / f"{variant}.o"
     try:
-        blob = path.read_bytes()
+        blob = (_OBJECTS / f"{variant}.o").read_bytes()
     except OSError as error:
         raise BuildError(
             f"the guest runtime's object {variant}.o is missing; run _native/guest/build.py"

@@ -5,7 +5,7 @@ has not reached the cache is fed by it: after `forward_latency` from both its ow
 the data (and `forward_wait` more if it had to be tried again, except loads of the stack
 engine); or, where the core renames memory and the same static store has fed the same static
 load before, from the moment that the stored value exists. A load that needs bytes of several
-places, one of them a waiting store, waits until that store commits.
+places, one of them a waiting store, takes `forward_block` from its issue and that data.
 """
 
 from libc.stdlib cimport calloc, free
@@ -136,6 +136,8 @@ cdef LoadOutcome lsu_load(
             unit.pair_trust[insn] = 1
     if store.commit <= issue and store.commit != 0:
         return outcome
+    if store.issued > issue:
+        issue = store.issued
     if whole:
         outcome.forwarded = True
         if store.data + unit.forward_latency > outcome.ready:
@@ -146,6 +148,8 @@ cdef LoadOutcome lsu_load(
             outcome.ready = issue + unit.forward_latency
         return outcome
     outcome.blocked = True
-    if store.commit + unit.forward_block > outcome.ready:
-        outcome.ready = store.commit + unit.forward_block
+    if issue + unit.forward_block > outcome.ready:
+        outcome.ready = issue + unit.forward_block
+    if store.data + unit.forward_block > outcome.ready:
+        outcome.ready = store.data + unit.forward_block
     return outcome

@@ -21,8 +21,8 @@ from tramposim._native.scheduler cimport (
     Scheduler, scheduler_advance, scheduler_close, scheduler_issue, scheduler_open,
     scheduler_room)
 from tramposim._native.uarch cimport (
-    BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FUSED_HEAD,
-    INDIRECT_CALL, INDIRECT_JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NO_REGISTER,
+    BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FOLDS,
+    INDIRECT_CALL, INDIRECT_JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NEEDS_SUM, NO_REGISTER,
     NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STORE_ADDRESS, STORE_DATA,
     UNRENAMED, ZERO, AccessRec, CoreParams, InsnRec, UopRec)
 
@@ -62,8 +62,9 @@ cdef class Pipeline:
     cdef int64_t retired, completed
     cdef int retire_used
     cdef int64_t fence, memory_done
-    cdef uint64_t last_granule
+    cdef uint64_t last_load
     cdef bint stack_moved, after_taken
+    cdef uint64_t folded           # registers whose value is a sum not yet formed
     cdef int64_t events_[EVENT_COUNT]
     cdef int64_t *share
 
@@ -236,6 +237,8 @@ cdef class Pipeline:
                 alloc = self._enter(uop.pool, alloc)
                 start = scheduler_issue(&self.scheduler, uop, alloc, sources)
                 done = start + uop.latency
+                if uop.folding & NEEDS_SUM and (self.folded >> (uop.src0 & 63)) & 1:
+                    done += self.core.folded_source_wait
             elif uop.kind == LOAD:
                 if self.load_count >= self.core.load_buffer:
                     start = self.load_retire[
@@ -260,13 +263,13 @@ cdef class Pipeline:
                             used = &access[k]
                             break
                         wanted -= 1
-                if used != NULL and (used.address >> 3) == self.last_granule:
+                if used != NULL and used.address == self.last_load:
                     narrow = uop[0]
                     narrow.ports = self._narrow(uop.ports)
                     start = scheduler_issue(&self.scheduler, &narrow, alloc, sources)
                 else:
                     start = scheduler_issue(&self.scheduler, uop, alloc, sources)
-                self.last_granule = used.address >> 3 if used != NULL else 0
+                self.last_load = used.address if used != NULL else 0
                 self.events_[LOADS_DONE] += 1
                 done = start + (uop.latency if uop.latency else self.core.l1_latency)
                 reads += 1
@@ -309,7 +312,7 @@ cdef class Pipeline:
                     if size < used.size:
                         size = used.size
                 store = lsu_store(&self.lsu, used.address if used != NULL else 0, size, number)
-                store.issued = done
+                store.issued = start
                 self.events_[STORES_DONE] += 1
             elif uop.kind == STORE_DATA:
                 alloc = self._enter(uop.pool, alloc)
@@ -327,6 +330,9 @@ cdef class Pipeline:
                 done = alloc
             if uop.dst0 != NO_REGISTER:
                 ready[uop.dst0] = done
+                self.folded &= ~(<uint64_t>1 << uop.dst0)
+                if uop.folding & FOLDS and uop.kind == ELIMINATED:
+                    self.folded |= <uint64_t>1 << uop.dst0
                 if uop.flags & EARLY_FLAGS:
                     done = (done if done > alloc else alloc) + 1
                 if uop.dst1 != NO_REGISTER:

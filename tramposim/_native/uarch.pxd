@@ -27,6 +27,10 @@ cdef enum UopFlag:
     MOVE_STACK = 64     # changes the stack pointer inside the stack engine
     EARLY_FLAGS = 128   # folded immediate: the flags come one cycle after the value
 
+cdef enum FoldUse:
+    FOLDS = 1           # leaves a small immediate to be added by whoever uses the result
+    NEEDS_SUM = 2       # waits longer for a source that is such a sum (shifts)
+
 cdef enum BranchKind:
     NOT_BRANCH = 0
     CONDITIONAL = 1
@@ -62,7 +66,7 @@ cdef packed struct UopRec:
     uint8_t dst2
     uint8_t dst3
     uint8_t access
-    uint8_t extra
+    uint8_t folding                # FoldUse
     uint16_t pad
 
 cdef packed struct InsnRec:
@@ -125,5 +129,6 @@ cdef struct CoreParams:
     int rename_memory_latency
     int same_line_load_ports
     int stack_engine
+    int folded_source_wait
     int stack_sync_slots
     int pool_size[8]

@@ -77,6 +77,7 @@ class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     eliminate_extensions: Parameter
     zero_idioms: Parameter
     fold_immediates: Parameter
+    folded_source_wait: Parameter
     macro_fusion: Parameter
     micro_fusion: Parameter
     unlaminate_indexed: Parameter

@@ -22,7 +22,7 @@ UOP = np.dtype(
     [("ports", "<u4"), ("latency", "<u2"), ("occupancy", "<u2")]
     + [(name, "u1") for name in ("kind", "pool", "slots", "flags")]
     + [(f"{side}{i}", "u1") for side in ("src", "dst") for i in range(4)]
-    + [("access", "u1"), ("extra", "u1"), ("pad", "<u2")]
+    + [("access", "u1"), ("folding", "u1"), ("pad", "<u2")]
 )
 """Layout of `UopRec` in `_native/uarch.pxd`."""
 
@@ -37,6 +37,8 @@ _LENGTH_CHANGING, _FUSED_HEAD, _MICROCODED, _ORDERS_LOADS, _REPEATED, _PAIR = 1,
 _DENSE = 64
 _DENSITY_WINDOW = 32
 _NONE = 255
+_FOLDS, _NEEDS_SUM = 1, 2
+_SHIFTS = ("shift", "shift_cl", "shift_x", "rotate", "rotate_cl", "rotate_x")
 _DECODERS = {Arch.X86_64: x86_64_uops.decode, Arch.ARM64: arm64_uops.decode}
 
 
@@ -159,11 +161,25 @@ class _Packer:
         if kind <= Kind.STORE_DATA:
             ports, pool, latency, occupancy = self.place(uop.name, False, spec.text)
             extra = self.core.classes[uop.name].uops - 1
+        folding = _FOLDS * (uop.kind is Kind.FOLD) | _NEEDS_SUM * (uop.name in _SHIFTS)
         sources = (*uop.sources, *(_NONE,) * 4)[:4]
         results = (*uop.results, *(_NONE,) * 4)[:4]
         if len(uop.sources) > 4 or len(uop.results) > 4:
             raise UnsupportedError(f"'{spec.text}' has more operands than a uop can hold")
-        row = (ports, latency, occupancy, int(kind), pool, slot, flags, *sources, *results, 0, 0, 0)
+        row = (
+            ports,
+            latency,
+            occupancy,
+            int(kind),
+            pool,
+            slot,
+            flags,
+            *sources,
+            *results,
+            0,
+            folding,
+            0,
+        )
         self.rows.append(row)
         for _ in range(extra):
             ports, pool, _latency, _ = self.place(uop.name, True, spec.text)
@@ -236,16 +252,26 @@ def static_code(core: Core, addresses: Sequence[int], code: Sequence[bytes]) -> 
 def mark_windows(core: Core, insns: NDArray[np.void], uops: NDArray[np.void]) -> None:
     """Enter what depends on an instruction's neighbours in its window of code.
 
-    `DENSE` where 32 bytes hold more loads than memory renaming tracks; `crowd`, the branches
+    `DENSE` where 32 bytes may hold more pairs of store and load than memory renaming tracks; `crowd`, the branches
     in the instruction's 64 bytes.
     """
     limit = int(core.memory.rename_memory_density.value)
-    loads = np.concatenate([[0], np.cumsum(uops["kind"] == int(Kind.LOAD))])
-    first = insns["first"].astype(np.int64)
-    counts = loads[first + insns["uops"]] - loads[first]
     _windows, places = np.unique(insns["pc"] // np.uint64(_DENSITY_WINDOW), return_inverse=True)
-    totals = np.bincount(places, weights=counts)
-    insns["flags"] |= (_DENSE * (totals[places] > limit)).astype(np.uint8)
+    pairs = np.minimum(
+        _per_window(insns, uops, Kind.LOAD, places),
+        _per_window(insns, uops, Kind.STORE_DATA, places),
+    )
+    insns["flags"] |= (_DENSE * (pairs[places] > limit)).astype(np.uint8)
     branches = np.where(insns["branch"] != int(Branch.NONE), 1, 0)
     _lines, places = np.unique(insns["pc"] // np.uint64(64), return_inverse=True)
     insns["crowd"] = np.bincount(places, weights=branches)[places].astype(np.uint8)
+
+
+def _per_window(
+    insns: NDArray[np.void], uops: NDArray[np.void], kind: Kind, places: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Uops of `kind` in each window of code, `places` being each instruction's window."""
+    before = np.concatenate([[0], np.cumsum(uops["kind"] == int(kind))])
+    first = insns["first"].astype(np.int64)
+    counts = before[first + insns["uops"]] - before[first]
+    return np.bincount(places, weights=counts)

@@ -109,7 +109,7 @@ def _new_assembler(kernel: Kernel) -> X86Assembler | Arm64Assembler:
     return asm
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _plan(
     kernel: Kernel,
     arguments: tuple[Value, ...],

@@ -252,8 +252,8 @@ def static_code(core: Core, addresses: Sequence[int], code: Sequence[bytes]) -> 
 def mark_windows(core: Core, insns: NDArray[np.void], uops: NDArray[np.void]) -> None:
     """Enter what depends on an instruction's neighbours in its window of code.
 
-    `DENSE` where 32 bytes may hold more pairs of store and load than memory renaming tracks; `crowd`, the branches
-    in the instruction's 64 bytes.
+    `DENSE` where 32 bytes may hold more pairs of store and load than memory renaming tracks;
+    `crowd`, the branches in the instruction's 64 bytes.
     """
     limit = int(core.memory.rename_memory_density.value)
     _windows, places = np.unique(insns["pc"] // np.uint64(_DENSITY_WINDOW), return_inverse=True)
@@ -274,4 +274,4 @@ def _per_window(
     before = np.concatenate([[0], np.cumsum(uops["kind"] == int(kind))])
     first = insns["first"].astype(np.int64)
     counts = before[first + insns["uops"]] - before[first]
-    return np.bincount(places, weights=counts)
+    return np.bincount(places, weights=counts).astype(np.float64)

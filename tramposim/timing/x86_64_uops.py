@@ -328,8 +328,8 @@ def _lea(o: _Operands, _base: str, _locked: bool) -> None:
         o.execute("lea_rip", (), (register,))
     elif mem.base and not mem.index and o.ops[0].size == 8 and mem.disp in _SMALL_IMMEDIATE:
         o.execute("lea", address, (register,), kind=Kind.FOLD)
-    elif mem.base and mem.index and mem.disp and mem.scale > 1:
-        o.execute("lea_three", _unique(address), (register,))
+    elif mem.base and mem.index and mem.disp:
+        o.execute("lea_three_scaled" if mem.scale > 1 else "lea_three", address, (register,))
     elif mem.index and mem.scale > 1:
         o.execute("lea_scaled", _unique(address), (register,))
     else:

@@ -127,6 +127,7 @@ class GuestKernel:
         return dict(hash_entries(placed, self.memory, self.machine.read, cpu))
 
     def _map(self, name: str) -> PlacedMap:
+        self.commit()
         try:
             return self.maps[name]
         except KeyError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -164,4 +165,22 @@ def test_jumps_over_inlined_code_are_corrected() -> None:
 def test_what_cannot_be_rewritten_is_refused(text: str, error: type[Exception]) -> None:
     (program,) = assemble(text)
     with pytest.raises(error):
+        fixup(program, ENV)
+
+
+def test_deep_stacks_of_tracing_programs_are_private() -> None:
+    """Captured programs have a private stack from 56 bytes on, none up to 48."""
+    asked: list[tuple[int, int]] = []
+
+    def allocate(size: int, align: int) -> int:
+        asked.append((size, align))
+        return 0x1234
+
+    env = replace(ENV, private_stack=allocate)
+    for depth in (48, 56):
+        (program,) = assemble(f".section fentry\n*(u64 *)(r10 - {depth}) = 0\nr0 = 0\nexit")
+        (function,) = fixup(program, env).functions
+        assert function.private_stack == (0 if depth == 48 else 0x1234)
+    assert asked == [(56 + 16, 8)]
+    with pytest.raises(UnsupportedError, match="private stack"):
         fixup(program, ENV)

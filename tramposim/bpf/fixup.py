@@ -44,6 +44,16 @@ _ZERO_EXTENSION = 1
 """Immediate that marks a 32-bit move as the verifier's own (BPF_ZEXT_REG)."""
 _TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
 """Kinds whose arguments are trusted pointers (prog_args_trusted)."""
+_PRIVATE_STACKS = (
+    ProgKind.FENTRY,
+    ProgKind.FEXIT,
+    ProgKind.FMOD_RET,
+    ProgKind.FSESSION,
+    ProgKind.FENTRY_MULTI,
+    ProgKind.FEXIT_MULTI,
+    ProgKind.FSESSION_MULTI,
+)
+_PRIVATE_STACK_MIN = 64
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
 _HASHES = (MapType.HASH, MapType.LRU_HASH)
 
@@ -94,6 +104,8 @@ class FixupEnvironment:
     offsets: StructureOffsets = StructureOffsets()
     address_bits: int = 48
     """arm64: bits of a user address on the CPU that runs (52 with large addresses)."""
+    private_stack: Callable[[int, int], int] | None = None
+    """Allocates per-CPU memory (bytes, alignment) for a private stack; the per-CPU pointer."""
 
     def symbol(self, name: str, user: str) -> int:
         """Address of a kernel symbol; `UnsupportedError` naming its user if there is none."""
@@ -142,7 +154,11 @@ class _Fixup:
                 continue
             pieces.append(self._rewrite(index, analysis))
             index += 1
-        function = LoadedFunction(encode(_relink(self.insns, pieces)), analysis.stack_depth)
+        function = LoadedFunction(
+            encode(_relink(self.insns, pieces)),
+            analysis.stack_depth,
+            private_stack=self._private_stack(analysis.stack_depth),
+        )
         return LoadedProgram(
             name=self.program.name,
             kind=self.program.kind,
@@ -151,6 +167,23 @@ class _Fixup:
             uses_session_cookie=self.uses_cookie,
             uses_func_ip=self.uses_ip,
         )
+
+    def _private_stack(self, depth: int) -> int:
+        """Per-CPU pointer of the stack of a program that has its own (bpf_enable_priv_stack).
+
+        Those are tracing programs with 64 bytes of stack or more, counted in steps of 16.
+        """
+        if self.program.kind not in _PRIVATE_STACKS or _version(self.env.kernel) < (7, 0):
+            return 0
+        if (depth + 15 & ~15) < _PRIVATE_STACK_MIN:
+            return 0
+        if self.env.private_stack is None:
+            raise UnsupportedError(
+                f"{self.program.name}: {depth} bytes of stack, which takes a private stack"
+            )
+        align = 8 if self.env.kernel.arch is Arch.X86_64 else 16
+        guards = 2 * align
+        return self.env.private_stack((depth + align - 1 & -align) + guards, align)
 
     def _rewrite(self, index: int, analysis: Analysis) -> list[Insn]:
         """What one instruction becomes."""

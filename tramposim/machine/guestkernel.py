@@ -81,7 +81,12 @@ class GuestKernel:
         for declared in program.maps:
             self.add_map(declared)
         maps = {name: placed.address for name, placed in self.maps.items()}
-        environment = FixupEnvironment(self.kernel, self.runtime.symbols, maps)
+        environment = FixupEnvironment(
+            self.kernel,
+            self.runtime.symbols,
+            maps,
+            private_stack=lambda size, align: self.memory.percpu(size, "a private stack", align),
+        )
         return self.load_rewritten(fixup(program, environment))
 
     def load_rewritten(self, loaded: LoadedProgram) -> GuestProgram:

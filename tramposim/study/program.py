@@ -14,6 +14,7 @@ from tramposim.jit.listing import function_image
 from tramposim.jit.program import JitEnvironment, compile_program
 from tramposim.kernel.image import Image
 from tramposim.machine.addresses import PAGE, address_map
+from tramposim.machine.kerneldata import kernel_memory
 from tramposim.machine.runtime import load_runtime
 from tramposim.spec import Kernel, Program
 
@@ -57,7 +58,13 @@ def program_images(kernel: Kernel, programs: tuple[Program, ...]) -> Iterator[tu
             maps.setdefault(declared.name, areas.objects.base + len(maps) * PAGE)
     accounted = frozenset(runtime.symbols[name] for name in runtime.accounted)
     env = JitEnvironment(kernel, runtime.symbols, accounted=accounted)
-    verifier = FixupEnvironment(kernel, runtime.symbols, maps)
+    memory, _ = kernel_memory(runtime)
+    verifier = FixupEnvironment(
+        kernel,
+        runtime.symbols,
+        maps,
+        private_stack=lambda size, align: memory.percpu(size, "a private stack", align),
+    )
     names = {address: f"map {name}" for name, address in maps.items()}
     names |= {
         address + verifier.offsets.array_value: f"value of map {name}"

@@ -48,10 +48,13 @@ traceable direct struct elem *lookup_nulls_elem_raw(struct bucket *bucket, u32 h
 direct s32 htab_lock_bucket(struct bucket *bucket, u64 *flags)
 {
 	u64 saved = irq_save();
+	s32 result = 0;
 
 	res_spin_lock((char *)bucket + BUCKET_RAW_LOCK);
 	*flags = saved;
-	return 0;
+	/* Callers test the result, as locks can fail on machines with contention. */
+	__asm__("" : "+r"(result));
+	return result;
 }
 
 #if defined(__aarch64__)
@@ -68,8 +71,9 @@ extern void bpf_obj_cancel_fields(struct htab *htab, void *value);
 /* Values without special fields need nothing. */
 traceable direct void check_and_cancel_fields(struct htab *htab, struct elem *elem)
 {
-	if (unlikely(has_record(htab)))
-		cold_call(bpf_obj_cancel_fields);
+	if (usual_but_far(!has_record(htab)))
+		return;
+	cold_call(bpf_obj_cancel_fields);
 }
 
 traceable void *__htab_map_lookup_elem(struct htab *htab, const void *key)
@@ -170,9 +174,14 @@ replace:
 		if (usual_but_far(preallocated(htab)))
 			check_and_cancel_fields(htab, old);
 	}
-	result = 0;
+	htab_unlock_bucket_far(bucket, saved);
+	if (usual_but_far(!old))
+		return 0;
+	if (unlikely(!preallocated(htab)))
+		cold_call(bpf_mem_cache_free);
+	return 0;
 unlock:
-	htab_unlock_bucket(bucket, saved);
+	htab_unlock_bucket_far(bucket, saved);
 	return result;
 }
 
@@ -213,13 +222,16 @@ traceable s64 htab_map_delete_elem(struct htab *htab, const void *key)
 	return result;
 locked:
 	elem = lookup_elem_raw(bucket, hash, key, size);
-	if (elem)
+	result = -ENOENT;
+	if (elem) {
 		unlink(elem);
+		result = 0;
+	}
 	htab_unlock_bucket(bucket, saved);
-	if (!elem)
-		return -ENOENT;
+	if (usual_but_far(!elem))
+		return result;
 	free_htab_elem(htab, elem);
-	return 0;
+	return result;
 }
 
 /* Per-CPU values: an element holds a per-CPU pointer behind its key. */

@@ -72,8 +72,18 @@ always_inline void htab_unlock_bucket(struct bucket *bucket, u64 flags)
 	irq_restore(flags);
 	preempt_enable();
 }
+
+/* The same with the enabling of interrupts laid out elsewhere. */
+always_inline void htab_unlock_bucket_far(struct bucket *bucket, u64 flags)
+{
+	res_spin_release((char *)bucket + BUCKET_RAW_LOCK);
+	if (usual_but_far(flags & FLAGS_IF))
+		irq_restore(FLAGS_IF);
+	preempt_enable();
+}
 #else
 extern direct void htab_unlock_bucket(struct bucket *bucket, u64 flags);
+#define htab_unlock_bucket_far htab_unlock_bucket
 #endif
 
 /* A record of special fields (locks, timers ...) or an error in its place. */

@@ -9,14 +9,16 @@ noinline int memcmp(const void *first, const void *second, u64 size)
 	const u8 *a = first, *b = second;
 	u64 i;
 
-	while (size > 7) {
-		if (AT(u64, a, 0) != AT(u64, b, 0))
-			goto bytes;
-		a += 8;
-		b += 8;
-		size -= 8;
+	if (usual_but_far(size > 7)) {
+		do {
+			if (AT(u64, a, 0) != AT(u64, b, 0))
+				goto bytes;
+			a += 8;
+			b += 8;
+			size -= 8;
+		} while (size > 7);
 	}
-	if (!size)
+	if (usual_but_far(!size))
 		return 0;
 bytes:
 	for (i = 0; i < size; i++) {
@@ -28,10 +30,10 @@ bytes:
 	return 0;
 }
 
-/* Up to 32 bytes: two words that may overlap, all loaded before anything is stored. */
+/* Less than 32 bytes: two words that may overlap, all loaded before anything is stored. */
 always_inline void copy_rest(char *to, const char *from, u64 size)
 {
-	if (size >= 16) {
+	if (!usual_but_far(size < 16)) {
 		u64 a = WORD(u64, from, 0), b = WORD(u64, from, 8);
 		u64 c = WORD(u64, from, size - 16), d = WORD(u64, from, size - 8);
 
@@ -69,7 +71,9 @@ direct void *MEMCPY(void *to, const void *from, u64 size)
 	char *into = to;
 	const char *source = from;
 
-	while (unlikely(size > 32)) {
+	if (usual_but_far(size < 32))
+		goto rest;
+	while (size >= 32) {
 		u64 a = WORD(u64, source, 0), b = WORD(u64, source, 8);
 		u64 c = WORD(u64, source, 16), d = WORD(u64, source, 24);
 
@@ -81,6 +85,7 @@ direct void *MEMCPY(void *to, const void *from, u64 size)
 		into += 32;
 		size -= 32;
 	}
+rest:
 	copy_rest(into, source, size);
 	return to;
 }

@@ -191,9 +191,12 @@ always_inline u64 irq_save(void)
 	return flags;
 }
 
+/* The interrupt flag of rflags. */
+#define FLAGS_IF 0x200ul
+
 always_inline void irq_restore(u64 flags)
 {
-	if (usual_but_far(flags & 0x200))
+	if (likely(flags & FLAGS_IF))
 		__asm__ __volatile__("sti\n\tnopl (%%rax,%%rax)" ::: "memory");
 }
 

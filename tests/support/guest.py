@@ -73,6 +73,9 @@ class Guest:
         self._map([*regions, Region(stop, bytes(PAGE), "stop", True)])
         self.emulator.hook_add(uc.UC_HOOK_CODE, self._step)
         self.emulator.hook_add(uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE, self._access)
+        if self.kernel.arch is Arch.X86_64:
+            # Processes run with interrupts enabled.
+            self.emulator.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
         self.run_on(self.cpus[0])
         return self
 

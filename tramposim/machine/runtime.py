@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from tramposim.errors import BuildError, InputError, UnsupportedError
 from tramposim.kernel.structs import Structs, structs
-from tramposim.kernel.versions import rules_for
+from tramposim.kernel.versions import PADDED_FUNCTIONS, rules_for
 from tramposim.machine.elf import ElfObject, Symbol, read_object
 from tramposim.machine.placement import place
 from tramposim.machine.relocate import apply_relocation
@@ -69,18 +69,6 @@ _ACCOUNTING = 9
 _MOV_X9_X30 = 0xAA1E03E9
 _NOPS = {2: b"\x66\x90", 5: b"\x0f\x1f\x44\x00\x00"}
 _ARM64_NOP = 0xD503201F
-
-_CALLED_BY_KERNEL = frozenset(
-    {
-        "__bpf_prog_enter_sleepable_recur",
-        "__bpf_prog_exit_sleepable_recur",
-        "__htab_map_lookup_elem",
-        "__rcu_read_lock",
-        "__rcu_read_unlock",
-    }
-)
-"""Functions that the rest of the kernel calls too: accounted with call depth tracking even
-if nothing in the runtime calls them (bytes before the functions in the captured boot)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +201,14 @@ class _Loader:
                 code[at] = 0x3E
 
     def _choose_accounted(self) -> None:
-        """Accounting stands before every function that is called directly."""
+        """Accounting stands before every function that the runtime or the kernel calls directly."""
         for index in self.code:
             for rela in self.elf.sections[index].relocations:
                 symbol = self.elf.symbols[rela.symbol]
                 called = rela.type == 4 and self.code[index][rela.offset - 1] == 0xE8
                 if called and symbol.function and symbol.section is not None:
                     self.accounted.add(symbol.name)
-        self.accounted |= {s.name for s in self.elf.symbols} & _CALLED_BY_KERNEL
+        self.accounted |= {s.name for s in self.elf.symbols} & PADDED_FUNCTIONS
         self.accounted -= {n for n in self.accounted if "thunk" in n or n.startswith("srso")}
         self.accounted_addresses = {self.symbols[name] for name in self.accounted}
 

@@ -73,6 +73,7 @@ def test_entries_are_those_of_the_kernel() -> None:
     assert world(Arch.ARM64, "fexit").entry is Entry.FTRACE
     old = Kernel(Arch.X86_64, "6.12")
     assert world(Arch.X86_64, "fexit", kernel=old).entry is Entry.CALL
+    assert world(Arch.ARM64, "fexit", kernel=Kernel(Arch.ARM64, entry=Entry.BL)).entry is Entry.BL
     chosen = Kernel(Arch.X86_64, entry=Entry.CALL)
     assert world(Arch.X86_64, "fexit", kernel=chosen).entry is Entry.CALL
 
@@ -115,6 +116,42 @@ def test_every_kind_of_return_runs(returns: Returns) -> None:
 def test_every_arm64_variant_runs(lse: bool, pac: bool, bti: bool) -> None:
     kernel = Kernel(Arch.ARM64, lse=lse, pac=pac, bti=bti)
     assert world(Arch.ARM64, "fsession+cookie", kernel=kernel).run(3).returns == (2, 2, 2)
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+@pytest.mark.parametrize("scenario", ["fexit+sleepable", "fsession+cookie+sleepable"])
+def test_sleepable_programs_enter_and_exit_by_their_own_pair(arch: Arch, scenario: str) -> None:
+    made = world(arch, scenario)
+    execution = made.run(2)
+    assert execution.returns == (2, 2)
+    assert execution.trace is not None
+    executed = set(execution.trace.pcs.tolist())
+    symbols = made.guest.runtime.symbols
+    for name in ("__bpf_prog_enter", "__bpf_prog_exit"):
+        assert symbols[f"{name}_sleepable_recur"] in executed
+        assert symbols[f"{name}_recur"] not in executed
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_statistics_cost_two_clock_reads(arch: Arch) -> None:
+    kernel = Kernel(arch, stats=True)
+    made = world(arch, "fentry", kernel=kernel)
+    execution = made.run(3)
+    assert execution.returns == (2, 2, 2)
+    assert execution.instructions > world(arch, "fentry").run(3).instructions
+    stats = made.guest.memory.structs.offset("bpf_prog.stats")
+    pointer = made.guest.machine.read_int(made.programs[0].p + stats)
+    counted = (pointer + made.guest.cpu.percpu_offset) % (1 << 64)
+    assert made.guest.machine.read_int(counted) == 3
+
+
+def test_an_image_in_reach_is_entered_by_bl_and_calls_by_bl() -> None:
+    near = world(Arch.ARM64, "fsession", kernel=Kernel(Arch.ARM64, entry=Entry.BL))
+    far = world(Arch.ARM64, "fsession")
+    assert near.image is not None
+    assert far.image is not None
+    assert len(near.image.code) < len(far.image.code)
+    assert near.run(2).instructions < far.run(2).instructions
 
 
 @pytest.mark.parametrize("arch", list(Arch))

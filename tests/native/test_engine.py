@@ -1,5 +1,8 @@
 """The emulated CPU: hand-assembled code whose effects the manuals define."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -182,3 +185,35 @@ def test_bad_requests_are_named() -> None:
         cpu.read(0x1000, 8)
     with pytest.raises(GuestFault, match="writing 2 bytes at 0x1000: not mapped"):
         cpu.write(0x1000, b"ab")
+
+
+FAKE_LIBRARY = """
+import ctypes, sys, types
+number = ctypes.POINTER(ctypes.c_uint)
+
+@ctypes.CFUNCTYPE(ctypes.c_uint, number, number)
+def old(major, minor):
+    major[0], minor[0] = 1, 9
+    return 0
+
+module = types.ModuleType("unicorn.unicorn_py3.unicorn")
+module.uclib = types.SimpleNamespace(uc_version=old)
+sys.modules["unicorn.unicorn_py3.unicorn"] = {module}
+from tramposim._native import unicorn_api
+from tramposim.errors import UnsupportedError
+try:
+    unicorn_api.version()
+except UnsupportedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [("None", "cannot be loaded"), ("module", "Unicorn 1.9 is loaded; 2.1 or a later 2.x")],
+)
+def test_a_library_that_cannot_be_used_is_named(module: str, message: str) -> None:
+    script = FAKE_LIBRARY.replace("{module}", module)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert message in done.stdout, done.stderr
+    assert "install" in done.stdout

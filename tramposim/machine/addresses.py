@@ -63,6 +63,9 @@ _CODE = READ | EXECUTE
 _DATA = READ | WRITE
 _MIB = 1 << 20
 
+_NEAR_JIT = 0xFFFF800083400000
+"""JIT area of arm64 kernels that enter images by `bl`: behind the kernel image."""
+
 _MAPS = MappingProxyType(
     {
         Arch.X86_64: AddressMap(
@@ -85,12 +88,15 @@ _MAPS = MappingProxyType(
 )
 
 
-def address_map(arch: Arch, text: int | None = None) -> AddressMap:
+def address_map(arch: Arch, text: int | None = None, near: bool = False) -> AddressMap:
     """The address map of an architecture's kernels, with the kernel image at `text` if given.
 
-    On arm64 the code that calls traced functions moves with it, into branch range.
+    On arm64 the code that calls traced functions moves with it, into branch range; with
+    `near` JIT code lies in branch range of the kernel image at its default place, too.
     """
     areas = _MAPS[arch]
+    if near and arch is Arch.ARM64:
+        areas = replace(areas, jit=replace(areas.jit, base=_NEAR_JIT, size=8 * _MIB))
     if text is None:
         return areas
     moved = replace(areas, text=replace(areas.text, base=text))

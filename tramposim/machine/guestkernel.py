@@ -9,11 +9,12 @@ from tramposim.bpf.fixup import FixupEnvironment, fixup
 from tramposim.bpf.loaded import LoadedProgram
 from tramposim.errors import InputError
 from tramposim.jit.program import JitEnvironment, compile_program
+from tramposim.machine.addresses import address_map
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries
 from tramposim.machine.runtime import load_runtime
-from tramposim.spec import Arch, Kernel, Map, Program
+from tramposim.spec import Arch, Entry, Kernel, Map, Program
 
 __all__ = ["GuestKernel", "GuestProgram"]
 
@@ -47,7 +48,8 @@ class GuestKernel:
         self.kernel = kernel
         self.runtime = load_runtime(kernel)
         self.memory, (self.cpu, *_) = kernel_memory(self.runtime)
-        self.machine = Machine(kernel)
+        near = kernel.entry is Entry.BL
+        self.machine = Machine(kernel, address_map(kernel.arch, near=near))
         self.machine.add_symbols(self.runtime.symbols)
         for region in self.runtime.regions:
             self.machine.place(region.address, region.data, READ | EXECUTE, region.name)

@@ -71,6 +71,9 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
             memset(granule, 0, sizeof(Granule))
             granule.address = key
         granule.writer[byte & 7] = unit.count
+        granule.whole = 0
+    if size == 8 and not address & 7:
+        granule.whole = unit.count
     return store
 
 
@@ -107,6 +110,11 @@ cdef LoadOutcome lsu_load(
     outcome.forwarded = outcome.renamed = outcome.blocked = False
     if size > 64:
         size = 64
+    key = address >> 3
+    granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
+    if (address & 7) + <uint64_t>size <= 8 and (granule.address != key or granule.whole):
+        newest = granule.whole if granule.address == key else 0
+        size = 0
     for byte in range(address, address + size):
         key = byte >> 3
         granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]

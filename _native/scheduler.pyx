@@ -8,7 +8,10 @@ pool are held from rename to issue and freed out of order.
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from *:
+    int __builtin_ctz(unsigned int value) noexcept nogil
 
 
 cdef int scheduler_open(Scheduler *unit, const CoreParams *core) except -1:
@@ -32,13 +35,11 @@ cdef void scheduler_close(Scheduler *unit) noexcept nogil:
 cdef void scheduler_advance(Scheduler *unit, int64_t cycle) noexcept nogil:
     """Move rename's clock to `cycle`: free what issued before it."""
     cdef Cell *cell
-    cdef int i
     while unit.now < cycle:
         cell = &unit.cells[unit.now & (HORIZON - 1)]
-        for i in range(unit.pools):
-            unit.occupied[i] -= cell.leaves[i]
-        for i in range(MAX_PORTS):
-            unit.queued[i] -= cell.issues[i]
+        unit.occupied -= cell.leaves
+        unit.queued[0] -= cell.issues[0]
+        unit.queued[1] -= cell.issues[1]
         memset(cell, 0, sizeof(Cell))
         unit.now += 1
 
@@ -46,7 +47,7 @@ cdef void scheduler_advance(Scheduler *unit, int64_t cycle) noexcept nogil:
 cdef int64_t scheduler_room(Scheduler *unit, int pool, int64_t cycle) noexcept nogil:
     """First cycle, from `cycle` on, at which `pool` has a free entry."""
     scheduler_advance(unit, cycle)
-    while unit.occupied[pool] >= unit.size[pool]:
+    while (unit.occupied >> (8 * pool)) & 255 >= <uint64_t>unit.size[pool]:
         scheduler_advance(unit, unit.now + 1)
     return unit.now if unit.now > cycle else cycle
 
@@ -56,14 +57,18 @@ cdef int64_t scheduler_issue(
 ) noexcept nogil:
     """Bind `uop`, renamed in `cycle`, to a port; return the cycle in which it starts."""
     cdef uint32_t ports = uop.ports
-    cdef int port = -1, best = 1 << 30, i, k
+    cdef const uint8_t *queued = <const uint8_t *>unit.queued
+    cdef int port = 0, best = 1 << 30, i, k
     cdef int64_t start
     cdef uint32_t bit
+    cdef uint64_t bit64
     cdef bint free_run
     cdef Cell *cell
-    for i in range(unit.ports):
-        if (ports >> i) & 1 and unit.queued[i] < best:
-            best = unit.queued[i]
+    while ports:
+        i = __builtin_ctz(ports)
+        ports &= ports - 1
+        if queued[i] < best:
+            best = queued[i]
             port = i
     bit = <uint32_t>1 << port
     start = cycle + 1
@@ -90,9 +95,11 @@ cdef int64_t scheduler_issue(
     if start - unit.now >= HORIZON - 1024:
         scheduler_advance(unit, start - (HORIZON - 2048))
     cell = &unit.cells[start & (HORIZON - 1)]
-    if cell.leaves[uop.pool] < 255 and cell.issues[port] < 255:
-        cell.leaves[uop.pool] += 1
-        cell.issues[port] += 1
-        unit.occupied[uop.pool] += 1
-        unit.queued[port] += 1
+    # A pool holds at most 250 entries, so that none of the bytes overflows.
+    bit64 = <uint64_t>1 << (8 * uop.pool)
+    cell.leaves += bit64
+    unit.occupied += bit64
+    bit64 = <uint64_t>1 << (8 * (port & 7))
+    cell.issues[port >> 3] += bit64
+    unit.queued[port >> 3] += bit64
     return start

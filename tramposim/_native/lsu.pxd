@@ -11,6 +11,8 @@ cdef enum:
 cdef struct Granule:
     uint64_t address               # address >> 3
     uint32_t writer[8]             # number of the last store to each byte, 0 none
+    uint32_t whole                 # the one store that wrote all eight, 0 if several did
+    uint32_t pad
 
 cdef struct Store:
     uint32_t number

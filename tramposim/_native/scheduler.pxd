@@ -1,6 +1,6 @@
 """Schedulers and ports: when a uop of known readiness starts to execute."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from tramposim._native.uarch cimport MAX_POOLS, MAX_PORTS, CoreParams, UopRec
 
@@ -8,16 +8,16 @@ cdef enum:
     HORIZON = 1 << 15   # cycles that reservations may lie ahead of rename
 
 cdef struct Cell:
+    uint64_t leaves                # per pool one byte: scheduler entries that free in this cycle
+    uint64_t issues[2]             # per port one byte: queued uops that leave in this cycle
     uint32_t busy                  # ports that start a uop in this cycle
-    uint8_t leaves[MAX_POOLS]      # scheduler entries that free in this cycle
-    uint8_t issues[MAX_PORTS]      # queued uops per port that leave in this cycle
+    uint32_t pad
 
 cdef struct Scheduler:
     Cell *cells
     int64_t now                    # cells before it are cleared
-    int occupied[MAX_POOLS]
-    int queued[MAX_PORTS]
-    int turn
+    uint64_t occupied              # per pool one byte; no sum of bytes ever carries
+    uint64_t queued[2]             # per port one byte
     int ports
     int pools
     int size[MAX_POOLS]

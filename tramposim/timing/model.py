@@ -74,8 +74,10 @@ def time_trace(trace: Trace, core: Core, state: str = "hot") -> Timing:
 
 def _decode(trace: Trace, core: Core, addresses: list[int]) -> StaticCode:
     code = []
+    region = None
     for address in addresses:
-        region = trace.region_of(address)
+        if region is None or not 0 <= address - region.address < len(region.code):
+            region = trace.region_of(address)
         start = address - region.address
         code.append(region.code[start : start + 15])
     return static_code(core, addresses, code)
@@ -92,7 +94,7 @@ def _steady(
     cycles = np.zeros(len(marks), dtype=np.int64)
     passes: list[int] = []
     calls: list[NDArray[np.int64]] = []
-    least = max(2, _MIN_INSTRUCTIONS // max(1, len(order)))
+    least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(order))))
     period = 0
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = []
@@ -103,6 +105,9 @@ def _steady(
         calls.append(np.diff(cycles))
         counts.append(pipeline.events())
         shares.append(pipeline.shares())
+        if _settled(order, marks, calls[-1]) and done >= least - 1:
+            period = 1
+            break
         if done >= least:
             period = _period(passes)
             if period:
@@ -132,6 +137,17 @@ def _steady(
         shares=waited,
         steady=steady,
     )
+
+
+def _settled(order: NDArray[np.int32], marks: NDArray[np.int64], cycles: NDArray[np.int64]) -> bool:
+    """Whether all calls of one pass are the same instructions and, but for one, took as long."""
+    if len(cycles) < _STEADY * _LONGEST_PERIOD:
+        return False
+    lengths = np.diff(marks)
+    if (lengths != lengths[0]).any():
+        return False
+    calls = order[marks[0] : marks[-1]].reshape(len(cycles), -1)
+    return bool((calls == calls[0]).all() and (cycles[1:] == cycles[1]).all())
 
 
 def _period(passes: list[int]) -> int:

@@ -1,0 +1,373 @@
+"""x86_64 arithmetic, moves, bit operations and exchanges as uops, a function per family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capstone import x86_const as x86
+
+from tramposim.timing.uops import FLAG_CARRY, FLAG_REST, Kind, UopFlag, UopSpec
+from tramposim.timing.x86_64_operands import (
+    FLAGS,
+    NUMBERS,
+    RAX,
+    RCX,
+    RDX,
+    RESULT,
+    SCRATCH,
+    SMALL_IMMEDIATE,
+    VALUE,
+    Operands,
+    flags_of,
+    unique,
+    unknown,
+)
+
+__all__ = [
+    "arithmetic",
+    "bit_scan",
+    "bit_test",
+    "byte_swap",
+    "compare",
+    "compare_exchange",
+    "conditional_move",
+    "divide",
+    "double_shift",
+    "exchange",
+    "exchange_add",
+    "extend",
+    "imul",
+    "lea",
+    "move",
+    "negate",
+    "set_condition",
+    "shift",
+    "sign_extend_a",
+    "step",
+    "three_operand_shift",
+    "wide_multiply",
+]
+
+
+def _modify(
+    o: Operands, name: str, extra: tuple[int, ...], flags: tuple[int, ...], locked: bool
+) -> None:
+    """dst = dst op extra, where dst is operand 0 (register or memory)."""
+    dst = o.ops[0]
+    if dst.type == x86.X86_OP_MEM:
+        if not any(u.kind == Kind.LOAD for u in o.uops):
+            use = UopFlag.UNRENAMED if extra else UopFlag.NONE
+            o.load(flags=UopFlag.LOCKED if locked else use, name="lock" if locked else "load")
+        o.execute(name, (VALUE, *extra), (RESULT, *flags))
+        o.store()
+    else:
+        register = o.register(dst)
+        o.execute(name, unique((register, *extra)), (register, *flags))
+
+
+def _same_register(o: Operands) -> bool:
+    a, b = o.ops[0], o.ops[1]
+    return bool(
+        a.type == x86.X86_OP_REG and b.type == x86.X86_OP_REG and a.reg == b.reg and a.size >= 4
+    )
+
+
+def arithmetic(o: Operands, base: str, locked: bool) -> None:
+    """add sub and or xor adc sbb: two operands, all flags."""
+    dst, src = o.ops[0], o.ops[1]
+    if base in ("xor", "sub") and _same_register(o):
+        o.execute("alu", (), (o.register(dst), *FLAGS), kind=Kind.ZERO)
+        return
+    if base in ("add", "sub") and _folds(dst, src):
+        register = o.register(dst)
+        o.execute("alu", (register,), (register, *FLAGS), UopFlag.EARLY_FLAGS, Kind.FOLD)
+        return
+    carry = (FLAG_CARRY,) if base in ("adc", "sbb") else ()
+    name = "alu_carry" if carry else "alu"
+    sources = o.source(src) if src.type != x86.X86_OP_IMM else ()
+    _modify(o, name, (*sources, *carry), FLAGS, locked)
+
+
+def _folds(dst: Any, src: Any) -> bool:
+    return bool(
+        dst.type == x86.X86_OP_REG
+        and dst.size == 8
+        and src.type == x86.X86_OP_IMM
+        and src.imm in SMALL_IMMEDIATE
+    )
+
+
+def compare(o: Operands, base: str, _locked: bool) -> None:
+    """cmp, test: flags only."""
+    sources: tuple[int, ...] = ()
+    for op in o.ops:
+        if op.type == x86.X86_OP_MEM:
+            sources += o.source(op)
+    for op in o.ops:
+        if op.type == x86.X86_OP_REG:
+            sources += o.source(op)
+    o.execute("alu_high" if o.high_byte() else "alu", unique(sources), FLAGS)
+
+
+def step(o: Operands, base: str, locked: bool) -> None:
+    """inc, dec: the carry flag stays."""
+    dst = o.ops[0]
+    if dst.type == x86.X86_OP_REG and dst.size == 8:
+        register = o.register(dst)
+        o.execute("alu", (register,), (register, FLAG_REST), UopFlag.EARLY_FLAGS, Kind.FOLD)
+    else:
+        _modify(o, "alu", (), (FLAG_REST,), locked)
+
+
+def negate(o: Operands, base: str, locked: bool) -> None:
+    """neg, not."""
+    _modify(o, "alu", (), FLAGS if base == "neg" else (), locked)
+
+
+def move(o: Operands, base: str, _locked: bool) -> None:
+    """mov, movabs."""
+    dst, src = o.ops[0], o.ops[1]
+    segment = [
+        op for op in o.ops if op.type == x86.X86_OP_REG and o.insn.reg_name(op.reg) not in NUMBERS
+    ]
+    if segment:
+        raise unknown(o.insn)
+    if dst.type == x86.X86_OP_MEM:
+        o.store(o.source(src))
+        return
+    register = o.register(dst)
+    if src.type == x86.X86_OP_MEM:
+        if dst.size >= 4:
+            o.load(register)
+        else:
+            o.load()
+            o.execute("alu", (VALUE, register), (register,))
+    elif src.type == x86.X86_OP_IMM:
+        o.execute("move_immediate", (register,) if dst.size < 4 else (), (register,))
+    else:
+        source = o.register(src)
+        if dst.size < 4:
+            o.execute("alu", unique((source, register)), (register,))
+        elif source == register:
+            o.execute("move", (source,), (register,))
+        else:
+            kind = Kind.ELIMINATED if dst.size >= 4 else Kind.EXEC
+            o.execute("move", (source,), (register,), kind=kind)
+
+
+def extend(o: Operands, base: str, _locked: bool) -> None:
+    """movzx, movsx, movsxd."""
+    dst, src = o.ops[0], o.ops[1]
+    register = o.register(dst)
+    if src.type == x86.X86_OP_MEM:
+        if dst.size >= 4:
+            o.load(register, UopFlag.UNRENAMED)
+        else:
+            o.load(flags=UopFlag.UNRENAMED)
+            o.execute("alu", (VALUE, register), (register,))
+        return
+    source = o.register(src)
+    name = o.insn.reg_name(src.reg)
+    eliminated = base == "movzx" and src.size == 1 and dst.size >= 4 and source != register
+    if eliminated and not name.endswith("h"):
+        o.execute("extend", (source,), (register,), kind=Kind.ELIMINATED)
+    else:
+        sources = (source,) if dst.size >= 4 else unique((source, register))
+        signed = "extend_sign" if base == "movsxd" else "extend"
+        o.execute("alu_high" if o.high_byte() else signed, sources, (register,))
+
+
+def lea(o: Operands, _base: str, _locked: bool) -> None:
+    """lea: by the components of its address."""
+    register = o.register(o.ops[0])
+    mem = o.memory.mem
+    address = o.address()
+    if not mem.base and not mem.index:
+        o.execute("move_immediate", (), (register,))
+    elif mem.base and o.insn.reg_name(mem.base) == "rip":
+        o.execute("lea_rip", (), (register,))
+    elif mem.base and not mem.index and o.ops[0].size == 8 and mem.disp in SMALL_IMMEDIATE:
+        o.execute("lea", address, (register,), kind=Kind.FOLD)
+    elif mem.base and mem.index and mem.disp:
+        o.execute("lea_three_scaled" if mem.scale > 1 else "lea_three", address, (register,))
+    elif mem.index and mem.scale > 1:
+        o.execute("lea_scaled", unique(address), (register,))
+    else:
+        o.execute("lea", unique(address), (register,))
+
+
+def shift(o: Operands, base: str, locked: bool) -> None:
+    """shl shr sar rol ror rcl rcr by an immediate, one or cl."""
+    rotate = base in ("rol", "ror", "rcl", "rcr")
+    count = o.ops[1] if len(o.ops) > 1 else None
+    through = (FLAG_CARRY,) if base in ("rcl", "rcr") else ()
+    if through:
+        name = "rotate_carry"
+    elif count is not None and count.type == x86.X86_OP_REG:
+        name = "rotate_cl" if rotate else "shift_cl"
+    else:
+        name = "rotate" if rotate else "shift"
+    if count is not None and count.type == x86.X86_OP_REG:
+        # A zero count leaves the flags alone: merging them is work of its own.
+        _modify(o, name, (RCX, *through), (SCRATCH,), locked)
+        o.uops.append(UopSpec(Kind.EXEC, "flags_merge", (SCRATCH, *FLAGS), FLAGS))
+        return
+    _modify(o, name, through, (FLAG_CARRY,) if rotate else FLAGS, locked)
+
+
+def double_shift(o: Operands, base: str, locked: bool) -> None:
+    """shld, shrd."""
+    by_register = o.ops[2].type == x86.X86_OP_REG
+    extra = (o.register(o.ops[1]), *((RCX,) if by_register else ()))
+    _modify(o, "double_shift_cl" if by_register else "double_shift", extra, FLAGS, locked)
+
+
+def three_operand_shift(o: Operands, base: str, _locked: bool) -> None:
+    """shlx shrx sarx rorx andn bextr: destination, sources, flags untouched but for andn."""
+    sources = tuple(r for op in o.ops[1:] for r in o.source(op))
+    name = {"rorx": "rotate_x", "andn": "andn"}.get(base, "shift_x")
+    flags = FLAGS if base == "andn" else ()
+    o.execute(name, unique(sources), (o.register(o.ops[0]), *flags))
+
+
+def imul(o: Operands, base: str, locked: bool) -> None:
+    """imul with one, two or three operands."""
+    if len(o.ops) == 1:
+        wide_multiply(o, base, locked)
+        return
+    register = o.register(o.ops[0])
+    sources = tuple(r for op in o.ops[1:] for r in o.source(op))
+    if len(o.ops) == 2:
+        sources += (register,)
+    o.execute("multiply", unique(sources), (register, *FLAGS))
+
+
+def wide_multiply(o: Operands, _base: str, _locked: bool) -> None:
+    """mul, imul with one operand: rdx and rax."""
+    size = o.ops[0].size
+    sources = unique((*o.source(o.ops[0]), RAX))
+    if size == 1:
+        o.execute("multiply", sources, (RAX, *FLAGS))
+    else:
+        o.execute("multiply_high", sources, (SCRATCH,))
+        o.execute(f"multiply_wide{size * 8}", sources, (RAX, *FLAGS))
+        o.uops.append(UopSpec(Kind.ELIMINATED, "copy", (SCRATCH,), (RDX,), False))
+
+
+def divide(o: Operands, base: str, _locked: bool) -> None:
+    """div, idiv."""
+    size = o.ops[0].size
+    sources = (
+        unique((*o.source(o.ops[0]), RAX, RDX)) if size > 1 else unique((*o.source(o.ops[0]), RAX))
+    )
+    kind = "divide" if base == "div" else "divide_signed"
+    o.execute(f"{kind}{size * 8}", sources, (RAX, RDX, *FLAGS) if size > 1 else (RAX, *FLAGS))
+
+
+def set_condition(o: Operands, base: str, _locked: bool) -> None:
+    """setcc to a register or memory."""
+    condition = base[3:]
+    sources = flags_of(condition)
+    name = "setcc_both" if len(sources) > 1 else "setcc"
+    if o.memory:
+        o.execute(name, sources, (RESULT,))
+        o.store()
+    else:
+        register = o.register(o.ops[0])
+        o.execute(name, (*sources, register), (register,))
+
+
+def conditional_move(o: Operands, base: str, _locked: bool) -> None:
+    """cmovcc."""
+    sources = flags_of(base[4:])
+    name = "cmov_both" if len(sources) > 1 else "cmov"
+    register = o.register(o.ops[0])
+    o.execute(name, unique((*o.source(o.ops[1]), register, *sources)), (register,))
+
+
+def bit_scan(o: Operands, base: str, _locked: bool) -> None:
+    """bsf, bsr, tzcnt, lzcnt, popcnt."""
+    register = o.register(o.ops[0])
+    sources = o.source(o.ops[1])
+    if base in ("bsf", "bsr"):
+        sources += (register,)
+    o.execute("bit_count", unique(sources), (register, *FLAGS))
+
+
+def bit_test(o: Operands, base: str, locked: bool) -> None:
+    """bt, bts, btr, btc."""
+    index = o.source(o.ops[1]) if o.ops[1].type == x86.X86_OP_REG else ()
+    if base == "bt":
+        o.execute("shift", unique((*o.source(o.ops[0]), *index)), (FLAG_CARRY,))
+    else:
+        _modify(o, "shift", index, (FLAG_CARRY,), locked)
+
+
+def byte_swap(o: Operands, _base: str, _locked: bool) -> None:
+    """bswap."""
+    register = o.register(o.ops[0])
+    o.execute("bswap64" if o.ops[0].size == 8 else "bswap32", (register,), (register,))
+
+
+def sign_extend_a(o: Operands, base: str, _locked: bool) -> None:
+    """cdq, cqo, cwd, cdqe, cwde, cbw."""
+    if base in ("cdq", "cqo", "cwd"):
+        o.execute("shift" if base != "cwd" else "extend", (RAX,), (RDX,))
+    else:
+        o.execute("extend", (RAX,), (RAX,))
+
+
+def exchange(o: Operands, _base: str, _locked: bool) -> None:
+    """xchg; with memory it locks."""
+    if o.memory:
+        register = next(op for op in o.ops if op.type == x86.X86_OP_REG)
+        number = o.register(register)
+        o.load(VALUE, UopFlag.LOCKED, "lock_xchg")
+        o.store((number,))
+        o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE,), (number,)))
+        return
+    a, b = o.register(o.ops[0]), o.register(o.ops[1])
+    if a == b:
+        o.execute("nop", (), (), kind=Kind.NOP)
+        return
+    o.execute("xchg", (a,), (SCRATCH,))
+    o.execute("xchg", (b,), (a,))
+    o.execute("xchg", (SCRATCH,), (b,))
+
+
+def exchange_add(o: Operands, _base: str, locked: bool) -> None:
+    """xadd."""
+    register = o.register(o.ops[1])
+    if o.memory:
+        o.load(flags=UopFlag.LOCKED if locked else UopFlag.NONE, name="lock" if locked else "load")
+        o.execute("alu", (VALUE, register), (RESULT, *FLAGS))
+        o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE,), (register,)))
+        o.store()
+    else:
+        other = o.register(o.ops[0])
+        o.execute("alu", (other, register), (SCRATCH, *FLAGS))
+        o.execute("xchg", (other,), (register,))
+        o.execute("xchg", (SCRATCH,), (other,))
+
+
+def compare_exchange(o: Operands, base: str, locked: bool) -> None:
+    """cmpxchg."""
+    if base != "cmpxchg" or not o.memory:
+        if base == "cmpxchg":
+            dst, src = o.register(o.ops[0]), o.register(o.ops[1])
+            o.execute("alu", (RAX, dst), (SCRATCH, *FLAGS))
+            o.execute("cmov", unique((dst, src, FLAG_REST)), (dst,))
+            o.execute("cmov", unique((dst, RAX, FLAG_REST)), (RAX,))
+            return
+        raise unknown(o.insn)
+    src = o.register(o.ops[1])
+    lock_name = "lock_cmpxchg" if locked else "load"
+    o.load(flags=UopFlag.LOCKED if locked else UopFlag.UNRENAMED, name=lock_name)
+    if locked:
+        o.execute("alu", (VALUE,), (RAX, *FLAGS))
+        o.uops.append(UopSpec(Kind.EXEC, "cmov", (VALUE, src), (RESULT,)))
+    else:
+        o.execute("alu", (VALUE, RAX), FLAGS)
+        o.uops.append(UopSpec(Kind.EXEC, "cmov", (VALUE, src, FLAG_REST), (RESULT,)))
+        o.uops.append(UopSpec(Kind.EXEC, "cmov", (VALUE, RAX, FLAG_REST), (RAX,)))
+    o.store()

@@ -1,0 +1,178 @@
+"""x86_64 operands: register numbers, flags of conditions, loads and stores of an instruction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from capstone import x86_const as x86
+
+from tramposim.errors import UnsupportedError
+from tramposim.timing.uops import (
+    FLAG_CARRY,
+    FLAG_REST,
+    TEMPORARY,
+    Kind,
+    UopFlag,
+    UopSpec,
+)
+
+__all__ = [
+    "CONDITIONS",
+    "FLAGS",
+    "NUMBERS",
+    "RAX",
+    "RBP",
+    "RCX",
+    "RDI",
+    "RDX",
+    "RESULT",
+    "RSI",
+    "RSP",
+    "SCRATCH",
+    "SMALL_IMMEDIATE",
+    "VALUE",
+    "Operands",
+    "flags_of",
+    "unique",
+    "unknown",
+]
+
+FLAGS = (FLAG_CARRY, FLAG_REST)
+RAX, RCX, RDX, RSP, RBP, RSI, RDI = 0, 1, 2, 4, 5, 6, 7
+VALUE = TEMPORARY  # loaded value
+RESULT = TEMPORARY + 1  # value to be stored
+SCRATCH = TEMPORARY + 2
+
+_FAMILIES = (
+    ("rax", "eax", "ax", "al", "ah"),
+    ("rcx", "ecx", "cx", "cl", "ch"),
+    ("rdx", "edx", "dx", "dl", "dh"),
+    ("rbx", "ebx", "bx", "bl", "bh"),
+    ("rsp", "esp", "sp", "spl"),
+    ("rbp", "ebp", "bp", "bpl"),
+    ("rsi", "esi", "si", "sil"),
+    ("rdi", "edi", "di", "dil"),
+    *((f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(8, 16)),
+)
+NUMBERS = {name: number for number, names in enumerate(_FAMILIES) for name in names}
+
+_CARRY_CONDITIONS = ("b", "ae")
+_BOTH_CONDITIONS = ("be", "a")
+CONDITIONS = (
+    "o",
+    "no",
+    "b",
+    "ae",
+    "e",
+    "ne",
+    "be",
+    "a",
+    "s",
+    "ns",
+    "p",
+    "np",
+    "l",
+    "ge",
+    "le",
+    "g",
+)
+SMALL_IMMEDIATE = range(-1024, 1024)
+"""Immediates that rename-time addition folds (Golden Cove)."""
+
+
+def unique(registers: tuple[int, ...]) -> tuple[int, ...]:
+    """`registers` without repetitions, in order."""
+    return tuple(dict.fromkeys(registers))
+
+
+def flags_of(condition: str) -> tuple[int, ...]:
+    """Flag registers that a condition reads."""
+    if condition in _CARRY_CONDITIONS:
+        return (FLAG_CARRY,)
+    return FLAGS if condition in _BOTH_CONDITIONS else (FLAG_REST,)
+
+
+class Operands:
+    """The operands of one instruction and the uops collected for it."""
+
+    def __init__(self, insn: Any) -> None:
+        self.insn = insn
+        self.ops = insn.operands
+        self.uops: list[UopSpec] = []
+        self.memory: Any = next((op for op in self.ops if op.type == x86.X86_OP_MEM), None)
+        self.indexed = bool(self.memory and self.memory.mem.index)
+
+    def register(self, op: Any) -> int:
+        """Number of a register operand; `UnsupportedError` unless it is a general one."""
+        number = NUMBERS.get(self.insn.reg_name(op.reg))
+        if number is None:
+            raise unknown(self.insn)
+        return number
+
+    def address(self) -> tuple[int, ...]:
+        """Registers of the memory operand's address (rip and segment bases are constants)."""
+        mem = self.memory.mem
+        names = [self.insn.reg_name(r) for r in (mem.base, mem.index) if r]
+        return tuple(NUMBERS[name] for name in names if name in NUMBERS)
+
+    def load(self, result: int = VALUE, flags: UopFlag = UopFlag.NONE, name: str = "load") -> None:
+        """A load from the memory operand (narrow ones are never renamed)."""
+        if self.memory.size < 4:
+            flags |= UopFlag.UNRENAMED
+        self.uops.append(
+            UopSpec(Kind.LOAD, name, self.address(), (result,), True, flags | self.stack_use())
+        )
+
+    def store(self, source: tuple[int, ...] = (RESULT,)) -> None:
+        """A store to the memory operand: address and data in one slot."""
+        use = self.stack_use() if not self.uops else UopFlag.NONE
+        self.uops.append(
+            UopSpec(Kind.STORE_ADDRESS, "store_address", self.address(), (), True, use)
+        )
+        self.uops.append(UopSpec(Kind.STORE_DATA, "store_data", source, (), False))
+
+    def execute(
+        self,
+        name: str,
+        sources: tuple[int, ...],
+        results: tuple[int, ...],
+        flags: UopFlag = UopFlag.NONE,
+        kind: Kind = Kind.EXEC,
+    ) -> None:
+        """An operation; it shares the slot of a load that feeds it."""
+        fused = bool(self.uops) and self.uops[-1].kind == Kind.LOAD and kind == Kind.EXEC
+        self.uops.append(UopSpec(kind, name, sources, results, not fused, flags | self.stack_use()))
+
+    def stack_use(self) -> UopFlag:
+        """READ_STACK if the instruction names rsp (the first uop carries it)."""
+        if self.uops:
+            return UopFlag.NONE
+        named = [op.reg for op in self.ops if op.type == x86.X86_OP_REG]
+        if self.memory:
+            named += [self.memory.mem.base, self.memory.mem.index]
+        if any(r and NUMBERS.get(self.insn.reg_name(r)) == RSP for r in named):
+            return UopFlag.READ_STACK
+        return UopFlag.NONE
+
+    def high_byte(self) -> bool:
+        """Whether an operand is bits 8 to 15 of a register."""
+        names = [self.insn.reg_name(op.reg) for op in self.ops if op.type == x86.X86_OP_REG]
+        return any(name in ("ah", "bh", "ch", "dh") for name in names)
+
+    def source(self, op: Any) -> tuple[int, ...]:
+        """Registers that reading `op` depends on (loads it first if it is memory)."""
+        if op.type == x86.X86_OP_IMM:
+            return ()
+        if op.type == x86.X86_OP_MEM:
+            if not any(u.kind == Kind.LOAD for u in self.uops):
+                self.load()
+            return (VALUE,)
+        return (self.register(op),)
+
+
+def unknown(insn: Any) -> UnsupportedError:
+    """The error for an instruction without timing: its text, bytes and address."""
+    return UnsupportedError(
+        f"no timing for the instruction '{insn.mnemonic} {insn.op_str}' "
+        f"({bytes(insn.bytes).hex()}) at {insn.address:#x}"
+    )

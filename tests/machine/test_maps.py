@@ -12,7 +12,7 @@ from tramposim.errors import InputError
 from tramposim.machine.kerneldata import kernel_memory
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries, ring_records
 from tramposim.machine.runtime import load_runtime
-from tramposim.spec import Arch, Kernel, Map, MapType
+from tramposim.spec import Arch, Kernel, Map, MapType, Returns
 
 ENOENT, E2BIG, EAGAIN, EEXIST, EINVAL = 2, 7, 11, 17, 22
 ANY, NOEXIST, EXIST, F_LOCK = 0, 1, 2, 4
@@ -100,6 +100,32 @@ def test_hash_map_behaves_as_a_dictionary(arch: Arch, key_size: int, value_size:
             assert guest.run("htab_map_delete_elem", key) == expected
         else:
             assert guest.lookup("htab_map_lookup_elem", key) == model.get(key)
+    assert guest.entries() == model
+
+
+VARIANTS = [
+    Kernel(Arch.ARM64, lse=False, pac=False),
+    Kernel(Arch.ARM64, version="6.12", lse=False),
+    Kernel(Arch.X86_64, version="6.12", retpoline=False),
+    Kernel(Arch.X86_64, returns=Returns.SRSO),
+    Kernel(Arch.X86_64, returns=Returns.ITS, retpoline=False),
+    Kernel(Arch.X86_64, returns=Returns.STUFFING),
+]
+
+
+@pytest.mark.parametrize("kernel", VARIANTS, ids=lambda k: f"{k.arch}-{k.version}-{k.returns}")
+@pytest.mark.parametrize("type_", [MapType.HASH, MapType.LRU_HASH])
+def test_hash_maps_work_in_every_variant(kernel: Kernel, type_: MapType) -> None:
+    guest = MapGuest(kernel.arch, Map("h", type_, 7, 12, 16), cpus=2, kernel=kernel)
+    operation = "htab_lru_map_" if type_ is MapType.LRU_HASH else "htab_map_"
+    model = {bytes([n] * 7): bytes([n] * 12) for n in range(6)}
+    for key, value in model.items():
+        assert guest.run(f"{operation}update_elem", key, bytes(12), NOEXIST) == 0
+        assert guest.run(f"{operation}update_elem", key, value, EXIST) == 0
+        assert guest.lookup("bpf_map_lookup_elem", key) == value
+    gone = bytes([3] * 7)
+    assert guest.run("bpf_map_delete_elem", gone) == 0
+    del model[gone]
     assert guest.entries() == model
 
 

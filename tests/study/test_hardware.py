@@ -14,8 +14,8 @@ from tramposim.study.subject import DEFAULT_FUNCTION, Subject, kernel_of
 from tramposim.timing import load_core
 
 TOLERANCE = 0.25
-DISTINCT = 0.08
-"""Rows closer than this are not ranked: jmp-entered images repeat within 4 to 7 % only."""
+DISTINCT = 0.10
+"""Rows closer than this are not ranked: each jmp-entered row repeats within 4 to 7 % only."""
 
 
 @cache

@@ -1,17 +1,20 @@
-"""Regenerate every file of this folder: `python results/regenerate.py [FOLDER]`.
+"""Regenerate this folder and the outputs in the project's README: `python results/regenerate.py`.
 
-Each result is what one command line prints; nothing here is edited by hand. The same
-checkout gives the same bytes on every machine.
+Each result is what one command line prints; nothing is edited by hand. The same checkout gives
+the same bytes on every machine.
 """
 
 from __future__ import annotations
 
+import re
 import sys
+import tempfile
 from pathlib import Path
 
 from tramposim.cli import main
 
 HERE = Path(__file__).parent
+PROJECT = HERE.parent
 
 RESULTS = {
     "compare.md": "compare --format md",
@@ -22,8 +25,26 @@ RESULTS = {
 }
 """File name -> the arguments of the `tramposim` command that prints it."""
 
+OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n).*?(```\n)", re.DOTALL)
+"""A block of a page that shows what a command prints."""
 
-def readme() -> str:
+
+def printed(words: str) -> str:
+    """What `tramposim WORDS` prints into a file; stops the process if the command fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "output"
+        status = main([*words.split(), "-o", str(output)])
+        if status:
+            sys.exit(status)
+        return output.read_text()
+
+
+def with_outputs(page: str) -> str:
+    """The page with every output block made anew."""
+    return OUTPUT.sub(lambda block: block[1] + printed(block[2]) + block[3], page)
+
+
+def folder_readme() -> str:
     """The folder's README: what each file is and how it was made."""
     lines = [
         "# Results",
@@ -37,15 +58,9 @@ def readme() -> str:
     return "\n".join(lines) + "\n"
 
 
-def regenerate(folder: Path) -> int:
-    """Write all results into `folder`; the exit code of the first command that fails, or 0."""
-    for name, words in RESULTS.items():
-        status = main([*words.split(), "-o", str(folder / name)])
-        if status:
-            return status
-    (folder / "README.md").write_text(readme())
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(regenerate(Path(sys.argv[1]) if len(sys.argv) > 1 else HERE))
+    for name, words in RESULTS.items():
+        (HERE / name).write_text(printed(words))
+    (HERE / "README.md").write_text(folder_readme())
+    page = PROJECT / "README.md"
+    page.write_text(with_outputs(page.read_text()))

@@ -1,16 +1,35 @@
-"""The committed results are what the code prints now (a part of them is made again)."""
+"""The committed results and the README's outputs are what the code prints now."""
 
+import importlib.util
 from pathlib import Path
 
 import pytest
 
-from tramposim.cli import main
+PROJECT = Path(__file__).parent.parent
 
-RESULTS = Path(__file__).parent.parent / "results"
+_spec = importlib.util.spec_from_file_location("regenerate", PROJECT / "results/regenerate.py")
+assert _spec is not None
+assert _spec.loader is not None
+regenerate = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(regenerate)
 
 
-@pytest.mark.parametrize("name", ["compare.json", "compare.md"])
-def test_committed_results_are_reproduced_to_the_byte(name: str, tmp_path: Path) -> None:
-    output = tmp_path / name
-    assert main(["compare", "--format", output.suffix[1:], "-o", str(output)]) == 0
-    assert output.read_bytes() == (RESULTS / name).read_bytes()
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)
+
+
+@pytest.mark.parametrize("name", regenerate.RESULTS)
+def test_committed_results_are_reproduced_to_the_byte(name: str) -> None:
+    committed = (PROJECT / "results" / name).read_text()
+    assert regenerate.printed(regenerate.RESULTS[name]) == committed
+
+
+def test_the_readmes_outputs_are_real() -> None:
+    page = (PROJECT / "README.md").read_text()
+    assert regenerate.OUTPUT.search(page)
+    assert regenerate.with_outputs(page) == page
+
+
+def test_the_folder_lists_its_files() -> None:
+    assert (PROJECT / "results" / "README.md").read_text() == regenerate.folder_readme()

@@ -9,8 +9,13 @@ from tramposim.timing.core import Core, core_names, load_core
 __all__ = ["cores"]
 
 
-@click.command("cores")
-@click.argument("name", required=False)
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim cores
+  tramposim cores golden-cove"""
+)
+@click.argument("name", required=False, metavar="[NAME]")
 def cores(name: str | None) -> None:
     """List the core models, or print every parameter of core NAME with its source."""
     if name is None:

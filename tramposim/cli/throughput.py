@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import sys
-import tempfile
-from pathlib import Path
 from typing import TextIO, cast
 
 import click
 
+from tramposim.cli.options import output_option
 from tramposim.errors import InputError, TramposimError, UnsupportedError
-from tramposim.timing.core import load_core
 
 __all__ = ["throughput"]
 
 
-@click.command("throughput")
-@click.option("--core", "core_name", required=True, help="Core model (see `tramposim cores`).")
-@click.option("--hex", "hex_code", help="Machine code of one block, in hex.")
-@click.option("-i", "--input", "source", help="CSV with a column `hex` (- is stdin).")
-@click.option("-o", "--output", "target", default="-", help="Where to write (- is stdout).")
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim throughput --core golden-cove --hex 4801c8480fafc1
+  tramposim throughput --core golden-cove -i blocks.csv -o cycles.csv"""
+)
+@click.option(
+    "--core",
+    "core_name",
+    metavar="NAME",
+    required=True,
+    help="Core model; 'tramposim cores' lists them.",
+)
+@click.option("--hex", "hex_code", metavar="BYTES", help="Machine code of one block.")
+@click.option(
+    "-i", "--input", "source", metavar="FILE", help="CSV with a column hex ('-': standard input)."
+)
 @click.option(
     "--mode",
     type=click.Choice(["unroll", "loop"]),
@@ -30,14 +39,20 @@ __all__ = ["throughput"]
     show_default=True,
     help="Copies one after the other, or one copy as a loop.",
 )
+@output_option()
 def throughput(
-    core_name: str, hex_code: str | None, source: str | None, target: str, mode: str
+    core_name: str, hex_code: str | None, source: str | None, mode: str, output: str
 ) -> None:
     """Cycles per iteration of a code block, or of every block of a CSV.
 
     Output is CSV: `hex`, `cycles`, `instructions`, `slots`, `error`. A block that cannot be
     timed has empty cycles and its reason in `error`; the exit status is then 3.
     """
+    from tramposim.report.output import write_result
+    from tramposim.timing.core import load_core
+    from tramposim.timing.throughput import Mode
+    from tramposim.timing.throughput import throughput as measure
+
     core = load_core(core_name)
     if (hex_code is None) == (source is None):
         raise InputError("give either --hex BYTES or -i FILE", "throughput")
@@ -46,9 +61,6 @@ def throughput(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["hex", "cycles", "instructions", "slots", "error"])
-    from tramposim.timing.throughput import Mode
-    from tramposim.timing.throughput import throughput as measure
-
     for number, block in enumerate(blocks, 1):
         try:
             code = bytes.fromhex(block)
@@ -65,7 +77,7 @@ def throughput(
         writer.writerow(
             [block, f"{result.cycles:.4f}", result.instructions, f"{result.slots:.2f}", ""]
         )
-    _write(target, text.getvalue())
+    write_result(text.getvalue(), output)
     if failed:
         raise UnsupportedError(f"{failed} of {len(blocks)} blocks could not be timed (see `error`)")
 
@@ -86,19 +98,3 @@ def _column(file: TextIO, where: str) -> list[str]:
     if "hex" not in (reader.fieldnames or ()):
         raise InputError("no column `hex` in the first line", where)
     return [row["hex"] or "" for row in reader]
-
-
-def _write(target: str, text: str) -> None:
-    """Write to stdout, or to a file by way of a temporary one."""
-    if target == "-":
-        click.echo(text, nl=False)
-        return
-    path = Path(target)
-    try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=path.name, delete=False, encoding="utf-8"
-        ) as file:
-            file.write(text)
-        os.replace(file.name, path)
-    except OSError as error:
-        raise InputError(f"cannot be written: {error}", target) from error

@@ -26,6 +26,7 @@ from tramposim.errors import GuestFault, InputError, UnsupportedError
 
 cdef enum:
     PAGE = 4096
+    CODE_BUFFER = 32 << 20
     ERR_INSN_INVALID = 10
     ARM64_UNDEFINED = 1
 
@@ -100,6 +101,11 @@ cdef class Engine:
         else:
             raise UnsupportedError(f"no emulated CPU for {arch}; there are x86_64 and arm64")
         self.check(error, "opening the emulator")
+        self.check(
+            self.api.ctl(self.uc, <uint32_t>(
+                const.UC_CTL_TCG_BUFFER_SIZE | (1 << 26) | (const.UC_CTL_IO_WRITE << 30)),
+                <uint32_t>CODE_BUFFER),
+            "limiting the emulator's code buffer")
         if not self.x86:
             model = constants.UC_CPU_ARM64_MAX
             self.check(

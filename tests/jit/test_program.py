@@ -12,7 +12,7 @@ from tramposim.bpf.loaded import LoadedFunction
 from tramposim.capture.programs import program_context, programs_of, read_program
 from tramposim.capture.records import Capture
 from tramposim.errors import BuildError, InputError, UnsupportedError
-from tramposim.jit.program import JitEnvironment, compile_function, compile_program
+from tramposim.jit.program import JitEnvironment, compile_function, compile_program, lay_out
 from tramposim.spec import Arch, Kernel
 
 QUICK = ("smoke-x86_64", "smoke-arm64", "x86_64-7.0.13-default-jit", "arm64-7.2.13-a72-jit")
@@ -133,3 +133,21 @@ def test_a_body_goes_all_the_way() -> None:
         "f30f1efa0f1f4400000f1f00554889e5f30f1efa488b47f848c1e8084825ff00000048c1e003"
         "4829f848f7d831c0c9c3cc"
     )
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_subprograms_are_linked(arch: Arch) -> None:
+    """A call reaches the subprogram: x86_64 e8 rel32, arm64 bl (Intel SDM, Arm ARM)."""
+    (program,) = assemble("call double\nexit\ndouble: r0 += r0\nexit")
+    loaded = fixup(program, FixupEnvironment(Kernel(arch), {}, {}))
+    env = ENVIRONMENTS[arch]
+    addresses = lay_out(env, loaded, BASE)
+    done = compile_program(env, loaded, addresses)
+    main, double = done.functions
+    code = main.code[main.ends[0] :]
+    distance = double.address - main.address - main.ends[0]
+    if arch is Arch.X86_64:
+        assert code[:5] == b"\xe8" + (distance - 5).to_bytes(4, "little")
+    else:
+        assert code[:4] == (0x94000000 | distance // 4).to_bytes(4, "little")
+    assert done.content[double.address - BASE :] == double.code

@@ -18,7 +18,7 @@ from tramposim.bpf.division import checked_division
 from tramposim.bpf.helpers import HELPER_IDS, HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
-from tramposim.bpf.stack import Analysis, analyse, result_read_wide
+from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Arch, Kernel, Map, MapType, ProgKind, Program, Relocation
 
@@ -40,6 +40,10 @@ _RAW_CONTEXTS = (
     ProgKind.STRUCT_OPS,
 )
 """Kinds whose context is an array of argument slots, accessed as it is."""
+_MAX_LOOPS = 1 << 23
+"""Passes that a may_goto allows before 7.0 (BPF_MAX_LOOPS)."""
+_TIMED_LOOPS = 0xFFFF
+"""Passes between two looks at the time (BPF_MAX_TIMED_LOOPS)."""
 _ZERO_EXTENSION = 1
 """Immediate that marks a 32-bit move as the verifier's own (BPF_ZEXT_REG)."""
 _TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
@@ -138,35 +142,83 @@ class _Fixup:
         self.maps = {m.name: m for m in program.maps}
         self.relocations = {index: (kind, name) for index, kind, name in program.relocations}
         self.kfuncs = dict(program.kfuncs)
+        self.starts: tuple[int, ...] = (0,)
         self.uses_cookie = self.uses_ip = False
 
     def run(self) -> LoadedProgram:
         self._refuse_what_is_not_rewritten()
         map_loads = {i: name for i, (kind, name) in self.relocations.items()}
         analysis = analyse(self.insns, map_loads, self.program.name)
+        self.starts = function_starts(self.insns)
+        ends = (*self.starts[1:], len(self.insns))
+        return LoadedProgram(
+            name=self.program.name,
+            kind=self.program.kind,
+            functions=tuple(
+                self._function(number, end, analysis) for number, end in enumerate(ends)
+            ),
+            sleepable=self.program.sleepable,
+            uses_session_cookie=self.uses_cookie,
+            uses_func_ip=self.uses_ip,
+            linked=len(self.starts) == 1,
+        )
+
+    def _function(self, number: int, end: int, analysis: Analysis) -> LoadedFunction:
+        """One function, rewritten; a may_goto counts in a place below the function's own stack."""
+        start = self.starts[number]
+        depth = analysis.stack_depths[number]
+        counts = any(insn.opcode == isa.MAY_GOTO for insn in self.insns[start:end])
+        prologue: list[Insn] = []
+        if counts:
+            prologue = self.loop_start(depth)
+            depth += 8 * len(prologue)
         pieces: list[list[Insn]] = []
-        index = 0
-        while index < len(self.insns):
+        index = start
+        while index < end:
             insn = self.insns[index]
             if insn.opcode == isa.LD_IMM64:
                 pieces += [[part] for part in self._load(index)]
                 index += 2
                 continue
-            pieces.append(self._rewrite(index, analysis))
+            if insn.opcode == isa.MAY_GOTO:
+                pieces.append(self.loop_count(insn, -depth))
+            else:
+                pieces.append(self._rewrite(index, analysis))
             index += 1
-        function = LoadedFunction(
-            encode(_relink(self.insns, pieces)),
-            analysis.stack_depth,
-            private_stack=self._private_stack(analysis.stack_depth),
+        return LoadedFunction(
+            encode(_relink(self.insns[start:end], pieces, prologue)),
+            depth,
+            private_stack=self._private_stack(depth),
         )
-        return LoadedProgram(
-            name=self.program.name,
-            kind=self.program.kind,
-            functions=(function,),
-            sleepable=self.program.sleepable,
-            uses_session_cookie=self.uses_cookie,
-            uses_func_ip=self.uses_ip,
-        )
+
+    def loop_start(self, depth: int) -> list[Insn]:
+        """Stores that start counting: the count and, where time is looked at, no time yet."""
+        if _version(self.env.kernel) < (7, 0):
+            return [_store(-depth - 8, _MAX_LOOPS)]
+        return [_store(-depth - 16, _TIMED_LOOPS), _store(-depth - 8, 0)]
+
+    def loop_count(self, insn: Insn, place: int) -> list[Insn]:
+        """One pass of a may_goto: leave when the count at frame offset `place` is used up.
+
+        Since 7.0 a used up count asks arch_bpf_timed_may_goto for a new one, with the place
+        in the scratch register, which also takes the answer.
+        """
+        scratch = self._scratch
+        load = Insn(_LOAD64, scratch, Reg.FP, place)
+        down = Insn(isa.ALU64 | isa.SUB, scratch, imm=1)
+        store = Insn(_STORE64, Reg.FP, scratch, place)
+        if _version(self.env.kernel) < (7, 0):
+            leave = Insn(isa.JMP | isa.JEQ, scratch, offset=insn.offset)
+            return [load, leave, down, store]
+        return [
+            load,
+            Insn(isa.JMP | isa.JEQ, scratch, offset=insn.offset),
+            down,
+            Insn(isa.JMP | isa.JNE, scratch, offset=2),
+            Insn(_MOV64, scratch, imm=place),
+            self._direct("arch_bpf_timed_may_goto", "may_goto"),
+            store,
+        ]
 
     def _private_stack(self, depth: int) -> int:
         """Per-CPU pointer of the stack of a program that has its own (bpf_enable_priv_stack).
@@ -177,6 +229,8 @@ class _Fixup:
             return 0
         if (depth + 15 & ~15) < _PRIVATE_STACK_MIN:
             return 0
+        if len(self.starts) > 1:
+            raise UnsupportedError(f"{self.program.name}: private stacks of several functions")
         if self.env.private_stack is None:
             raise UnsupportedError(
                 f"{self.program.name}: {depth} bytes of stack, which takes a private stack"
@@ -240,11 +294,7 @@ class _Fixup:
     def _refuse_what_is_not_rewritten(self) -> None:
         for index, insn in enumerate(self.insns):
             what = None
-            if insn.opcode == _CALL and insn.src == Pseudo.CALL:
-                what = "a call of a subprogram"
-            elif insn.opcode == isa.MAY_GOTO:
-                what = "may_goto"
-            elif insn.cls == isa.LD and insn.opcode != isa.LD_IMM64 and insn.opcode:
+            if insn.cls == isa.LD and insn.opcode != isa.LD_IMM64 and insn.opcode:
                 what = "a packet load (ld_abs, ld_ind)"
             elif insn.opcode == isa.LD_IMM64 and insn.src == Pseudo.FUNC:
                 what = "the address of a subprogram"
@@ -278,6 +328,9 @@ class _Fixup:
         insn = self.insns[index]
         if insn.src == Pseudo.KFUNC:
             return self._kfunc(index)
+        if insn.src == Pseudo.CALL:
+            number = self.starts.index(index + 1 + insn.imm)
+            return [Insn(_CALL, 0, Pseudo.CALL, number)]
         name = HELPER_NAMES.get(insn.imm)
         if name is None or insn.src:
             raise UnsupportedError(f"{self.program.name}: instruction {index}: helper {insn.imm}")
@@ -464,6 +517,10 @@ def _percpu(register: int) -> Insn:
     return Insn(_MOV64 | isa.X, register, register, isa.PERCPU_MOV)
 
 
+def _store(place: int, value: int) -> Insn:
+    return Insn(isa.ST | isa.MEM | isa.DW, Reg.FP, offset=place, imm=value)
+
+
 def _signed32(value: int) -> int:
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value >= 1 << 31 else value
@@ -474,24 +531,35 @@ def _version(kernel: Kernel) -> tuple[int, int]:
     return int(major), int(minor.split("-")[0])
 
 
-def _relink(insns: list[Insn], pieces: list[list[Insn]]) -> list[Insn]:
-    """Concatenate replacements and correct the jumps of the original instructions."""
-    starts = [0]
+def _relink(insns: list[Insn], pieces: list[list[Insn]], prologue: list[Insn]) -> list[Insn]:
+    """Concatenate replacements and correct the jumps of the original instructions.
+
+    The first jump of a replacement carries the original one's target; `prologue` comes before
+    everything, where no jump leads.
+    """
+    starts = [len(prologue)]
     for piece in pieces:
         starts.append(starts[-1] + len(piece))
-    result: list[Insn] = []
+    result = list(prologue)
     for index, (insn, piece) in enumerate(zip(insns, pieces, strict=True)):
-        jumps = insn.cls in (isa.JMP, isa.JMP32) and insn.op not in (isa.CALL, isa.EXIT)
-        if not jumps or not piece:
+        if not piece or not _jumps(insn):
             result += piece
             continue
+        carrier = next(place for place, part in enumerate(piece) if _jumps(part))
+        part = piece[carrier]
         far = insn.cls == isa.JMP32 and insn.op == isa.JA
         target = index + 1 + (insn.imm if far else insn.offset)
-        distance = starts[target] - starts[index] - 1
+        distance = starts[target] - starts[index] - carrier - 1
+        result += piece[:carrier]
         if far:
-            result.append(Insn(insn.opcode, insn.dst, insn.src, insn.offset, distance))
+            result.append(Insn(part.opcode, part.dst, part.src, part.offset, distance))
         elif -(1 << 15) <= distance < 1 << 15:
-            result.append(Insn(insn.opcode, insn.dst, insn.src, distance, insn.imm))
+            result.append(Insn(part.opcode, part.dst, part.src, distance, part.imm))
         else:
             raise UnsupportedError(f"a jump of {distance} instructions after rewriting")
+        result += piece[carrier + 1 :]
     return result
+
+
+def _jumps(insn: Insn) -> bool:
+    return insn.cls in (isa.JMP, isa.JMP32) and insn.op not in (isa.CALL, isa.EXIT)

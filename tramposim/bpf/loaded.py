@@ -43,3 +43,6 @@ class LoadedProgram:
     sleepable: bool = False
     uses_session_cookie: bool = False
     uses_func_ip: bool = False
+    linked: bool = True
+    """Whether calls between the functions hold their distance; else the called function's
+    number, in the offset (main is 0)."""

@@ -7,15 +7,17 @@ out of it, or nothing is known.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeVar
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Insn, Pseudo, Reg
 from tramposim.errors import InputError
 
-__all__ = ["Analysis", "analyse", "result_read_wide", "successors"]
+__all__ = ["Analysis", "analyse", "function_starts", "result_read_wide", "successors"]
 
 
 class Origin(Enum):
@@ -27,6 +29,7 @@ class Origin(Enum):
     """Loaded from the context, or through such a pointer: what the verifier types by BTF."""
 
 
+_T = TypeVar("_T")
 _Value = int | str | Origin | None
 """A frame offset, a map's name, a pointer's origin, or nothing known."""
 _State = tuple[_Value, ...]
@@ -35,13 +38,14 @@ _ENTRY: _State = (None, Origin.CONTEXT, *(None,) * 8, 0)
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """`stack_depth` in bytes (multiple of 8); `map_of_call`: the map in r1 at each call.
+    """`stack_depths` in bytes (multiples of 8), by function; `map_of_call`: the map in r1 at
+    each call.
 
     `context_accesses` are the loads and stores of the context, `kernel_loads` the loads
     through pointers that came out of it.
     """
 
-    stack_depth: int
+    stack_depths: tuple[int, ...]
     map_of_call: Mapping[int, str]
     context_accesses: frozenset[int]
     kernel_loads: frozenset[int]
@@ -60,42 +64,49 @@ def successors(insn: Insn, index: int) -> tuple[int, ...]:
     return (index + 1, index + 1 + insn.offset)
 
 
-def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Analysis:
-    """Analyse one function; `map_loads` names the map that each map load (by index) loads.
+def function_starts(insns: list[Insn]) -> tuple[int, ...]:
+    """Where the functions begin: the program itself, and every target of a call."""
+    starts = {0}
+    for index, insn in enumerate(insns):
+        if insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL:
+            starts.add(index + 1 + insn.imm)
+    return tuple(sorted(starts))
 
-    Raises `InputError` where the verifier refuses: control leaves the function, or never
-    reaches an instruction.
+
+def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Analysis:
+    """Analyse a program; `map_loads` names the map that each map load (by index) loads.
+
+    Raises `InputError` where the verifier refuses: control leaves a function other than by
+    exit and call, or never reaches an instruction.
     """
+    starts = function_starts(insns)
     states: dict[int, _State] = {0: _ENTRY}
     work = [0]
-    deepest = 0
+    deepest = [0] * len(starts)
     map_of_call: dict[int, str] = {}
     origins: dict[int, Origin] = {}
+    if not all(0 <= start < len(insns) for start in starts):
+        raise InputError(f"{where}: a call of what is no instruction of the program")
     while work:
         index = work.pop()
-        if not 0 <= index < len(insns):
-            raise InputError(f"{where}: control leaves the program after instruction {index - 1}")
         state, insn = states[index], insns[index]
-        deepest = min(deepest, _deepest_access(insn, state))
-        if insn.opcode == isa.JMP | isa.CALL:
-            first = state[Reg.R1]
-            if isinstance(first, str):
-                map_of_call[index] = first
-            else:
-                map_of_call.pop(index, None)
+        if insn.opcode == 0:
+            raise InputError(f"{where}: a jump into the 64-bit load at {index - 1}")
+        function = bisect_right(starts, index) - 1
+        deepest[function] = min(deepest[function], _deepest_access(insn, state))
+        first = state[Reg.R1] if insn.opcode == isa.JMP | isa.CALL else None
+        _note(map_of_call, index, first if isinstance(first, str) else None)
         base = _base(insn)
-        if base is not None:
-            value = state[base]
-            if isinstance(value, Origin):
-                origins[index] = value
-            else:
-                origins.pop(index, None)
+        value = state[base] if base is not None else None
+        _note(origins, index, value if isinstance(value, Origin) else None)
         after = _step(insn, state, map_loads.get(index))
+        end = starts[function + 1] if function + 1 < len(starts) else len(insns)
         for following in successors(insn, index):
-            merged = _merge(states.get(following), after)
-            if merged != states.get(following):
-                states[following] = merged
-                work.append(following)
+            if not starts[function] <= following < end:
+                raise InputError(f"{where}: control leaves its function after instruction {index}")
+            _flow(states, work, following, after)
+        if insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL:
+            _flow(states, work, index + 1 + insn.imm, _callee(state))
     index = 0
     while index < len(insns):
         if index not in states:
@@ -104,7 +115,29 @@ def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Anal
     context = (index for index, origin in origins.items() if origin is Origin.CONTEXT)
     kernel = (index for index, origin in origins.items() if origin is Origin.KERNEL)
     loads = (index for index in kernel if insns[index].cls == isa.LDX)
-    return Analysis((-deepest + 7) & ~7, map_of_call, frozenset(context), frozenset(loads))
+    depths = tuple((-lowest + 7) & ~7 for lowest in deepest)
+    return Analysis(depths, map_of_call, frozenset(context), frozenset(loads))
+
+
+def _note(table: dict[int, _T], index: int, value: _T | None) -> None:
+    """What is known at an instruction now; what was known before may have been too much."""
+    if value is None:
+        table.pop(index, None)
+    else:
+        table[index] = value
+
+
+def _flow(states: dict[int, _State], work: list[int], target: int, state: _State) -> None:
+    merged = _merge(states.get(target), state)
+    if merged != states.get(target):
+        states[target] = merged
+        work.append(target)
+
+
+def _callee(state: _State) -> _State:
+    """What a called function knows: its arguments, but not where its caller's frame lies."""
+    arguments = (None if isinstance(v, int) else v for v in state[Reg.R1 : Reg.R5 + 1])
+    return (None, *arguments, None, None, None, None, 0)
 
 
 def _base(insn: Insn) -> int | None:
@@ -204,8 +237,10 @@ def _reads_r0_wide(insn: Insn) -> bool:
         return insn.dst == Reg.R0 or (insn.from_register and insn.src == Reg.R0)
     if insn.cls == isa.LDX:
         return insn.src == Reg.R0
-    if insn.cls == isa.STX and insn.src == Reg.R0 and insn.size == 8:
-        return True
+    if insn.cls == isa.STX and insn.size == 8:
+        compares = insn.mode == isa.ATOMIC and insn.imm == isa.CMPXCHG
+        if insn.src == Reg.R0 or compares:
+            return True
     return insn.cls in (isa.ST, isa.STX) and insn.dst == Reg.R0
 
 

@@ -47,8 +47,7 @@ def jit(ctx: click.Context, spec: str, arch: str, version: str, as_hex: bool, ou
         built = list(record_images(spec))
     else:
         kernel = kernel_of(arch, version)
-        compiled = program_images(kernel, read_source(Path(spec)))
-        built = [(name, (image,)) for name, image in compiled]
+        built = list(program_images(kernel, read_source(Path(spec))))
     if as_hex:
         lines = ("".join(image.code.hex() for image in images) for _, images in built)
         write_result("\n".join(lines) + "\n", output)

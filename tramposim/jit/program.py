@@ -12,8 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from tramposim._native.translator import Translator
+from tramposim.bpf import insn as isa
+from tramposim.bpf.insn import Insn, Pseudo, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
-from tramposim.errors import BuildError
+from tramposim.errors import BuildError, UnsupportedError
 from tramposim.jit.versions import JitOffsets, JitRules, jit_rules
 from tramposim.spec import Arch, Kernel
 
@@ -24,7 +26,11 @@ __all__ = [
     "Rule",
     "compile_function",
     "compile_program",
+    "lay_out",
 ]
+
+_ALIGN = 64
+"""What functions are aligned to (one chunk of the JIT's allocator)."""
 
 Rule = Sequence[tuple[Any, ...]]
 """Machine operations that an eBPF instruction becomes (see the native translator)."""
@@ -76,6 +82,15 @@ class CompiledProgram:
     def code(self) -> bytes:
         """The functions' code, concatenated (as BPF_OBJ_GET_INFO_BY_FD gives it)."""
         return b"".join(function.code for function in self.functions)
+
+    @property
+    def content(self) -> bytes:
+        """Memory from the first function on, as `lay_out` places them; zeros between them."""
+        base = self.functions[0].address
+        content = bytearray()
+        for function in self.functions:
+            content += bytes(function.address - base - len(content)) + function.code
+        return bytes(content)
 
 
 class Backend(Protocol):
@@ -130,6 +145,19 @@ def compile_function(
     return CompiledFunction(address, done.code, tuple(done.ends))
 
 
+def lay_out(env: JitEnvironment, program: LoadedProgram, address: int) -> tuple[int, ...]:
+    """Addresses for the functions of a program, one behind the other from `address` on.
+
+    All lie near each other, so that their sizes do not depend on where exactly.
+    """
+    addresses = [address]
+    if len(program.functions) > 1:
+        trial = compile_program(env, program, [address] * len(program.functions))
+        for function in trial.functions[:-1]:
+            addresses.append(addresses[-1] + len(function.code) + _ALIGN & -_ALIGN)
+    return tuple(addresses)
+
+
 def compile_program(
     env: JitEnvironment, program: LoadedProgram, addresses: Sequence[int]
 ) -> CompiledProgram:
@@ -138,11 +166,28 @@ def compile_program(
         raise BuildError(
             f"{program.name}: {len(addresses)} addresses for {len(program.functions)} functions"
         )
+    functions = program.functions
+    if not program.linked:
+        functions = tuple(_link(env, function, addresses) for function in functions)
     return CompiledProgram(
         tuple(
             compile_function(env, function, address, index == 0)
-            for index, (function, address) in enumerate(
-                zip(program.functions, addresses, strict=True)
-            )
+            for index, (function, address) in enumerate(zip(functions, addresses, strict=True))
         )
     )
+
+
+def _link(
+    env: JitEnvironment, function: LoadedFunction, addresses: Sequence[int]
+) -> LoadedFunction:
+    """Fill in the distances of called functions from __bpf_call_base, cut to 32 bits."""
+    base = env.symbols.get("__bpf_call_base")
+    if base is None:
+        raise UnsupportedError("the JIT needs the address of __bpf_call_base")
+    insns = decode(function.insns)
+    for index, insn in enumerate(insns):
+        if insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL:
+            low = addresses[insn.offset] - base & 0xFFFFFFFF
+            distance = low - (1 << 32) if low >= 1 << 31 else low
+            insns[index] = Insn(insn.opcode, 0, insn.src, insn.offset, distance)
+    return replace(function, insns=encode(insns))

@@ -8,7 +8,7 @@ from tramposim._native.engine import EXECUTE, READ, WRITE
 from tramposim.bpf.fixup import FixupEnvironment, fixup
 from tramposim.bpf.loaded import LoadedProgram
 from tramposim.errors import InputError
-from tramposim.jit.program import JitEnvironment, compile_program
+from tramposim.jit.program import JitEnvironment, compile_program, lay_out
 from tramposim.machine.addresses import address_map
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
@@ -97,7 +97,7 @@ class GuestKernel:
         accounted = frozenset(symbols[name] for name in self.runtime.accounted)
         jit = JitEnvironment(self.kernel, symbols, accounted=accounted)
         address = self.next_code_address() + _HEADER
-        code = compile_program(jit, loaded, [address]).code
+        code = compile_program(jit, loaded, lay_out(jit, loaded, address)).content
         self.place_code(address, code, f"bpf_prog_{loaded.name}")
         p = add_program(self.memory, address, name=loaded.name)
         return GuestProgram(p, address, code, loaded)

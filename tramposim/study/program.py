@@ -11,7 +11,7 @@ from tramposim.capture.programs import program_context, programs_of, read_progra
 from tramposim.capture.select import select_record
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.jit.listing import function_image
-from tramposim.jit.program import JitEnvironment, compile_program
+from tramposim.jit.program import JitEnvironment, compile_program, lay_out
 from tramposim.kernel.image import Image
 from tramposim.machine.addresses import PAGE, address_map
 from tramposim.machine.kerneldata import kernel_memory
@@ -45,8 +45,10 @@ def read_source(path: Path) -> tuple[Program, ...]:
         raise InputError(f"not UTF-8 text (byte {error.start})", str(path)) from None
 
 
-def program_images(kernel: Kernel, programs: tuple[Program, ...]) -> Iterator[tuple[str, Image]]:
-    """Name and code of each program, at the places of `machine.addresses`.
+def program_images(
+    kernel: Kernel, programs: tuple[Program, ...]
+) -> Iterator[tuple[str, tuple[Image, ...]]]:
+    """Name and functions of each program, at the places of `machine.addresses`.
 
     Maps lie a page apart. Raises what rewriting and compiling raise.
     """
@@ -73,10 +75,10 @@ def program_images(kernel: Kernel, programs: tuple[Program, ...]) -> Iterator[tu
     address = areas.jit.base
     for program in programs:
         loaded = fixup(program, verifier)
-        (function,) = loaded.functions
-        (compiled,) = compile_program(env, loaded, [address]).functions
-        yield program.name, function_image(env, function, compiled, names)
-        address += len(compiled.code) + areas.jit.align & -areas.jit.align
+        compiled = compile_program(env, loaded, lay_out(env, loaded, address))
+        pairs = zip(loaded.functions, compiled.functions, strict=True)
+        yield program.name, tuple(function_image(env, *pair, names) for pair in pairs)
+        address += len(compiled.content) + areas.jit.align & -areas.jit.align
 
 
 def record_images(spec: str) -> Iterator[tuple[str, tuple[Image, ...]]]:

@@ -58,3 +58,19 @@ def test_refusals(
     assert captured.out == ""
     assert message in captured.err
     assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fexit", "--proto", "void do_exit(long code)"], "__noreturn function 'do_exit'"),
+        (["fentry", "--proto", "void migrate_disable(void)"], "'migrate_disable' is rejected"),
+        (["fsession", "--kernel", "6.12"], "kernel 6.12 has no fsession programs (EINVAL)"),
+        (["fsession*19"], "(E2BIG)"),
+    ],
+)
+def test_what_the_kernel_refuses_is_refused_with_its_words(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["image", *arguments]) == 1
+    assert says in capsys.readouterr().err

@@ -4,8 +4,9 @@ import pytest
 
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.study.compare import GRID, compare
+from tramposim.study.kernels import kernel_of
 from tramposim.study.records import Records
-from tramposim.study.subject import DEFAULT_FUNCTION, kernel_of
+from tramposim.study.subject import DEFAULT_FUNCTION
 from tramposim.timing import load_core
 
 CORES = {"x86_64": "golden-cove", "arm64": "neoverse-n1"}

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from tramposim.kernel.declaration import parse_prototype
+from tramposim.study.kernels import kernel_of
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
-from tramposim.study.subject import DEFAULT_FUNCTION, Subject, kernel_of
+from tramposim.study.subject import DEFAULT_FUNCTION, Subject
 from tramposim.timing import load_core
 
 TOLERANCE = 0.25

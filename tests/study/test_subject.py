@@ -2,7 +2,7 @@ import pytest
 
 from tramposim.errors import InputError
 from tramposim.spec import Arch, Entry, Returns
-from tramposim.study.subject import kernel_of
+from tramposim.study.kernels import kernel_of
 
 
 def test_defaults_are_as_the_version_enters_with_plain_returns() -> None:

@@ -77,8 +77,9 @@ def compare(
     from tramposim.report.export import records_csv
     from tramposim.report.output import write_result
     from tramposim.study.compare import GRID, compare, grid_of
+    from tramposim.study.kernels import kernel_of
     from tramposim.study.records import encode_records
-    from tramposim.study.subject import cores_of, function_of, kernel_of
+    from tramposim.study.subject import cores_of, function_of
 
     prototype = function_of(proto, workload)
     grid = grid_of(words, body) if words else GRID

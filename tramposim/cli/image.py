@@ -70,8 +70,9 @@ def image(
     from tramposim.report.listing import frame_text, listing_text
     from tramposim.report.output import write_result
     from tramposim.study.image import record_image, scenario_image
+    from tramposim.study.kernels import kernel_of
     from tramposim.study.scenario import parse_scenario
-    from tramposim.study.subject import function_of, kernel_of
+    from tramposim.study.subject import function_of
 
     if is_record_spec(spec):
         for option in ctx.command.params:

@@ -37,8 +37,8 @@ def jit(ctx: click.Context, spec: str, arch: str, version: str, as_hex: bool, ou
     from tramposim.capture.select import is_record_spec
     from tramposim.report.listing import listing_text
     from tramposim.report.output import write_result
+    from tramposim.study.kernels import kernel_of
     from tramposim.study.program import program_images, read_source, record_images
-    from tramposim.study.subject import kernel_of
 
     if is_record_spec(spec) and not Path(spec).is_file():
         for name in _SOURCE_ONLY:

@@ -88,8 +88,8 @@ class TargetFunction:
         )
 
 
-def _refuse(number: int, log: str) -> NoReturn:
-    raise AttachError(log or "the kernel refuses to load the program", number, log or None)
+def _refuse(number: int, log: str, why: str = "the kernel refuses the program") -> NoReturn:
+    raise AttachError(log or why, number, log or None)
 
 
 def check_load(
@@ -110,7 +110,7 @@ def check_load(
             "sleepable",
         )
     if not known:
-        _refuse(errno.EINVAL, "")
+        _refuse(errno.EINVAL, "", f"kernel {kernel.version} has no {kind.value} programs")
     if not function.is_function:
         _refuse(errno.EINVAL, f"attach_btf_id of {name} is not a function")
     _check_model(function)
@@ -123,6 +123,7 @@ def check_load(
         _refuse(
             errno.EINVAL,
             f"Attaching tracing programs to function '{name}' is rejected." if worded else "",
+            f"kernel {kernel.version} refuses to trace {name}",
         )
     if name in NORETURN and kind in _AFTER:
         if rules.words_name_target:

@@ -14,9 +14,10 @@ from tramposim import __version__
 from tramposim.errors import TramposimError
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Arch
+from tramposim.study.kernels import kernel_of
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
-from tramposim.study.subject import DEFAULT_CORES, DEFAULT_FUNCTION, Subject, kernel_of
+from tramposim.study.subject import DEFAULT_CORES, DEFAULT_FUNCTION, Subject
 from tramposim.timing import load_core
 
 __all__ = ["Finding", "examine"]

@@ -17,6 +17,7 @@ from tramposim.machine.addresses import PAGE, address_map
 from tramposim.machine.runtime import load_runtime
 from tramposim.spec import Kernel, Prototype
 from tramposim.study.scenario import Scenario
+from tramposim.study.subject import check_loads
 
 __all__ = ["record_image", "scenario_image"]
 
@@ -36,6 +37,7 @@ def scenario_image(kernel: Kernel, prototype: Prototype, scenario: Scenario) -> 
     """
     if not scenario.terms:
         raise InputError("nothing is attached, so there is no image", f"scenario {scenario.word!r}")
+    check_loads(kernel, prototype, scenario)
     areas = address_map(kernel.arch)
     runtime = load_runtime(kernel)
 

@@ -11,7 +11,7 @@ from tramposim.machine.traced import TracedWorld
 from tramposim.spec import Attachment
 from tramposim.study.bodies import programs_of
 from tramposim.study.records import Value
-from tramposim.study.subject import Subject
+from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
 
 __all__ = ["Measurement", "measure"]
@@ -93,6 +93,7 @@ def measure(subject: Subject, core: Core) -> Measurement:
     Raises `AttachError` where the kernel would refuse the scenario, `UnsupportedError` for
     what tramposim does not know, `GuestFault` if the executed code goes astray.
     """
+    check_loads(subject.kernel, subject.prototype, subject.scenario)
     programs = programs_of(subject.scenario, subject.body)
     world = TracedWorld(
         subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)

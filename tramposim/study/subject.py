@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from tramposim.errors import InputError
 from tramposim.kernel.declaration import parse_prototype
+from tramposim.kernel.load import TargetFunction, check_load
 from tramposim.spec import Arch, Kernel, Prototype
-from tramposim.study.kernels import kernel_of
 from tramposim.study.scenario import Scenario
 from tramposim.study.workload import find_workload, read_workload
 from tramposim.timing import Core, load_core
 
-__all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "cores_of", "function_of", "kernel_of"]
+__all__ = ["DEFAULT_CORES", "DEFAULT_FUNCTION", "Subject", "check_loads", "cores_of", "function_of"]
 
 DEFAULT_FUNCTION = "int bpf_fentry_test1(int a)"
 """The kernel's own function for trampoline tests (net/bpf/test_run.c): returns a + 1."""
@@ -59,3 +59,13 @@ def function_of(text: str | None = None, workload: str | None = None) -> Prototy
     if text is not None or workload is None:
         return parse_prototype(text or DEFAULT_FUNCTION)
     return read_workload(find_workload(workload)).prototype
+
+
+def check_loads(kernel: Kernel, prototype: Prototype, scenario: Scenario) -> None:
+    """Whether the kernel loads the scenario's programs for this function.
+
+    Raises `AttachError` with the verifier's words where it refuses.
+    """
+    function = TargetFunction.of(prototype)
+    for term in scenario.terms:
+        check_load(kernel, term.kind, function, term.sleepable)

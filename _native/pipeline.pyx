@@ -403,23 +403,35 @@ cdef class Pipeline:
         self.events_[SLOTS_USED] += self.slot_count - first_slot
         self.share[number] += self.retired - before
 
+    cdef int _retarget(self, const InsnRec *insn, int seen) noexcept nogil:
+        """Bubbles of a branch that goes elsewhere than last time, though predicted.
+
+        A return that is the first instruction fetched after a taken branch leaves no time to
+        correct its last target by the stack.
+        """
+        if insn.branch != RETURN:
+            return self.core.indirect_retarget_bubble
+        if self.after_taken:
+            return self.core.return_retarget_bubble if seen else self.core.return_alone_bubble
+        return 0 if seen else self.core.return_retarget_bubble
+
     cdef void _branch(self, const InsnRec *insn, uint64_t next_pc, int64_t resolved) noexcept nogil:
         """Predict, compare with what happened, charge bubbles or a redirect."""
         cdef bint taken = insn.branch != CONDITIONAL or next_pc != insn.pc + insn.size
-        cdef bint right = True, same = True
-        cdef int bubbles, level, penalty = 0
+        cdef bint right = True
+        cdef int bubbles, level, penalty = 0, seen = 2
         if insn.branch == CONDITIONAL:
             right = predict_direction(&self.predictors, insn.pc, taken)
             if not right:
                 self.events_[MISS_CONDITIONAL] += 1
                 penalty = self.core.redirect_conditional
         elif insn.branch == RETURN:
-            right = predict_return(&self.predictors, insn.pc, next_pc, &same)
+            right = predict_return(&self.predictors, insn.pc, next_pc, &seen)
             if not right:
                 self.events_[MISS_RETURN] += 1
                 penalty = self.core.redirect_return
         elif insn.branch == INDIRECT_JUMP or insn.branch == INDIRECT_CALL:
-            right = predict_indirect(&self.predictors, insn.pc, next_pc, &same)
+            right = predict_indirect(&self.predictors, insn.pc, next_pc, &seen)
             if not right:
                 self.events_[MISS_INDIRECT] += 1
                 penalty = self.core.redirect_indirect
@@ -433,13 +445,8 @@ cdef class Pipeline:
                 bubbles = self.core.main_btb_bubble
             if insn.crowd > self.core.main_btb_density:
                 bubbles = self.core.crowded_bubble
-            if not same:
-                if insn.branch != RETURN:
-                    bubbles += self.core.indirect_retarget_bubble
-                elif self.after_taken:
-                    bubbles += self.core.return_alone_bubble
-                else:
-                    bubbles += self.core.return_retarget_bubble
+            if seen < 2:
+                bubbles += self._retarget(insn, seen)
             self.events_[BUBBLES] += bubbles
             frontend_taken(&self.front, bubbles)
         if not right:

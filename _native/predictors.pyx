@@ -61,11 +61,12 @@ cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
     unit.base = <int8_t *>calloc(1 << BASE_BITS, 1)
     unit.targets = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
     unit.last = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
+    unit.alone = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
     for i in range(TAGGED):
         unit.tagged[i] = <Tagged *>calloc(1 << TAGGED_BITS, sizeof(Tagged))
         if unit.tagged[i] == NULL:
             raise MemoryError
-    if unit.base == NULL or unit.targets == NULL or unit.last == NULL:
+    if unit.base == NULL or unit.targets == NULL or unit.last == NULL or unit.alone == NULL:
         raise MemoryError
     btb_open(&unit.fast, core.fast_btb_entries, 4)
     btb_open(&unit.main, core.main_btb_entries, 8)
@@ -80,6 +81,7 @@ cdef void predictors_close(Predictors *unit) noexcept nogil:
     free(unit.base)
     free(unit.targets)
     free(unit.last)
+    free(unit.alone)
     for i in range(TAGGED):
         free(unit.tagged[i])
     btb_close(&unit.fast)
@@ -93,6 +95,7 @@ cdef void predictors_forget(Predictors *unit) noexcept nogil:
     memset(unit.base, 0, 1 << BASE_BITS)
     memset(unit.targets, 0, sizeof(Target) << TARGET_BITS)
     memset(unit.last, 0, sizeof(Target) << TARGET_BITS)
+    memset(unit.alone, 0, sizeof(Target) << TARGET_BITS)
     for i in range(TAGGED):
         memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
     if unit.fast.sets:
@@ -165,7 +168,7 @@ cdef Target *_recent(Predictors *unit, uint64_t pc) noexcept nogil:
 
 
 cdef bint predict_indirect(
-    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
+    Predictors *unit, uint64_t pc, uint64_t target, int *seen
 ) noexcept nogil:
     """Predict an indirect jump or call; learn; True if the target was predicted."""
     cdef uint64_t key = (pc * 0x9E3779B97F4A7C15ULL) ^ unit.path
@@ -175,11 +178,11 @@ cdef bint predict_indirect(
     cdef bint right
     key ^= key >> 33
     by_path = &unit.targets[key & ((1 << TARGET_BITS) - 1)]
-    same_as_last[0] = last.tag == place and last.target == target
+    seen[0] = 2 if last.tag == place and last.target == target else 0
     if by_path.tag == key:
         right = by_path.target == target
     else:
-        right = same_as_last[0]
+        right = seen[0] != 0
     by_path.tag = key
     by_path.target = target
     last.tag = place
@@ -189,21 +192,31 @@ cdef bint predict_indirect(
 
 
 cdef bint predict_return(
-    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last
+    Predictors *unit, uint64_t pc, uint64_t target, int *seen
 ) noexcept nogil:
-    """Predict a return by the stack (by its address when the stack is empty); learn."""
+    """Predict a return by the stack (by its address when the stack is empty); learn.
+
+    `seen`: 2 if its last target was this one, 1 if only after the same taken branch, 0 if not.
+    """
     cdef uint64_t guess, place
     cdef Target *last
+    cdef Target *alone
     if unit.filled == 0:
-        return predict_indirect(unit, pc, target, same_as_last)
+        return predict_indirect(unit, pc, target, seen)
     guess = unit.stack[unit.top]
     unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
     unit.filled -= 1
     last = _recent(unit, pc)
     place = pc ^ (unit.came_from << 1)
-    same_as_last[0] = last.tag == place and last.target == target
+    alone = &unit.alone[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
+    if alone.tag == pc and alone.target == target:
+        seen[0] = 2
+    else:
+        seen[0] = last.tag == place and last.target == target
     last.tag = place
     last.target = target
+    alone.tag = pc
+    alone.target = target
     return guess == target
 
 

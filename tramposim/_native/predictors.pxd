@@ -34,6 +34,7 @@ cdef struct Predictors:
     uint64_t path
     Target *targets                # by address and path
     Target *last                   # by address and the taken branch before
+    Target *alone                  # of returns, by address alone
     uint64_t came_from             # the last taken branch
     Btb fast
     Btb main
@@ -47,8 +48,8 @@ cdef void predictors_close(Predictors *unit) noexcept nogil
 cdef void predictors_forget(Predictors *unit) noexcept nogil
 cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept nogil
 cdef bint predict_indirect(
-    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last) noexcept nogil
+    Predictors *unit, uint64_t pc, uint64_t target, int *seen) noexcept nogil
 cdef bint predict_return(
-    Predictors *unit, uint64_t pc, uint64_t target, bint *same_as_last) noexcept nogil
+    Predictors *unit, uint64_t pc, uint64_t target, int *seen) noexcept nogil
 cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil
 cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil

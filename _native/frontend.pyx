@@ -3,7 +3,8 @@
 Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned window.
 Legacy decode gets the bytes of one aligned block per cycle, stalls on length-changing
 prefixes, and decodes at most `decode_width` instructions per cycle, of which at most
-`decode_complex` of several uops. A taken branch ends the cycle's delivery and costs its
+`decode_complex` of several uops; a group of instructions from two blocks is narrower where the
+core decodes so (`cross_width`, and only if the first block left at most half of that). A taken branch ends the cycle's delivery and costs its
 bubbles; a redirect restarts delivery at a given cycle.
 """
 
@@ -32,9 +33,18 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
     unit.fetch_shift = _log2(core.fetch_bytes)
     unit.decode_width = core.decode_width
     unit.decode_complex = core.decode_complex
+    unit.cross_width = core.decode_cross_width
+    unit.limit = core.decode_width
     unit.lcp_stall = core.lcp_stall
     unit.window = NOWHERE
     return 0
+
+
+cdef void _next_cycle(FrontEnd *unit) noexcept nogil:
+    unit.cycle += 1
+    unit.used = 0
+    unit.complex_used = 0
+    unit.limit = unit.decode_width
 
 
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil:
@@ -45,6 +55,7 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
         unit.cycle = room
         unit.used = 0
         unit.complex_used = 0
+        unit.limit = unit.decode_width
     if unit.cached:
         window = insn.pc >> unit.window_shift
         if window != unit.window:
@@ -66,23 +77,25 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
             unit.bytes_ready = unit.cycle
         else:
             unit.bytes_ready += <int64_t>(window - unit.window) if window > unit.window else 1
+            if unit.cross_width < unit.decode_width and unit.used:
+                if unit.used * 2 > unit.cross_width:
+                    _next_cycle(unit)
+                else:
+                    unit.limit = unit.cross_width
         unit.window = window
     if insn.flags & LENGTH_CHANGING:
         unit.bytes_ready += unit.lcp_stall
     if unit.bytes_ready > unit.cycle:
-        unit.cycle = unit.bytes_ready
-        unit.used = 0
-        unit.complex_used = 0
+        unit.cycle = unit.bytes_ready - 1
+        _next_cycle(unit)
     elif unit.bytes_ready < unit.cycle - 8:
         unit.bytes_ready = unit.cycle - 8
     if slots == 0:
         return unit.cycle
-    if unit.used >= unit.decode_width or (
+    if unit.used >= unit.limit or (
         insn.decode > 1 and unit.complex_used >= unit.decode_complex
     ):
-        unit.cycle += 1
-        unit.used = 0
-        unit.complex_used = 0
+        _next_cycle(unit)
     unit.used += 1
     if insn.decode > 1:
         unit.complex_used += 1
@@ -94,6 +107,7 @@ cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
     unit.cycle += 1 + bubbles
     unit.used = 0
     unit.complex_used = 0
+    unit.limit = unit.decode_width
     unit.window = NOWHERE
 
 
@@ -103,4 +117,5 @@ cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil:
         unit.cycle = cycle
     unit.used = 0
     unit.complex_used = 0
+    unit.limit = unit.decode_width
     unit.window = NOWHERE

@@ -10,6 +10,8 @@ cdef struct FrontEnd:
     int fetch_shift
     int decode_width
     int decode_complex
+    int cross_width                # instructions per cycle of a group from two blocks
+    int limit                      # of the current group
     int lcp_stall
     bint cached                    # hot code comes from the uop cache
     int64_t cycle                  # current delivery cycle

@@ -91,6 +91,7 @@ cdef struct CoreParams:
     int fetch_bytes
     int decode_width
     int decode_complex
+    int decode_cross_width
     int lcp_stall
     int uop_cache_window
     int uop_cache_width

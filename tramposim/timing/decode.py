@@ -240,7 +240,7 @@ def static_code(core: Core, addresses: Sequence[int], code: Sequence[bytes]) -> 
             specs[i].size,
             int(spec.branch),
             flags,
-            min(slots, 255),
+            min(slots + spec.wide_immediate, 255),
             min(slots, 255),
             0,
             0,

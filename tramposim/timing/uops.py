@@ -94,7 +94,8 @@ class InsnSpec:
     `fuses` is the set of branch mnemonics into which it macro-fuses (empty: none); `indexed`
     that a memory operand has an index register (un-lamination, renaming of memory);
     `length_changing` that a prefix changes the length of its immediate; `pair` that its one
-    store writes all the accesses recorded for it.
+    store writes all the accesses recorded for it;
+    `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache.
     """
 
     text: str
@@ -109,3 +110,4 @@ class InsnSpec:
     orders_loads: bool = False
     repeated: bool = False
     pair: bool = False
+    wide_immediate: bool = False

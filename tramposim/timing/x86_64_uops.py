@@ -307,4 +307,5 @@ def decode(code: bytes, address: int) -> InsnSpec:
         indexed=o.indexed,
         length_changing=_length_changing(o, code),
         repeated="rep" in words[0] and len(words) > 1,
+        wide_immediate=insn.encoding.imm_size == 8,
     )

@@ -9,18 +9,22 @@ convert_ctx_accesses), kernel/bpf/arraymap.c and hashtab.c (map_gen_lookup).
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from tramposim.bpf import insn as isa
 from tramposim.bpf.division import checked_division
-from tramposim.bpf.helpers import HELPER_IDS, HELPER_NAMES
+from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
+from tramposim.bpf.helpers import HELPER_NAMES
+from tramposim.bpf.inlining import (
+    INLINED_HELPERS,
+    REDIRECTS,
+    SESSION_KFUNCS,
+    Inliner,
+    signed32,
+)
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
 from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.spec import Arch, Kernel, Map, MapType, ProgKind, Program, Relocation
+from tramposim.spec import Arch, MapType, ProgKind, Program, Relocation
 
 __all__ = ["FixupEnvironment", "StructureOffsets", "fixup"]
 
@@ -59,70 +63,6 @@ _PRIVATE_STACKS = (
 )
 _PRIVATE_STACK_MIN = 64
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
-_HASHES = (MapType.HASH, MapType.LRU_HASH)
-
-_UPDATE = {
-    MapType.HASH: "htab_map_update_elem",
-    MapType.LRU_HASH: "htab_lru_map_update_elem",
-    MapType.PERCPU_HASH: "htab_percpu_map_update_elem",
-    MapType.ARRAY: "array_map_update_elem",
-    MapType.PERCPU_ARRAY: "array_map_update_elem",
-}
-_DELETE = {
-    MapType.HASH: "htab_map_delete_elem",
-    MapType.LRU_HASH: "htab_lru_map_delete_elem",
-    MapType.PERCPU_HASH: "htab_map_delete_elem",
-    MapType.ARRAY: "array_map_delete_elem",
-    MapType.PERCPU_ARRAY: "array_map_delete_elem",
-}
-_LOOKUP = {MapType.PERCPU_HASH: "htab_percpu_map_lookup_elem"}
-_REDIRECTS = {
-    "bpf_get_attach_cookie": "bpf_get_attach_cookie_tracing",
-    "bpf_get_prandom_u32": "bpf_user_rnd_u32",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class StructureOffsets:
-    """Offsets in kernel structures that inlined code uses, in bytes (7.x kernels)."""
-
-    array_value: int = 304
-    """bpf_array.value, and .pptrs which shares its place."""
-    htab_element_size: int = 48
-    """sizeof(struct htab_elem): where an element's key begins."""
-    lru_reference: int = 35
-    """htab_elem.lru_node.ref."""
-
-
-@dataclass(frozen=True, slots=True)
-class FixupEnvironment:
-    """The kernel that a program is loaded into.
-
-    `symbols` are addresses by kernel name (helpers, `__bpf_call_base`); `maps` the address
-    of each map's struct bpf_map by the map's name.
-    """
-
-    kernel: Kernel
-    symbols: Mapping[str, int]
-    maps: Mapping[str, int]
-    offsets: StructureOffsets = StructureOffsets()
-    address_bits: int = 48
-    """arm64: bits of a user address on the CPU that runs (52 with large addresses)."""
-    private_stack: Callable[[int, int], int] | None = None
-    """Allocates per-CPU memory (bytes, alignment) for a private stack; the per-CPU pointer."""
-
-    def symbol(self, name: str, user: str) -> int:
-        """Address of a kernel symbol; `UnsupportedError` naming its user if there is none."""
-        if name not in self.symbols:
-            raise UnsupportedError(f"{user} needs {name}, which this kernel environment lacks")
-        return self.symbols[name]
-
-    def call_imm(self, name: str, user: str) -> int:
-        """Immediate of a call to a kernel function: its distance from __bpf_call_base."""
-        distance = self.symbol(name, user) - self.symbol("__bpf_call_base", user)
-        if not -(1 << 31) <= distance < 1 << 31:
-            raise UnsupportedError(f"{name} lies more than 2 GiB away from __bpf_call_base")
-        return distance
 
 
 def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
@@ -143,7 +83,7 @@ class _Fixup:
         self.relocations = {index: (kind, name) for index, kind, name in program.relocations}
         self.kfuncs = dict(program.kfuncs)
         self.starts: tuple[int, ...] = (0,)
-        self.uses_cookie = self.uses_ip = False
+        self.inline = Inliner(program.kind, env)
 
     def run(self) -> LoadedProgram:
         self._refuse_what_is_not_rewritten()
@@ -158,8 +98,8 @@ class _Fixup:
                 self._function(number, end, analysis) for number, end in enumerate(ends)
             ),
             sleepable=self.program.sleepable,
-            uses_session_cookie=self.uses_cookie,
-            uses_func_ip=self.uses_ip,
+            uses_session_cookie=self.inline.uses_cookie,
+            uses_func_ip=self.inline.uses_ip,
             linked=len(self.starts) == 1,
         )
 
@@ -193,7 +133,7 @@ class _Fixup:
 
     def loop_start(self, depth: int) -> list[Insn]:
         """Stores that start counting: the count and, where time is looked at, no time yet."""
-        if _version(self.env.kernel) < (7, 0):
+        if self.env.version < (7, 0):
             return [_store(-depth - 8, _MAX_LOOPS)]
         return [_store(-depth - 16, _TIMED_LOOPS), _store(-depth - 8, 0)]
 
@@ -207,7 +147,7 @@ class _Fixup:
         load = Insn(_LOAD64, scratch, Reg.FP, place)
         down = Insn(isa.ALU64 | isa.SUB, scratch, imm=1)
         store = Insn(_STORE64, Reg.FP, scratch, place)
-        if _version(self.env.kernel) < (7, 0):
+        if self.env.version < (7, 0):
             leave = Insn(isa.JMP | isa.JEQ, scratch, offset=insn.offset)
             return [load, leave, down, store]
         return [
@@ -216,7 +156,7 @@ class _Fixup:
             down,
             Insn(isa.JMP | isa.JNE, scratch, offset=2),
             Insn(_MOV64, scratch, imm=place),
-            self._direct("arch_bpf_timed_may_goto", "may_goto"),
+            self.inline.direct("arch_bpf_timed_may_goto", "may_goto"),
             store,
         ]
 
@@ -225,7 +165,7 @@ class _Fixup:
 
         Those are tracing programs with 64 bytes of stack or more, counted in steps of 16.
         """
-        if self.program.kind not in _PRIVATE_STACKS or _version(self.env.kernel) < (7, 0):
+        if self.program.kind not in _PRIVATE_STACKS or self.env.version < (7, 0):
             return 0
         if (depth + 15 & ~15) < _PRIVATE_STACK_MIN:
             return 0
@@ -267,7 +207,7 @@ class _Fixup:
     @property
     def _scratch(self) -> int:
         """The verifier's own register (BPF_REG_AX)."""
-        return Reg.AX if _version(self.env.kernel) >= (7, 2) else Reg.AX - 1
+        return Reg.AX if self.env.version >= (7, 2) else Reg.AX - 1
 
     def _probe(self, insn: Insn) -> list[Insn]:
         """A load from a pointer that may be bad.
@@ -320,8 +260,8 @@ class _Fixup:
                 raise UnsupportedError(f"address of a value of {self.maps[name].type} map {name!r}")
             address += self.env.offsets.array_value + second.imm
         return (
-            Insn(isa.LD_IMM64, first.dst, 0, 0, _signed32(address)),
-            Insn(0, imm=_signed32(address >> 32)),
+            Insn(isa.LD_IMM64, first.dst, 0, 0, signed32(address)),
+            Insn(0, imm=signed32(address >> 32)),
         )
 
     def _call(self, index: int, analysis: Analysis) -> list[Insn]:
@@ -334,201 +274,34 @@ class _Fixup:
         name = HELPER_NAMES.get(insn.imm)
         if name is None or insn.src:
             raise UnsupportedError(f"{self.program.name}: instruction {index}: helper {insn.imm}")
-        inline = _INLINED.get(name)
+        inline = INLINED_HELPERS.get(name)
         if inline is not None:
-            replacement = inline(self)
+            replacement = inline(self.inline)
             if replacement is not None:
                 return replacement
         if name in ("bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem"):
-            return self._map_call(name, analysis.map_of_call.get(index))
-        return [self._direct(_REDIRECTS.get(name, name), name)]
-
-    def _direct(self, symbol: str, user: str) -> Insn:
-        return Insn(_CALL, imm=self.env.call_imm(symbol, user))
+            target = self.maps.get(analysis.map_of_call.get(index, ""))
+            return self.inline.map_call(name, target)
+        return [self.inline.direct(REDIRECTS.get(name, name), name)]
 
     def _kfunc(self, index: int) -> list[Insn]:
         name = self.kfuncs.get(index)
         if name is None:
             raise UnsupportedError(f"{self.program.name}: instruction {index}: unnamed kfunc")
-        if name in _SESSION_KFUNCS:
+        if name in SESSION_KFUNCS:
             if self.program.kind not in _SESSION_KINDS:
                 raise InputError(
                     f"{self.program.name}: only fsession programs may call {name}; "
                     f"this one is {self.program.kind}"
                 )
-            return _SESSION_KFUNCS[name](self)
+            return SESSION_KFUNCS[name](self.inline)
         if name not in self.env.symbols:
             raise UnsupportedError(f"{self.program.name}: {name} is no helper and no known kfunc")
         return [Insn(_CALL, 0, Pseudo.KFUNC, 0, self.env.call_imm(name, name))]
 
-    def _map_call(self, name: str, map_name: str | None) -> list[Insn]:
-        target = self.maps.get(map_name) if map_name else None
-        if target is None:
-            return [self._direct(name, name)]
-        if name == "bpf_map_lookup_elem":
-            return self._lookup(target)
-        table = _UPDATE if name == "bpf_map_update_elem" else _DELETE
-        if target.type not in table:
-            raise UnsupportedError(f"{name} on {target.type} map {target.name!r}")
-        return [self._direct(table[target.type], name)]
-
-    def _lookup(self, target: Map) -> list[Insn]:
-        if target.type in (MapType.ARRAY, MapType.PERCPU_ARRAY):
-            return self._array_lookup(target)
-        if target.type not in _HASHES:
-            if target.type not in _LOOKUP:
-                raise UnsupportedError(f"lookup in {target.type} map {target.name!r}")
-            return [self._direct(_LOOKUP[target.type], "bpf_map_lookup_elem")]
-        offsets = self.env.offsets
-        value = offsets.htab_element_size + (target.key_size + 7 & ~7)
-        call = self._direct("__htab_map_lookup_elem", "bpf_map_lookup_elem")
-        add = Insn(isa.ALU64 | isa.ADD, Reg.R0, imm=value)
-        if target.type is MapType.HASH:
-            return [call, Insn(isa.JMP | isa.JEQ, Reg.R0, offset=1), add]
-        reference = offsets.lru_reference
-        return [
-            call,
-            Insn(isa.JMP | isa.JEQ, Reg.R0, offset=4),
-            Insn(isa.LDX | isa.MEM | isa.B, Reg.R1, Reg.R0, reference),
-            Insn(isa.JMP | isa.JNE, Reg.R1, offset=1),
-            Insn(isa.ST | isa.MEM | isa.B, Reg.R0, offset=reference, imm=1),
-            add,
-        ]
-
-    def _array_lookup(self, target: Map) -> list[Insn]:
-        """Inlined lookup; r1 = map, r2 = key address, result in r0."""
-        percpu = target.type is MapType.PERCPU_ARRAY
-        element = 8 if percpu else target.value_size + 7 & ~7
-        shift = element.bit_length() - 1
-        power_of_two = element == 1 << shift
-        scale = isa.LSH if power_of_two else isa.MUL
-        tail = [Insn(_LOAD64, Reg.R0, Reg.R0), _percpu(Reg.R0)] if percpu else []
-        return [
-            Insn(isa.ALU64 | isa.ADD, Reg.R1, imm=self.env.offsets.array_value),
-            Insn(isa.LDX | isa.MEM | isa.W, Reg.R0, Reg.R2),
-            Insn(isa.JMP | isa.JGE, Reg.R0, offset=3 + len(tail), imm=target.max_entries),
-            Insn(isa.ALU64 | scale, Reg.R0, imm=shift if power_of_two else element),
-            Insn(isa.ALU64 | isa.ADD | isa.X, Reg.R0, Reg.R1),
-            *tail,
-            Insn(isa.JMP | isa.JA, offset=1),
-            Insn(_MOV64, Reg.R0),
-        ]
-
-    def is_return(self) -> list[Insn]:
-        return [
-            _func_meta(),
-            Insn(isa.ALU64 | isa.RSH, Reg.R0, imm=63),
-            Insn(isa.ALU64 | isa.AND, Reg.R0, imm=1),
-        ]
-
-    def session_cookie(self) -> list[Insn]:
-        self.uses_cookie = True
-        return [
-            _func_meta(),
-            Insn(isa.ALU64 | isa.RSH, Reg.R0, imm=8),
-            Insn(isa.ALU64 | isa.AND, Reg.R0, imm=0xFF),
-            Insn(isa.ALU64 | isa.LSH, Reg.R0, imm=3),
-            Insn(isa.ALU64 | isa.SUB | isa.X, Reg.R0, Reg.R1),
-            Insn(isa.ALU64 | isa.NEG, Reg.R0),
-        ]
-
-    def func_ip(self) -> list[Insn]:
-        self.uses_ip = True
-        return [Insn(_LOAD64, Reg.R0, Reg.R1, -16)]
-
-    def arg_cnt(self) -> list[Insn]:
-        return self._arg_count(Reg.R0)
-
-    def _arg_count(self, register: int) -> list[Insn]:
-        """Number of argument slots; sessions keep more than that in the same word."""
-        load = [Insn(_LOAD64, register, Reg.R1, -8)]
-        if _version(self.env.kernel) >= (7, 0):
-            load.append(Insn(isa.ALU64 | isa.AND, register, imm=0xFF))
-        return load
-
-    def func_arg(self) -> list[Insn]:
-        return [
-            *self._arg_count(Reg.R0),
-            Insn(isa.JMP32 | isa.JGE | isa.X, Reg.R2, Reg.R0, 6),
-            Insn(isa.ALU64 | isa.LSH, Reg.R2, imm=3),
-            Insn(isa.ALU64 | isa.ADD | isa.X, Reg.R2, Reg.R1),
-            Insn(_LOAD64, Reg.R0, Reg.R2),
-            Insn(_STORE64, Reg.R3, Reg.R0),
-            Insn(_MOV64, Reg.R0),
-            Insn(isa.JMP | isa.JA, offset=1),
-            Insn(_MOV64, Reg.R0, imm=-errno.EINVAL),
-        ]
-
-    def func_ret(self) -> list[Insn]:
-        if self.program.kind in (ProgKind.FENTRY, ProgKind.FENTRY_MULTI):
-            return [Insn(_MOV64, Reg.R0, imm=-errno.EOPNOTSUPP)]
-        return [
-            *self._arg_count(Reg.R0),
-            Insn(isa.ALU64 | isa.LSH, Reg.R0, imm=3),
-            Insn(isa.ALU64 | isa.ADD | isa.X, Reg.R0, Reg.R1),
-            Insn(_LOAD64, Reg.R3, Reg.R0),
-            Insn(_STORE64, Reg.R2, Reg.R3),
-            Insn(_MOV64, Reg.R0),
-        ]
-
-    def smp_processor_id(self) -> list[Insn] | None:
-        if self.env.kernel.arch is Arch.ARM64:
-            return [Insn(_CALL, imm=HELPER_IDS["bpf_get_smp_processor_id"])]
-        return self._percpu_load("cpu_number", isa.LDX | isa.MEM | isa.W)
-
-    def current_task(self) -> list[Insn] | None:
-        if self.env.kernel.arch is Arch.ARM64:
-            return [Insn(_CALL, imm=HELPER_IDS["bpf_get_current_task"])]
-        if _version(self.env.kernel) < (7, 0):
-            return None
-        return self._percpu_load("current_task", _LOAD64)
-
-    def _percpu_load(self, symbol: str, load: int) -> list[Insn]:
-        address = self.env.symbol(symbol, "an inlined helper")
-        cls = isa.ALU64 if _version(self.env.kernel) >= (7, 0) else isa.ALU
-        return [
-            Insn(cls | isa.MOV, Reg.R0, imm=_signed32(address)),
-            _percpu(Reg.R0),
-            Insn(load, Reg.R0, Reg.R0),
-        ]
-
-
-_INLINED: dict[str, Callable[[_Fixup], list[Insn] | None]] = {
-    "bpf_get_func_ip": _Fixup.func_ip,
-    "bpf_get_func_arg": _Fixup.func_arg,
-    "bpf_get_func_ret": _Fixup.func_ret,
-    "bpf_get_func_arg_cnt": _Fixup.arg_cnt,
-    "bpf_get_smp_processor_id": _Fixup.smp_processor_id,
-    "bpf_get_current_task": _Fixup.current_task,
-    "bpf_get_current_task_btf": _Fixup.current_task,
-}
-
-_SESSION_KFUNCS: dict[str, Callable[[_Fixup], list[Insn]]] = {
-    "bpf_session_is_return": _Fixup.is_return,
-    "bpf_session_cookie": _Fixup.session_cookie,
-}
-
-
-def _func_meta() -> Insn:
-    return Insn(_LOAD64, Reg.R0, Reg.R1, -8)
-
-
-def _percpu(register: int) -> Insn:
-    return Insn(_MOV64 | isa.X, register, register, isa.PERCPU_MOV)
-
 
 def _store(place: int, value: int) -> Insn:
     return Insn(isa.ST | isa.MEM | isa.DW, Reg.FP, offset=place, imm=value)
-
-
-def _signed32(value: int) -> int:
-    value &= 0xFFFFFFFF
-    return value - (1 << 32) if value >= 1 << 31 else value
-
-
-def _version(kernel: Kernel) -> tuple[int, int]:
-    major, minor = kernel.version.split(".")[:2]
-    return int(major), int(minor.split("-")[0])
 
 
 def _relink(insns: list[Insn], pieces: list[list[Insn]], prologue: list[Insn]) -> list[Insn]:

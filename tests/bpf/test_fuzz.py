@@ -1,0 +1,92 @@
+"""Damaged text and random instructions: named errors only."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from importlib import resources
+
+from tramposim.bpf.asm import assemble
+from tramposim.bpf.disasm import disassemble, disassemble_program
+from tramposim.bpf.fixup import FixupEnvironment, fixup
+from tramposim.bpf.host import Host, TracedCall
+from tramposim.bpf.loaded import LoadedFunction
+from tramposim.errors import TramposimError
+from tramposim.jit.program import JitEnvironment, compile_function
+from tramposim.spec import Arch, Kernel, ProgKind, Program
+
+ROUNDS = 150
+SYMBOLS = {"__bpf_call_base": 0xFFFF800080000000, "bpf_ktime_get_ns": 0xFFFF800080001000}
+PIECES = [
+    "r0",
+    "w2",
+    "r10",
+    "r99",
+    "map",
+    "[",
+    "]",
+    "(",
+    "*",
+    "+",
+    "-",
+    "s/=",
+    "u64",
+    "ll",
+    "goto",
+    "if",
+    "call",
+    "exit",
+    "0x1ffffffff",
+    ".map",
+    ";",
+    "#",
+    ":",
+    ",",
+]
+
+
+def sources() -> list[str]:
+    bodies = resources.files("tramposim.study.bodies")
+    return [file.read_text() for file in bodies.iterdir() if file.name.endswith(".bpf")]
+
+
+def use(program: Program, rng: random.Random) -> None:
+    """Everything that a program can be put to."""
+    arch = rng.choice(tuple(Arch))
+    places = {declared.name: 0xFFFF000000000000 for declared in program.maps}
+    with contextlib.suppress(TramposimError):
+        disassemble_program(program)
+    with contextlib.suppress(TramposimError):
+        fixup(program, FixupEnvironment(Kernel(arch), SYMBOLS, places))
+    host = Host()
+    with contextlib.suppress(TramposimError):
+        host.run(program, TracedCall(host.memory, (1, 2), 3), budget=500)
+
+
+def test_damaged_text() -> None:
+    rng = random.Random(1)
+    texts = sources()
+    for _ in range(ROUNDS):
+        text = list(rng.choice(texts))
+        for _ in range(rng.randrange(1, 6)):
+            at = rng.randrange(len(text))
+            text[at : at + rng.randrange(8)] = (
+                f" {rng.choice(PIECES)} " if rng.random() < 0.6 else ""
+            )
+        with contextlib.suppress(TramposimError):
+            for program in assemble("".join(text)):
+                use(program, rng)
+
+
+def test_random_instructions() -> None:
+    rng = random.Random(2)
+    for _ in range(ROUNDS):
+        code = rng.randbytes(8 * rng.randrange(1, 12))
+        use(Program("x", rng.choice(tuple(ProgKind)), code), rng)
+        with contextlib.suppress(TramposimError):
+            disassemble(code)
+        for arch in Arch:
+            env = JitEnvironment(Kernel(arch), SYMBOLS)
+            function = LoadedFunction(code, rng.choice((0, 8, 512)), rng.random() < 0.3)
+            with contextlib.suppress(TramposimError):
+                compile_function(env, function, 0xFFFF800080002000, rng.random() < 0.5)

@@ -213,3 +213,26 @@ def test_refusals_are_the_kernels() -> None:
 def test_default_arguments_point_at_lines_of_their_own() -> None:
     prototype = parse_prototype("int f(int a, void *b, long c)")
     assert default_arguments(prototype) == (1, Cell(64), 3)
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_programs_call_their_subprograms(arch: Arch) -> None:
+    text = """
+        .map out array key=4 value=8 entries=1
+        .section fentry/f
+        outer:
+            r1 = 40
+            call add_two
+            r1 = map[out][0] ll
+            *(u64 *)(r1 + 0) = r0
+            r0 = 0
+            exit
+        add_two:
+            r0 = r1
+            r0 += 2
+            exit
+    """
+    (program,) = assemble(text, "test")
+    made = TracedWorld(Kernel(arch), TEST1, [Attachment(program)])
+    assert made.run(1).returns == (2,)
+    assert made.array("out") == [struct.pack("<Q", 42)]

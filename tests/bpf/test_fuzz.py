@@ -17,32 +17,8 @@ from tramposim.spec import Arch, Kernel, ProgKind, Program
 
 ROUNDS = 150
 SYMBOLS = {"__bpf_call_base": 0xFFFF800080000000, "bpf_ktime_get_ns": 0xFFFF800080001000}
-PIECES = [
-    "r0",
-    "w2",
-    "r10",
-    "r99",
-    "map",
-    "[",
-    "]",
-    "(",
-    "*",
-    "+",
-    "-",
-    "s/=",
-    "u64",
-    "ll",
-    "goto",
-    "if",
-    "call",
-    "exit",
-    "0x1ffffffff",
-    ".map",
-    ";",
-    "#",
-    ":",
-    ",",
-]
+WORDS = "r0 w2 r10 map [ ] ( * + - s/= u64 ll goto if call exit .map ; # : ,"
+PIECES = WORDS.split(" ")
 
 
 def sources() -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,14 @@ def test_subprograms_are_linked(arch: Arch) -> None:
     else:
         assert code[:4] == (0x94000000 | distance // 4).to_bytes(4, "little")
     assert done.content[double.address - BASE :] == double.code
+
+
+def test_landing_pads_and_signatures_follow_the_configuration() -> None:
+    """Without IBT no endbr64 (f3 0f 1e fa); paciasp is d503233f, autiasp d50323bf."""
+    plain = replace(ENVIRONMENTS[Arch.X86_64], kernel=Kernel(Arch.X86_64, ibt=False))
+    code = compile_function(plain, LoadedFunction(EXIT), BASE).code
+    assert code.hex() == "0f1f4400000f1f00554889e5c9c3cc"
+    unsigned = replace(ENVIRONMENTS[Arch.ARM64], kernel=Kernel(Arch.ARM64, pac=False))
+    words = compile_function(unsigned, LoadedFunction(EXIT), BASE).code
+    assert b"\x3f\x23\x03\xd5" not in words
+    assert b"\xbf\x23\x03\xd5" not in words

@@ -95,6 +95,7 @@ def translator(env: JitEnvironment, function: LoadedFunction) -> Translator:
     return _translator(
         env.rules,
         rules_for(env.kernel).add_moves,
+        env.kernel.bti + env.kernel.pac,
         env.kernel.lse,
         env.symbols.get("arch_bpf_timed_may_goto", 0) - base,
         bool(function.private_stack),
@@ -150,7 +151,7 @@ def plan(
 
     items: list[tuple[Any, ...]] = [("bti_jc",)] if env.kernel.bti else []
     items.append((move, 9, LR, 0) if move == "addi" else (move, 9, LR))
-    items += [("nop",), ("paciasp",)]
+    items += [("nop",), *([("paciasp",)] if env.kernel.pac else [])]
     items += [("stp_pre", 29, LR, SP, -16), ("addi", 29, SP, 0)]
     if main:
         items += [("stp_pre", ZR, COUNTER, SP, -16), ("addi", COUNTER, SP, 0)]
@@ -168,7 +169,7 @@ def plan(
     out += _pops(saved)
     out += [("ldp_post", ZR, COUNTER, SP, 16), ("ldp_post", 29, LR, SP, 16)]
     out.append((move, 0, result, 0) if move == "addi" else (move, 0, result))
-    out += [("autiasp",), ("ret", LR), *_LONG_JUMP]
+    out += [*([("autiasp",)] if env.kernel.pac else []), ("ret", LR), *_LONG_JUMP]
     params = (
         env.symbols.get("__bpf_call_base"),
         size,
@@ -220,6 +221,7 @@ class _Rules:
         self,
         rules: JitRules,
         add_moves: bool,
+        landing: int,
         lse: bool,
         timed_may_goto: int,
         private_stack: bool,
@@ -227,6 +229,7 @@ class _Rules:
         self._rules = rules
         self._offsets = rules.offsets
         self._add_moves = add_moves
+        self._tail_call_entry = _TAIL_CALL_ENTRY + 4 * landing
         self._lse = lse
         self._timed_may_goto = timed_may_goto
         self._frame = PRIVATE_SP if private_stack else SP
@@ -450,14 +453,15 @@ class _Rules:
             *_pops(shape.saved),
             ("movi", TMP, self._offsets.prog_bpf_func),
             ("ldr_reg", TMP, TMP2, TMP),
-            ("addi", TMP, TMP, _TAIL_CALL_ENTRY),
+            ("addi", TMP, TMP, self._tail_call_entry),
             ("br", TMP),
             ("label", 0),
         ]
 
 
-_TAIL_CALL_ENTRY = 28
-"""Where tail calls enter a program: behind the first two pushes of its prologue."""
+_TAIL_CALL_ENTRY = 24
+"""Where tail calls enter a program: behind the first two pushes of its prologue; a landing
+pad and a signature (bti, paciasp) add 4 each."""
 _ADD_NAMES = {isa.ADD: ("add", "sub"), isa.SUB: ("sub", "add")}
 _COMPARE = ("subs", "adds")
 _LOAD_MODES = (

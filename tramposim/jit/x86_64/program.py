@@ -89,8 +89,8 @@ _PARAMETERS = (
 ) = map(param, range(len(_PARAMETERS)))
 
 _MAX_TAIL_CALLS = 33
-_TAIL_CALL_ENTRY = 16
-"""Where tail calls enter a program: behind its first push and its second endbr64."""
+_TAIL_CALL_ENTRY = 12
+"""Where tail calls enter a program: behind its first push; an endbr64 before it adds 4."""
 _PRIVATE_STACK_GUARD = 8
 _STRIDE = 64
 _BELOW_OR_EQUAL, _ABOVE, _ABOVE_OR_EQUAL, _EQUAL = 6, 7, 3, 4
@@ -113,6 +113,7 @@ def translator(env: JitEnvironment, function: LoadedFunction) -> Translator:
         env.rules,
         env.kernel.returns,
         env.kernel.retpoline,
+        env.kernel.ibt,
         env.accounted if env.kernel.returns is Returns.STUFFING else frozenset(),
         env.symbols.get("__bpf_call_base", 0) if env.kernel.returns is Returns.STUFFING else 0,
         bool(function.private_stack),
@@ -165,9 +166,10 @@ def plan(
         saved = tuple(reg for number, reg in CALLEE_SAVED.items() if insns.uses(number))
         saved = (R12, *saved) if arena else saved
     tail_calls = function.tail_call_reachable
-    items: list[tuple[Any, ...]] = [("endbr64",), ("nop", 5)]
+    landing: list[tuple[Any, ...]] = [("endbr64",)] if env.kernel.ibt else []
+    items = [*landing, ("nop", 5)]
     items += [("xor", RAX, RAX)] if tail_calls and main else [("nop", 3)]
-    items += [("push", RBP), ("mov", RBP, RSP), ("endbr64",)]
+    items += [("push", RBP), ("mov", RBP, RSP), *landing]
     if stack:
         items.append(("subi_wide", RSP, stack))
     if tail_calls:
@@ -231,6 +233,7 @@ class _Rules:
         rules: JitRules,
         returns: Returns,
         retpoline: bool,
+        ibt: bool,
         accounted: frozenset[int],
         call_base: int,
         private_stack: bool,
@@ -240,6 +243,7 @@ class _Rules:
         self._offsets = rules.offsets
         self._returns = returns
         self._retpoline = retpoline
+        self._tail_call_entry = _TAIL_CALL_ENTRY + (4 if ibt else 0)
         self._accounted = accounted
         self._call_base = call_base
         self._private = private_stack
@@ -448,7 +452,7 @@ class _Rules:
             ("add_at_imm8", RAX, 1),
             *unwind,
             ("load64", RCX, RCX, self._offsets.prog_bpf_func),
-            ("addi", RCX, _TAIL_CALL_ENTRY),
+            ("addi", RCX, self._tail_call_entry),
             *leave,
             ("label", 0),
         ]
@@ -468,7 +472,7 @@ class _Rules:
             ("nop", 5) if target else ("jmp", out),
             ("add_at_imm8", RAX, 1),
             *self._unwind(shape),
-            ("jmp", target + _TAIL_CALL_ENTRY) if target else ("nop", 5),
+            ("jmp", target + self._tail_call_entry) if target else ("nop", 5),
             ("label", 0),
         ]
 

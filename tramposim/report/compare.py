@@ -30,9 +30,9 @@ COLUMNS = (
 
 LEGEND = (
     "cycles: core cycles per call, the call itself included; over: cycles over the untraced "
-    "call; ×pair: over, relative to fentry+fexit with the same kind of body; insns, uops: "
-    "executed per call; image B, prog B: bytes of machine code; slots: of the trampoline's "
-    "limit on programs (an fsession takes two)."
+    "call; ×pair: over, relative to fentry+fexit with the same kind of body; insns, uops "
+    "(unfused): executed per call; image B, prog B: bytes of machine code; slots: of the "
+    "trampoline's limit on programs (an fsession takes two)."
 )
 
 

@@ -31,6 +31,12 @@ def test_break_even_says_when_the_fsession_wins_without_work(records: Records) -
     )
 
 
+def test_break_even_at_equal_cost_claims_no_difference(records: Records) -> None:
+    found = {**records.meta["break_even"][0], "cookie_extra_cycles": -0.004}
+    equal = replace(records, meta={**records.meta, "break_even": [found]})
+    assert "costs what the pair costs" in " ".join(compare_text(equal, output="file").split())
+
+
 def test_markdown_is_a_table_with_aligned_numbers(records: Records) -> None:
     lines = compare_markdown(records).splitlines()
     assert lines[3].startswith("| :-- | :-- | --: |")

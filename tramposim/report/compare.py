@@ -107,7 +107,12 @@ def _break_even_sentences(records: Records) -> list[str]:
 def _break_even_sentence(found: Mapping[str, Any]) -> str:
     extra = found["cookie_extra_cycles"]
     start = f"Break-even on {found['arch']} ({found['core']}): "
-    if extra > 0:
+    if abs(extra) < 0.05:
+        start += (
+            "without work in the programs, one fsession with a cookie costs what the pair costs, "
+            "so it wins with any state to pass."
+        )
+    elif extra > 0:
         start += (
             f"without work in the programs, one fsession with a cookie costs {extra:.1f} cycles "
             f"per call more than the pair, so it wins as soon as passing state from entry to "

@@ -64,12 +64,13 @@ class Measurement:
             "core": self.core.name,
             "core_error": self.core.error,
             "kernel": kernel.version,
-            "entry": self.entry,
             "returns": kernel.returns.value,
             "scenario": self.subject.scenario.word,
             "body": self.subject.body,
             "cycles_per_call": round(self.cycles_per_call, 2),
         }
+        if self.entry is not None:
+            row["entry"] = self.entry
         if untraced is not None:
             over = self.cycles_per_call - untraced
             row["cycles_over_untraced"] = round(over, 2)

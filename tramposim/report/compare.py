@@ -8,7 +8,7 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
-from tramposim.report.table import render, text_table
+from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
 __all__ = ["compare_markdown", "compare_text"]
@@ -41,7 +41,7 @@ def compare_text(records: Records, output: str = "-") -> str:
     parts: list[Any] = []
     for title, rows in _tables(records):
         parts += [
-            text_table(
+            TextTable(
                 COLUMNS,
                 rows,
                 title,

@@ -9,7 +9,7 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
-from tramposim.report.table import render, text_table
+from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
 __all__ = ["load_markdown", "load_text"]
@@ -46,7 +46,7 @@ def load_text(records: Records, output: str = "-") -> str:
     parts: list[Any] = []
     for title, rows in _tables(records):
         parts += [
-            text_table(
+            TextTable(
                 _columns(rows),
                 _shown(rows),
                 title,

@@ -36,23 +36,6 @@ def test_blocks_cost_and_rank_as_on_silicon(shared: Path) -> None:
         ("neoverse-n1", "0028018b", 2.0),
         ("neoverse-n1", "000040f9", 4.0),
         ("neoverse-n1", "000cc11a", 12.0),
-        # Neoverse V1 and V2 guides, section 3: mul X 2, PAC 5; Cortex-A72 guide: madd W 3.
-        ("neoverse-v1", "007c019b", 2.0),
-        ("neoverse-v2", "007c019b", 2.0),
-        ("neoverse-v2", "3f2303d5", 5.0),
-        ("cortex-a72", "007c011b", 3.0),
-        # uops.info and Agner Fog: Skylake imul 3, 3-component lea 3, popcnt 3, one store per
-        # cycle; Ice Lake two stores per cycle, div r64 15; Zen 3 load-to-use 4, popcnt 1.
-        ("skylake", "480fafc0", 3.0),
-        ("skylake", "488d440001", 3.0),
-        ("skylake", "f3480fb8c0", 3.0),
-        ("skylake", "48890348895308", 2.0),
-        ("skylake", "488b00", 5.0),
-        ("icelake-server", "48890348895308", 1.0),
-        ("icelake-server", "480fafc0", 3.0),
-        ("zen3", "488b00", 4.0),
-        ("zen3", "f3480fb8c0", 1.0),
-        ("zen4", "480fafc0", 3.0),
     ],
 )
 def test_latencies_of_the_vendor_guide(core: str, code: str, cycles: float) -> None:

@@ -95,11 +95,7 @@ cdef struct CoreParams:
     int lcp_stall
     int uop_cache_window
     int uop_cache_width
-    int uop_cache_uops
-    int uop_cache_line
-    int uop_cache_ways
     int queue_uops
-    int taken_bubble
     int fast_btb_entries
     int fast_btb_bubble
     int fast_btb_density

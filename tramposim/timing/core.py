@@ -42,16 +42,12 @@ class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lcp_stall: Parameter
     uop_cache_window: Parameter
     uop_cache_width: Parameter
-    uop_cache_uops: Parameter
-    uop_cache_line: Parameter
-    uop_cache_ways: Parameter
     queue_uops: Parameter
 
 
 class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Branch prediction; bubbles and redirects in cycles."""
 
-    taken_bubble: Parameter
     fast_btb_entries: Parameter
     fast_btb_bubble: Parameter
     fast_btb_density: Parameter

@@ -13,6 +13,7 @@ from tramposim.errors import InputError
 
 __all__ = [
     "MAX_ARGUMENTS",
+    "TRACING_KINDS",
     "Arch",
     "Attachment",
     "Entry",
@@ -53,6 +54,18 @@ class ProgKind(StrEnum):
     SOCKET = "socket"
     TC = "tc"
     XDP = "xdp"
+
+
+TRACING_KINDS = (
+    ProgKind.FENTRY,
+    ProgKind.FEXIT,
+    ProgKind.FMOD_RET,
+    ProgKind.FSESSION,
+    ProgKind.FENTRY_MULTI,
+    ProgKind.FEXIT_MULTI,
+    ProgKind.FSESSION_MULTI,
+)
+"""Kinds of programs of type BPF_PROG_TYPE_TRACING that trampolines call."""
 
 
 class Entry(StrEnum):

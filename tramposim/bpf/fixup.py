@@ -24,7 +24,7 @@ from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
 from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.spec import Arch, MapType, ProgKind, Program, Relocation
+from tramposim.spec import TRACING_KINDS, Arch, MapType, ProgKind, Program, Relocation
 
 __all__ = ["FixupEnvironment", "StructureOffsets", "fixup"]
 
@@ -32,17 +32,7 @@ _CALL = isa.JMP | isa.CALL
 _MOV64 = isa.ALU64 | isa.MOV
 _LOAD64 = isa.LDX | isa.MEM | isa.DW
 _STORE64 = isa.STX | isa.MEM | isa.DW
-_RAW_CONTEXTS = (
-    ProgKind.FENTRY,
-    ProgKind.FEXIT,
-    ProgKind.FMOD_RET,
-    ProgKind.FSESSION,
-    ProgKind.FENTRY_MULTI,
-    ProgKind.FEXIT_MULTI,
-    ProgKind.FSESSION_MULTI,
-    ProgKind.LSM,
-    ProgKind.STRUCT_OPS,
-)
+_RAW_CONTEXTS = (*TRACING_KINDS, ProgKind.LSM, ProgKind.STRUCT_OPS)
 """Kinds whose context is an array of argument slots, accessed as it is."""
 _MAX_LOOPS = 1 << 23
 """Passes that a may_goto allows before 7.0 (BPF_MAX_LOOPS)."""
@@ -52,15 +42,6 @@ _ZERO_EXTENSION = 1
 """Immediate that marks a 32-bit move as the verifier's own (BPF_ZEXT_REG)."""
 _TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
 """Kinds whose arguments are trusted pointers (prog_args_trusted)."""
-_PRIVATE_STACKS = (
-    ProgKind.FENTRY,
-    ProgKind.FEXIT,
-    ProgKind.FMOD_RET,
-    ProgKind.FSESSION,
-    ProgKind.FENTRY_MULTI,
-    ProgKind.FEXIT_MULTI,
-    ProgKind.FSESSION_MULTI,
-)
 _PRIVATE_STACK_MIN = 64
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
 
@@ -165,7 +146,7 @@ class _Fixup:
 
         Those are tracing programs with 64 bytes of stack or more, counted in steps of 16.
         """
-        if self.program.kind not in _PRIVATE_STACKS or self.env.version < (7, 0):
+        if self.program.kind not in TRACING_KINDS or self.env.version < (7, 0):
             return 0
         if (depth + 15 & ~15) < _PRIVATE_STACK_MIN:
             return 0

@@ -15,7 +15,7 @@ from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
 from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.spec import Map, ProgKind, Program, Relocation
+from tramposim.spec import TRACING_KINDS, Map, ProgKind, Program, Relocation
 
 __all__ = ["PID_TGID", "Host", "TracedCall"]
 
@@ -23,16 +23,7 @@ PID_TGID = 1000 << 32 | 1000
 """What bpf_get_current_pid_tgid returns: one task, thread group and thread 1000."""
 CLOCK_STEP_NS = 100
 """By how much the clock advances with each reading."""
-_TRACING = (
-    ProgKind.FENTRY,
-    ProgKind.FEXIT,
-    ProgKind.FMOD_RET,
-    ProgKind.FSESSION,
-    ProgKind.FENTRY_MULTI,
-    ProgKind.FEXIT_MULTI,
-    ProgKind.FSESSION_MULTI,
-    ProgKind.LSM,
-)
+_TRACING = (*TRACING_KINDS, ProgKind.LSM)
 
 
 class TracedCall:

@@ -22,6 +22,7 @@ from tramposim.capture.records import (
     Record,
     decode_hex,
 )
+from tramposim.capture.trampolines import KINDS
 from tramposim.errors import InputError
 from tramposim.jit.program import JitEnvironment
 from tramposim.jit.versions import jit_rules
@@ -35,19 +36,7 @@ MAX_FUNCTIONS = 256
 MAX_STACK = 1 << 12
 """Deepest stack of a function, in bytes (kernel: MAX_BPF_STACK, and the verifier's counters)."""
 
-_KINDS = {
-    "fe": ProgKind.FENTRY,
-    "fx": ProgKind.FEXIT,
-    "fm": ProgKind.FMOD_RET,
-    "fs": ProgKind.FSESSION,
-    "me": ProgKind.FENTRY_MULTI,
-    "mx": ProgKind.FEXIT_MULTI,
-    "ms": ProgKind.FSESSION_MULTI,
-    "lsm": ProgKind.LSM,
-    "so": ProgKind.STRUCT_OPS,
-    "xdp": ProgKind.XDP,
-    "tc": ProgKind.TC,
-}
+_KINDS = {**KINDS, "xdp": ProgKind.XDP, "tc": ProgKind.TC}
 
 
 @dataclass(frozen=True, slots=True)

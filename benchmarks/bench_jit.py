@@ -15,7 +15,8 @@ import time
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Insn, encode
 from tramposim.bpf.loaded import LoadedFunction
-from tramposim.jit.program import JitEnvironment, compile_function
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import compile_function
 from tramposim.spec import Arch, Kernel
 
 CALL_BASE = {Arch.X86_64: 0xFFFFFFFF81200000, Arch.ARM64: 0xFFFF800080200000}

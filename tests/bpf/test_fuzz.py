@@ -12,7 +12,8 @@ from tramposim.bpf.fixup import FixupEnvironment, fixup
 from tramposim.bpf.host import Host, TracedCall
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.errors import TramposimError
-from tramposim.jit.program import JitEnvironment, compile_function
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import compile_function
 from tramposim.spec import Arch, Kernel, ProgKind, Program
 
 ROUNDS = 150

@@ -13,7 +13,8 @@ from tramposim.bpf.loaded import LoadedFunction
 from tramposim.capture.programs import program_context, programs_of, read_program
 from tramposim.capture.records import Capture
 from tramposim.errors import BuildError, InputError, UnsupportedError
-from tramposim.jit.program import JitEnvironment, compile_function, compile_program, lay_out
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import compile_function, compile_program, lay_out
 from tramposim.spec import Arch, Kernel
 
 QUICK = ("smoke-x86_64", "smoke-arm64", "x86_64-7.0.13-default-jit", "arm64-7.2.13-a72-jit")

@@ -24,7 +24,7 @@ from tramposim.capture.records import (
 )
 from tramposim.capture.trampolines import KINDS
 from tramposim.errors import InputError
-from tramposim.jit.program import JitEnvironment
+from tramposim.jit.environment import JitEnvironment
 from tramposim.jit.versions import jit_rules
 from tramposim.kernel.versions import PADDED_FUNCTIONS
 from tramposim.spec import Arch, ProgKind, Returns

@@ -8,7 +8,8 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.disasm import format_insn
 from tramposim.bpf.insn import Insn, Pseudo, decode
 from tramposim.bpf.loaded import LoadedFunction
-from tramposim.jit.program import CompiledFunction, JitEnvironment
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import CompiledFunction
 from tramposim.kernel.image import Image, Part
 
 __all__ = ["function_image"]

@@ -16,14 +16,15 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Insn, Pseudo, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
 from tramposim.errors import BuildError, UnsupportedError
-from tramposim.jit.versions import JitOffsets, JitRules, jit_rules
-from tramposim.spec import Arch, Kernel
+from tramposim.jit.arm64 import program as arm64
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.rules import Insns
+from tramposim.jit.x86_64 import program as x86_64
+from tramposim.spec import Arch
 
 __all__ = [
     "CompiledFunction",
     "CompiledProgram",
-    "JitEnvironment",
-    "Rule",
     "compile_function",
     "compile_program",
     "lay_out",
@@ -31,32 +32,6 @@ __all__ = [
 
 _ALIGN = 64
 """What functions are aligned to (one chunk of the JIT's allocator)."""
-
-Rule = Sequence[tuple[Any, ...]]
-"""Machine operations that an eBPF instruction becomes (see the native translator)."""
-
-
-@dataclass(frozen=True, slots=True)
-class JitEnvironment:
-    """The kernel that a program is compiled in.
-
-    `symbols` are addresses by kernel name; `accounted` are addresses of functions before
-    which call-depth accounting already stands (they get no accounting of their own).
-    `offsets` is given where structures are laid out otherwise than in the version's captured
-    build. `five_level_paging` (x86_64) decides what a pointer to user space is.
-    """
-
-    kernel: Kernel
-    symbols: Mapping[str, int]
-    offsets: JitOffsets | None = None
-    accounted: frozenset[int] = frozenset()
-    five_level_paging: bool = False
-
-    @property
-    def rules(self) -> JitRules:
-        """What this kernel's version does differently, with the environment's own offsets."""
-        rules = jit_rules(self.kernel.version)
-        return rules if self.offsets is None else replace(rules, offsets=self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,25 +80,7 @@ class Backend(Protocol):
         """Prologue, epilogue, parameters and shape of one function."""
 
 
-class Insns:
-    """What of a function's instructions decides its prologue: the registers that they name."""
-
-    def __init__(self, code: bytes) -> None:
-        self._pairs = code[1::8].hex()
-
-    def uses(self, register: int) -> bool:
-        """Whether any instruction names the register."""
-        return f"{register:x}" in self._pairs
-
-
-def _backend(arch: Arch) -> Backend:
-    if arch is Arch.X86_64:
-        from tramposim.jit.x86_64 import program as x86_64
-
-        return x86_64
-    from tramposim.jit.arm64 import program as arm64
-
-    return arm64
+_BACKENDS: Mapping[Arch, Backend] = {Arch.X86_64: x86_64, Arch.ARM64: arm64}
 
 
 def compile_function(
@@ -136,7 +93,7 @@ def compile_function(
     """
     if not function.insns:
         raise BuildError("a function without instructions")
-    backend = _backend(env.kernel.arch)
+    backend = _BACKENDS[env.kernel.arch]
     insns = Insns(function.insns)
     prologue, epilogue, params, shape = backend.plan(env, function, insns, main)
     done = backend.translator(env, function).translate(

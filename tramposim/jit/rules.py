@@ -1,11 +1,27 @@
-"""Helpers to write translation rules with."""
+"""What translation rules are written with."""
 
 from __future__ import annotations
 
-from tramposim._native.translator import Value
-from tramposim.jit.program import Rule
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["choose"]
+from tramposim._native.translator import Value
+
+__all__ = ["Insns", "Rule", "choose"]
+
+Rule = Sequence[tuple[Any, ...]]
+"""Machine operations that an eBPF instruction becomes (see the native translator)."""
+
+
+class Insns:
+    """What of a function's instructions decides its prologue: the registers that they name."""
+
+    def __init__(self, code: bytes) -> None:
+        self._pairs = code[1::8].hex()
+
+    def uses(self, register: int) -> bool:
+        """Whether any instruction names the register."""
+        return f"{register:x}" in self._pairs
 
 
 def choose(

@@ -8,7 +8,8 @@ from tramposim._native.engine import EXECUTE, READ, WRITE
 from tramposim.bpf.fixup import FixupEnvironment, fixup
 from tramposim.bpf.loaded import LoadedProgram
 from tramposim.errors import InputError
-from tramposim.jit.program import JitEnvironment, compile_program, lay_out
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import compile_program, lay_out
 from tramposim.machine.addresses import address_map
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine

@@ -10,8 +10,9 @@ from tramposim.bpf.fixup import FixupEnvironment, fixup
 from tramposim.capture.programs import program_context, programs_of, read_program
 from tramposim.capture.select import select_record
 from tramposim.errors import InputError, UnsupportedError
+from tramposim.jit.environment import JitEnvironment
 from tramposim.jit.listing import function_image
-from tramposim.jit.program import JitEnvironment, compile_program, lay_out
+from tramposim.jit.program import compile_program, lay_out
 from tramposim.kernel.image import Image
 from tramposim.machine.addresses import PAGE, address_map
 from tramposim.machine.kerneldata import kernel_memory

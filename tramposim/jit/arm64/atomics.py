@@ -10,7 +10,7 @@ from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
 from tramposim.jit.arm64.immediates import add_immediate
 from tramposim.jit.arm64.registers import ARENA, TMP, TMP2, TMP3
-from tramposim.jit.program import Rule
+from tramposim.jit.rules import Rule
 
 __all__ = ["acquire_release", "exclusive", "lse"]
 

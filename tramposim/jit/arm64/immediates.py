@@ -6,8 +6,7 @@ from typing import Any
 
 from tramposim._native.translator import Value
 from tramposim.jit.arm64.registers import TMP
-from tramposim.jit.program import Rule
-from tramposim.jit.rules import choose
+from tramposim.jit.rules import Rule, choose
 
 __all__ = ["add_immediate"]
 

@@ -52,8 +52,8 @@ from tramposim.jit.arm64.registers import (
     ZR,
     register_map,
 )
-from tramposim.jit.program import Insns, JitEnvironment, Rule
-from tramposim.jit.rules import choose
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.rules import Insns, Rule, choose
 from tramposim.jit.versions import JitRules
 from tramposim.kernel.versions import rules_for
 

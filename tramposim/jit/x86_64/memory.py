@@ -5,7 +5,7 @@ from __future__ import annotations
 from tramposim._native.translator import IMM, OFFSET, local
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
-from tramposim.jit.program import Rule
+from tramposim.jit.rules import Rule
 from tramposim.jit.x86_64.registers import AUX, R12, RAX, SCRATCH
 
 __all__ = [

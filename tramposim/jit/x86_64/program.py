@@ -33,7 +33,8 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Pseudo
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.errors import UnsupportedError
-from tramposim.jit.program import Insns, JitEnvironment, Rule
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.rules import Insns, Rule
 from tramposim.jit.trampoline import THUNKS
 from tramposim.jit.versions import JitRules
 from tramposim.jit.x86_64.memory import (

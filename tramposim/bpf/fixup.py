@@ -26,7 +26,7 @@ from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Arch, MapType, ProgKind, Program, Relocation
 
-__all__ = ["FixupEnvironment", "StructureOffsets", "fixup"]
+__all__ = ["FixupEnvironment", "Rewriter", "StructureOffsets", "fixup"]
 
 _CALL = isa.JMP | isa.CALL
 _MOV64 = isa.ALU64 | isa.MOV
@@ -52,10 +52,12 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     Raises `UnsupportedError` for a helper, kernel function or construct without a rule, and
     `InputError` for a program that is not well formed.
     """
-    return _Fixup(program, env).run()
+    return Rewriter(program, env).run()
 
 
-class _Fixup:
+class Rewriter:
+    """Rewrites one program; what is particular to a kind of loading is overridden."""
+
     def __init__(self, program: Program, env: FixupEnvironment) -> None:
         self.program = program
         self.env = env
@@ -67,6 +69,7 @@ class _Fixup:
         self.inline = Inliner(program.kind, env)
 
     def run(self) -> LoadedProgram:
+        """The rewritten program."""
         self._refuse_what_is_not_rewritten()
         map_loads = {i: name for i, (kind, name) in self.relocations.items()}
         analysis = analyse(self.insns, map_loads, self.program.name)

@@ -23,6 +23,8 @@ BUDGET = 1_000_000
 """Instructions that a run may execute unless told otherwise (BPF_COMPLEXITY_LIMIT_INSNS)."""
 STACK_SIZE = 512
 MAX_FRAMES = 8
+_CODE = 0xFFFF_FFFF_C000_0000
+"""What stands for the address of a function: this plus 8 bytes for each instruction before."""
 MAX_TAIL_CALLS = 33
 MAY_GOTO_LOOPS = 1 << 23
 """Iterations after which may_goto jumps (BPF_MAX_LOOPS)."""
@@ -218,7 +220,7 @@ class _Interpreter:
             if self.index + 1 >= len(self.insns):
                 raise GuestFault("the program ends inside a 64-bit immediate load")
             if insn.src == Pseudo.FUNC:
-                registers[insn.dst] = self.index + 1 + insn.imm
+                registers[insn.dst] = _CODE + 8 * (self.index + 1 + insn.imm) & M64
             else:
                 upper = self.insns[self.index + 1].imm & M32
                 registers[insn.dst] = upper << 32 | insn.imm & M32
@@ -271,8 +273,11 @@ class _Interpreter:
 
     def _call(self, insn: Insn) -> None:
         if insn.from_register:
-            self._enter(self.registers[insn.dst])
-            return
+            target = self.registers[insn.dst]
+            if 0 <= target - _CODE < 8 * len(self.insns) and target % 8 == 0:
+                self._enter((target - _CODE) // 8)
+                return
+            insn = Insn(isa.JMP | isa.CALL, imm=signed(target, 64))
         if insn.src == Pseudo.CALL:
             self._enter(self.index + 1 + insn.imm)
             return

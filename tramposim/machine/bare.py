@@ -1,0 +1,100 @@
+"""Bare programs, executed: on the interpreter, or compiled, in the emulated machine.
+
+A bare program is eBPF without maps or kernel: it gets the address of a block of memory in r1
+and its length in r2, and leaves its result in r0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf.bare import bare_program
+from tramposim.bpf.environment import FixupEnvironment
+from tramposim.bpf.host import Host
+from tramposim.bpf.insn import Pseudo, decode
+from tramposim.bpf.loaded import LoadedProgram
+from tramposim.errors import InputError
+from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import lay_out
+from tramposim.kernel.prototype import place_arguments
+from tramposim.machine.caller import build_loop, prepare_stack
+from tramposim.machine.execution import run_calls
+from tramposim.machine.guestkernel import GuestKernel
+from tramposim.spec import Kernel, ProgKind, Program, Value
+
+__all__ = ["BareResult", "compile_and_run", "interpret_bare"]
+
+BUDGET = 100_000_000
+"""Machine instructions that a compiled program may take unless told otherwise."""
+_MAX_MEMORY = 1 << 24
+_ARGUMENTS = (Value(8), Value(8))
+_CODE_HEADER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BareResult:
+    """r0 of one execution, and the memory as the program left it."""
+
+    value: int
+    memory: bytes
+
+
+def interpret_bare(code: bytes, memory: bytes = b"", budget: int = BUDGET) -> BareResult:
+    """Run the program on the reference interpreter; `budget` counts its instructions.
+
+    Raises `GuestFault` for a bad access, jump or exhausted budget, `UnsupportedError` for
+    what is not known, `InputError` for a program or memory that cannot be read.
+    """
+    _check(code, memory)
+    host = Host()
+    region = host.memory.allocate(max(len(memory), 1), "the memory", memory)
+    program = Program("bare", ProgKind.SOCKET, code)
+    value = host.run(program, budget=budget, arguments=(region.address, len(memory)))
+    return BareResult(value, bytes(region.data[: len(memory)]))
+
+
+def compile_and_run(
+    kernel: Kernel, code: bytes, memory: bytes = b"", budget: int = BUDGET
+) -> BareResult:
+    """Compile the program as `kernel`'s JIT does and run it; `budget` counts machine
+    instructions. Raises what `interpret_bare` raises."""
+    _check(code, memory)
+    guest = GuestKernel(kernel)
+    program = guest.load_rewritten(_placed(guest, code))
+    address = guest.memory.kmalloc(max(len(memory), 8), "the memory")
+    guest.memory.write(address, memory)
+    guest.commit()
+    slots = place_arguments(_ARGUMENTS, kernel.arch).slots
+    arguments = list(zip(slots, (address, len(memory)), strict=True))
+    loop = build_loop(guest.machine, program.address, arguments)
+    prepare_stack(guest.machine, arguments, guest.cpu.stack_top)
+    execution = run_calls(guest.machine, loop, 1, trace=False, budget=budget)
+    return BareResult(execution.returns[0], guest.machine.read(address, len(memory)))
+
+
+def _placed(guest: GuestKernel, code: bytes) -> LoadedProgram:
+    """The program with the addresses that its functions will have."""
+    runtime = guest.runtime
+    env = FixupEnvironment(guest.kernel, runtime.symbols, {})
+    program = bare_program(code, env)
+    if not any(i.opcode == isa.LD_IMM64 and i.src == Pseudo.FUNC for i in decode(code)):
+        return program
+    accounted = frozenset(runtime.symbols[name] for name in runtime.accounted)
+    jit = JitEnvironment(guest.kernel, runtime.symbols, accounted=accounted)
+    addresses: tuple[int, ...] = ()
+    while True:
+        # Loads of other addresses may take more instructions and move what follows.
+        placed = lay_out(jit, program, guest.next_code_address() + _CODE_HEADER)
+        if placed == addresses:
+            return program
+        addresses = placed
+        program = bare_program(code, env, addresses)
+
+
+def _check(code: bytes, memory: bytes) -> None:
+    if not code:
+        raise InputError("a program without instructions")
+    decode(code)
+    if len(memory) > _MAX_MEMORY:
+        raise InputError(f"{len(memory):,} bytes of memory; at most {_MAX_MEMORY:,} are possible")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,12 +25,11 @@ _LIBRARIES = ("unicorn", "capstone", "simpy", "numpy", "pyelftools", "msgspec", 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; a missing thing that is not `required` is no failure."""
+    """One thing that was looked at."""
 
     what: str
     ok: bool
     detail: str
-    required: bool = True
 
 
 def examine() -> Iterator[Finding]:
@@ -46,7 +43,6 @@ def examine() -> Iterator[Finding]:
         yield _attempt(f"library {name}", partial(metadata.version, name))
     for arch in Arch:
         yield _attempt(f"traced call on {arch}", partial(_traced_call, arch))
-    yield _compiler()
 
 
 def _attempt(what: str, work: Callable[[], str]) -> Finding:
@@ -63,15 +59,3 @@ def _traced_call(arch: Arch) -> str:
     core = DEFAULT_CORES[arch]
     found = measure(subject, load_core(core))
     return f"fsession executed and timed, {found.cycles_per_call:.1f} cycles on {core}"
-
-
-def _compiler() -> Finding:
-    clang = shutil.which("clang")
-    if clang is None and importlib.util.find_spec("ziglang"):
-        clang = "the clang of ziglang"
-    return Finding(
-        "BPF compiler",
-        clang is not None,
-        clang or "needed for programs in C only; pip install 'tramposim[cc]'",
-        required=False,
-    )

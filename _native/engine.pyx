@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 
 from tramposim._native.tracer cimport (
     RING, SNAPSHOT_REGISTERS, Access, NativeArray, StopReason, TraceState,
-    clock_now, hooks_install, trace_begin, trace_free, watch_add, watch_clear,
+    clock_now, hooks_install, trace_begin, trace_free, trace_resume, watch_add, watch_clear,
     CPU_EXCEPTION, RAN_TO_END, TIME_SPENT, EMULATOR_ERROR, INVALID_INSTRUCTION,
     UNMAPPED_READ, UNMAPPED_FETCH, PROTECTED_WRITE, PROTECTED_FETCH,
 )
@@ -37,7 +37,7 @@ READ, WRITE, EXECUTE = 1, 2, 4
 REASONS = (
     "end", "budget", "trace-full", "out-of-memory", "unmapped-read", "unmapped-write",
     "unmapped-fetch", "protected-read", "protected-write", "protected-fetch",
-    "undefined-instruction", "exception", "timeout", "emulator",
+    "undefined-instruction", "exception", "timeout", "emulator", "hypercall",
 )
 
 X86_REGISTERS = (
@@ -279,20 +279,29 @@ cdef class Engine:
             if not watch_add(self.state, address):
                 raise InputError(f"too many watched addresses, at {address:#x}")
 
+    def set_doors(self, uint64_t base, uint64_t size):
+        """Stop before the instructions of `size` bytes at `base`, with reason "hypercall"."""
+        self.state.door_base = base
+        self.state.door_size = size
+
     def run(
         self, uint64_t begin, uint64_t until, uint64_t budget, *,
-        bint trace=False, uint64_t timeout_us=0,
+        bint trace=False, uint64_t timeout_us=0, bint resume=False,
     ):
         """Run from `begin` until the pc is `until` or something stops it.
 
         At most `budget` instructions execute. With `trace` every instruction and access is
-        recorded (`take_trace`). Returns a `Stop`; only errors of the caller raise.
+        recorded (`take_trace`). With `resume` the run that stopped at the hypercall `begin` goes
+        on, with what is left of its budget. Returns a `Stop`; only errors of the caller raise.
         """
         cdef int error
         if self.running:
             raise InputError("the engine is already running")
         self.running = True
-        trace_begin(self.state, budget, trace)
+        if resume:
+            trace_resume(self.state, begin, trace)
+        else:
+            trace_begin(self.state, budget, trace)
         try:
             with nogil:
                 error = self.api.emu_start(self.uc, begin, until, timeout_us, 0)

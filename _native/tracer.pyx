@@ -131,6 +131,11 @@ cdef void on_code(
     if state.executed >= state.budget:
         stop(state, BUDGET_SPENT)
         return
+    if address - state.door_base < state.door_size:
+        if address != state.door_open:
+            stop(state, HYPERCALL)
+            return
+        state.door_open = 0
     if address != state.next_pc and state.executed:
         branch = &state.ring[state.branches % RING]
         branch.source = state.last_pc
@@ -299,6 +304,13 @@ cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept
     state.fault_address = 0
     state.fault_size = 0
     state.exception = 0
+
+
+cdef void trace_resume(TraceState* state, uint64_t address, bint tracing) noexcept nogil:
+    """Go on with a run that stopped at a hypercall: its first instruction executes now."""
+    state.tracing = tracing
+    state.door_open = address
+    state.reason = RAN_TO_END
 
 
 cdef void trace_free(TraceState* state) noexcept nogil:

@@ -25,6 +25,7 @@ cdef enum StopReason:
     CPU_EXCEPTION = 11
     TIME_SPENT = 12
     EMULATOR_ERROR = 13
+    HYPERCALL = 14
 
 cdef packed struct Access:
     uint64_t address
@@ -64,6 +65,9 @@ cdef struct TraceState:
     uint32_t exception
     uint64_t watched[WATCH_SLOTS]
     int watch_count
+    uint64_t door_base
+    uint64_t door_size
+    uint64_t door_open
     uint64_t* snapshots
     size_t snapshot_count
     size_t snapshot_room
@@ -80,6 +84,7 @@ cdef class NativeArray:
 
 cdef uint64_t clock_now(const TraceState* state) noexcept nogil
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil
+cdef void trace_resume(TraceState* state, uint64_t address, bint tracing) noexcept nogil
 cdef void trace_free(TraceState* state) noexcept nogil
 cdef bint watch_add(TraceState* state, uint64_t address) noexcept nogil
 cdef void watch_clear(TraceState* state) noexcept nogil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tramposim._native.engine import EXECUTE, READ, WRITE
@@ -11,6 +12,7 @@ from tramposim.errors import InputError
 from tramposim.jit.environment import JitEnvironment
 from tramposim.jit.program import compile_program, lay_out
 from tramposim.machine.addresses import address_map
+from tramposim.machine.hypercall import HostFunction, Hypercalls
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries
@@ -55,6 +57,7 @@ class GuestKernel:
         for region in self.runtime.regions:
             self.machine.place(region.address, region.data, READ | EXECUTE, region.name)
         self.maps: dict[str, PlacedMap] = {}
+        self.hypercalls: Hypercalls | None = None
         self._committed: set[int] = set()
         self._set_registers()
 
@@ -67,6 +70,17 @@ class GuestKernel:
         else:
             engine.set_register("tpidr_el1", cpu.percpu_offset)
             engine.set_register("sp_el0", cpu.task)
+
+    def add_hypercalls(self, functions: Mapping[str, HostFunction]) -> None:
+        """Let the host execute these helpers for every program that is loaded from now on."""
+        self.hypercalls = Hypercalls(self.machine, functions)
+
+    @property
+    def symbols(self) -> Mapping[str, int]:
+        """Addresses that programs are linked to: the runtime's, hypercalls before them."""
+        if self.hypercalls is None:
+            return self.runtime.symbols
+        return {**self.runtime.symbols, **self.hypercalls.symbols}
 
     def add_map(self, declared: Map, address: int | None = None) -> None:
         """Create a map that does not exist yet, at `address` if given.
@@ -86,7 +100,7 @@ class GuestKernel:
         maps = {name: placed.address for name, placed in self.maps.items()}
         environment = FixupEnvironment(
             self.kernel,
-            self.runtime.symbols,
+            self.symbols,
             maps,
             private_stack=lambda size, align: self.memory.percpu(size, "a private stack", align),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,7 @@ class Machine:
         self._next = {area.name: area.base for area in self.addresses.areas}
         self._code: dict[int, tuple[int, str]] = {}
         self._by_address: list[tuple[int, str]] | None = None
+        self._on_hypercall: Callable[[int], None] | None = None
 
     def map(self, address: int, size: int, permissions: int) -> None:
         """Map the pages of a range that are not mapped yet.
@@ -139,9 +140,17 @@ class Machine:
                 return f"{address:#x} ({name}{offset})"
         return f"{address:#x}"
 
+    def set_doors(self, base: int, size: int, on_hypercall: Callable[[int], None]) -> None:
+        """Call `on_hypercall` with the pc before any of the instructions in a range executes."""
+        self.engine.set_doors(base, size)
+        self._on_hypercall = on_hypercall
+
     def run(self, begin: int, until: int, budget: int, *, trace: bool = False) -> Stop:
         """Run from `begin` to `until`; raises `GuestFault` if anything else ends it."""
         stop = self.engine.run(begin, until, budget, trace=trace)
+        while stop.reason == "hypercall" and self._on_hypercall is not None:
+            self._on_hypercall(stop.pc)
+            stop = self.engine.run(stop.pc, until, budget, trace=trace, resume=True)
         if stop.reason != "end":
             raise GuestFault(self._fault(stop))
         return stop

@@ -18,7 +18,7 @@ from tramposim.machine.machine import Machine
 from tramposim.machine.runtime import RETURN_THUNKS
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns, Value
 
-__all__ = ["Target", "patch_entry", "place_target"]
+__all__ = ["Target", "patch_entry", "place_target", "return_code"]
 
 _RAX, _RSP, _R10, _R11 = 0, 4, 10, 11
 _SP = 31
@@ -143,15 +143,22 @@ def _x86_64_code(machine: Machine, prototype: Prototype, address: int) -> tuple[
     code += encode("nop", 5)
     if prototype.returns is not None:
         code += _x86_64_body(prototype, _body(prototype))
-    jump = address + len(code)
+    return code + return_code(machine, address + len(code)) + encode("int3") * 4, site
+
+
+def return_code(machine: Machine, address: int) -> bytes:
+    """The instruction that returns from a function of the kernel, at an address."""
+    kernel = machine.kernel
+    if kernel.arch is Arch.ARM64:
+        return arm64_asm.ISA.encode_one("ret", 30)
+    encode = x86_64_asm.ISA.encode_one
     # ITS leaves a return alone where it lies in the second half of a 64-byte line.
-    if kernel.returns is Returns.PLAIN or (kernel.returns is Returns.ITS and jump & 0x20):
-        return code + encode("ret") + encode("int3") * 4, site
+    if kernel.returns is Returns.PLAIN or (kernel.returns is Returns.ITS and address & 0x20):
+        return encode("ret")
     thunk = RETURN_THUNKS[kernel.returns]
     if thunk not in machine.symbols:
         raise UnsupportedError(f"returns through {thunk}, which the guest runtime lacks")
-    code += encode("jmp", machine.symbols[thunk], address=jump)
-    return code + encode("int3") * 4, site
+    return encode("jmp", machine.symbols[thunk], address=address)
 
 
 def _x86_64_body(prototype: Prototype, body: _Body) -> bytes:

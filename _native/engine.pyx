@@ -14,8 +14,9 @@ from libc.stdlib cimport calloc, free, malloc
 
 from tramposim._native.tracer cimport (
     RING, SNAPSHOT_REGISTERS, Access, NativeArray, StopReason, TraceState,
-    clock_now, hooks_install, trace_begin, trace_free, trace_resume, watch_add, watch_clear,
-    CPU_EXCEPTION, RAN_TO_END, TIME_SPENT, EMULATOR_ERROR, INVALID_INSTRUCTION,
+    clock_now, hooks_install, trace_begin, trace_free, trace_resume, virtual_near, watch_add,
+    watch_clear, CPU_EXCEPTION, HALTED, RAN_TO_END, TIME_SPENT, EMULATOR_ERROR,
+    INVALID_INSTRUCTION,
     UNMAPPED_READ, UNMAPPED_FETCH, PROTECTED_WRITE, PROTECTED_FETCH,
 )
 from tramposim._native.unicorn_api cimport UnicornApi, error_text, uc_engine, unicorn_api
@@ -37,7 +38,8 @@ READ, WRITE, EXECUTE = 1, 2, 4
 REASONS = (
     "end", "budget", "trace-full", "out-of-memory", "unmapped-read", "unmapped-write",
     "unmapped-fetch", "protected-read", "protected-write", "protected-fetch",
-    "undefined-instruction", "exception", "timeout", "emulator", "hypercall",
+    "undefined-instruction", "exception", "timeout", "emulator", "hypercall", "halted",
+    "outside-world",
 )
 
 X86_REGISTERS = (
@@ -74,6 +76,7 @@ cdef class Engine:
     cdef list starts
     cdef dict spans
     cdef bint running
+    cdef size_t adopted
     cdef readonly uint64_t mapped
     cdef readonly uint64_t memory_limit
 
@@ -81,6 +84,7 @@ cdef class Engine:
         self, str arch, *, uint64_t trace_limit=1 << 24, uint64_t memory_limit=1 << 30
     ):
         cdef int error, number, model
+        cdef int instructions[6]
         self.api = unicorn_api()
         self.starts = []
         self.spans = {}
@@ -92,11 +96,11 @@ cdef class Engine:
         if arch == "x86_64":
             from unicorn import x86_const as constants
             self.x86 = True
-            names, prefix = X86_REGISTERS, "UC_X86_REG_"
+            names, prefix = X86_REGISTERS, "UC_X86_"
             error = self.api.open(const.UC_ARCH_X86, const.UC_MODE_64, &self.uc)
         elif arch == "arm64":
             from unicorn import arm64_const as constants
-            names, prefix = ARM64_REGISTERS, "UC_ARM64_REG_"
+            names, prefix = ARM64_REGISTERS, "UC_ARM64_"
             error = self.api.open(const.UC_ARCH_ARM64, const.UC_MODE_ARM, &self.uc)
         else:
             raise UnsupportedError(f"no emulated CPU for {arch}; there are x86_64 and arm64")
@@ -112,22 +116,23 @@ cdef class Engine:
                 self.api.ctl(self.uc, <uint32_t>(
                     const.UC_CTL_CPU_MODEL | (1 << 26) | (const.UC_CTL_IO_WRITE << 30)), model),
                 "choosing the CPU model MAX")
-        self.register_ids = {name: getattr(constants, prefix + name.upper()) for name in names}
+        self.register_ids = {name: getattr(constants, f"{prefix}REG_{name.upper()}") for name in names}
         self.state.api = self.api
         self.state.uc = self.uc
         self.state.pc_limit = trace_limit
         self.state.access_limit = 2 * trace_limit
         self.state.ticks = self.state.per_insns = 1
+        self.state.x86 = self.x86
         self.memory_limit = memory_limit
         self.state.snapshot_width = len(names)
         for number, name in enumerate(names):
             self.state.snapshot_registers[number] = self.register_ids[name]
-        if self.x86:
-            error = hooks_install(
-                self.state, True, constants.UC_X86_INS_RDTSC, constants.UC_X86_INS_RDTSCP)
-        else:
-            error = hooks_install(self.state, False, constants.UC_ARM64_INS_MRS, 0)
-        self.check(error, "installing the trace hooks")
+        hooked = (
+            ("RDTSC", "RDTSCP", "IN", "OUT", "SYSCALL", "SYSENTER") if self.x86 else ("MRS", "MSR")
+        )
+        for number, name in enumerate(hooked):
+            instructions[number] = getattr(constants, f"{prefix}INS_{name}")
+        self.check(hooks_install(self.state, instructions), "installing the trace hooks")
 
     def __dealloc__(self):
         if self.uc != NULL:
@@ -155,15 +160,7 @@ cdef class Engine:
             virtual, size = self.spans[start]
             if (address & PHYSICAL) - start < size:
                 return virtual + ((address & PHYSICAL) - start)
-        # Outside every region the dropped bits are those of the register that it was built
-        # from, if one is near; else of a canonical kernel or user address.
-        for name in self.register_ids:
-            base = self.register(name)
-            if (base & PHYSICAL) != base and abs((base & PHYSICAL) - address) < 1 << 31:
-                return address | (base & ~PHYSICAL)
-        if address & (<uint64_t>1 << 51):
-            return address | ~PHYSICAL
-        return address
+        return virtual_near(self.state, address)
 
     def map(self, uint64_t address, uint64_t size, uint32_t permissions=7):
         """Map zeroed memory; `address` and `size` are multiples of 4096."""
@@ -286,13 +283,15 @@ cdef class Engine:
 
     def run(
         self, uint64_t begin, uint64_t until, uint64_t budget, *,
-        bint trace=False, uint64_t timeout_us=0, bint resume=False,
+        bint trace=False, uint64_t timeout_us=0, bint resume=False, bint demand=False,
     ):
         """Run from `begin` until the pc is `until` or something stops it.
 
         At most `budget` instructions execute. With `trace` every instruction and access is
         recorded (`take_trace`). With `resume` the run that stopped at the hypercall `begin` goes
-        on, with what is left of its budget. Returns a `Stop`; only errors of the caller raise.
+        on, with what is left of its budget. With `demand` data of kernel addresses where
+        nothing is mapped is: zeroed pages appear, `demanded` then names them. Returns a `Stop`;
+        only errors of the caller raise.
         """
         cdef int error
         if self.running:
@@ -302,15 +301,36 @@ cdef class Engine:
             trace_resume(self.state, begin, trace)
         else:
             trace_begin(self.state, budget, trace)
+            self.adopted = 0
+        self.state.demand = demand
+        self.state.demand_limit = (
+            self.state.demanded_count + (self.memory_limit - self.mapped) // PAGE)
         try:
             with nogil:
                 error = self.api.emu_start(self.uc, begin, until, timeout_us, 0)
         finally:
             self.running = False
             self.state.tracing = False
-        return self.stop(error, until)
+            self.adopt_demanded()
+        return self.stop(error, until, timeout_us)
 
-    cdef object stop(self, int error, uint64_t until):
+    cdef int adopt_demanded(self) except -1:
+        """Make the pages that appeared during a run regions like others."""
+        cdef uint64_t low
+        while self.adopted < self.state.demanded_count:
+            low = self.physical(self.state.demanded[self.adopted])
+            self.starts.insert(bisect_right(self.starts, low), low)
+            self.spans[low] = (self.state.demanded[self.adopted], <uint64_t>PAGE)
+            self.mapped += PAGE
+            self.adopted += 1
+        return 0
+
+    @property
+    def demanded(self):
+        """Addresses of the pages that appeared during the last run, in order of appearance."""
+        return [self.state.demanded[i] for i in range(self.state.demanded_count)]
+
+    cdef object stop(self, int error, uint64_t until, uint64_t timeout_us):
         cdef TraceState* state = self.state
         cdef uint64_t pc = self.register("rip" if self.x86 else "pc")
         cdef uint64_t i, first
@@ -320,7 +340,7 @@ cdef class Engine:
             elif error:
                 state.reason = EMULATOR_ERROR
             elif pc != until:
-                state.reason = TIME_SPENT
+                state.reason = TIME_SPENT if timeout_us else HALTED
         elif state.reason == CPU_EXCEPTION and not self.x86 and state.exception == ARM64_UNDEFINED:
             state.reason = INVALID_INSTRUCTION
         first = state.branches - RING if state.branches > RING else 0

@@ -19,10 +19,16 @@ cdef enum:
     HOOK_MEM_WRITE = 1 << 11
     MEM_WRITE = 17
     MEM_READ_UNMAPPED = 19
+    MEM_WRITE_UNMAPPED = 20
     X86_REG_RAX = 35
     X86_REG_RCX = 38
     X86_REG_RDX = 40
     FIRST_ROOM = 16384
+    PAGE = 4096
+    READ_WRITE = 3
+
+cdef uint64_t PHYSICAL = (<uint64_t>1 << 52) - 1
+cdef uint64_t NEAR = <uint64_t>1 << 31
 
 
 cdef class NativeArray:
@@ -128,6 +134,8 @@ cdef void on_code(
 ) noexcept nogil:
     cdef TraceState* state = <TraceState*>user_data
     cdef Branch* branch
+    if state.reason != RAN_TO_END:
+        return
     if state.executed >= state.budget:
         stop(state, BUDGET_SPENT)
         return
@@ -174,6 +182,60 @@ cdef void on_access(
     state.access_count += 1
 
 
+cdef uint64_t virtual_near(TraceState* state, uint64_t address) noexcept nogil:
+    """The virtual address of data outside every region, of which x86_64 reports 52 bits.
+
+    The dropped bits are those of the register that the address was built from, if one is
+    near; else of a canonical kernel or user address.
+    """
+    cdef void* values[SNAPSHOT_REGISTERS]
+    cdef uint64_t registers[SNAPSHOT_REGISTERS]
+    cdef uint64_t low
+    cdef int i
+    if not state.x86:
+        return address
+    address &= PHYSICAL
+    for i in range(state.snapshot_width):
+        registers[i] = 0
+        values[i] = &registers[i]
+    state.api.reg_read_batch(
+        state.uc, state.snapshot_registers, values, state.snapshot_width)
+    for i in range(state.snapshot_width):
+        low = registers[i] & PHYSICAL
+        if low != registers[i] and (low - address < NEAR or address - low < NEAR):
+            return address | (registers[i] & ~PHYSICAL)
+    if address >> 51:
+        return address | ~PHYSICAL
+    return address
+
+
+cdef bint provide(TraceState* state, uint64_t address, int size) noexcept nogil:
+    """Map the zeroed pages of kernel addresses that an access wants; False if it must not."""
+    cdef uint64_t virtual = virtual_near(state, address)
+    cdef uint64_t page = virtual & ~<uint64_t>(PAGE - 1)
+    cdef uint64_t last = virtual + <uint64_t>(size - 1)
+    if not virtual >> 63 or last < virtual:
+        return False
+    while page <= last:
+        if state.demanded_count >= state.demand_limit:
+            return False
+        if state.demanded_count == state.demanded_room and not grow(
+            state, <void**>&state.demanded, &state.demanded_room, sizeof(uint64_t),
+            state.pc_limit
+        ):
+            return False
+        # A page of the access that is there already is refused: only the others are missing.
+        if state.api.mem_map(
+            state.uc, page & PHYSICAL if state.x86 else page, PAGE, READ_WRITE
+        ) == 0:
+            state.demanded[state.demanded_count] = page
+            state.demanded_count += 1
+        elif page == (virtual & ~<uint64_t>(PAGE - 1)) and last - page < PAGE:
+            return False
+        page += PAGE
+    return True
+
+
 cdef bint on_invalid(
     uc_engine uc, int kind, uint64_t address, int size, int64_t value, void* user_data
 ) noexcept nogil:
@@ -186,6 +248,9 @@ cdef bint on_invalid(
     reasons[3] = PROTECTED_WRITE
     reasons[4] = PROTECTED_READ
     reasons[5] = PROTECTED_FETCH
+    if state.demand and (kind == MEM_READ_UNMAPPED or kind == MEM_WRITE_UNMAPPED):
+        if provide(state, address, size):
+            return True
     if state.reason == RAN_TO_END:
         state.fault_address = address
         state.fault_size = <uint32_t>size
@@ -200,6 +265,21 @@ cdef void on_exception(uc_engine uc, uint32_t number, void* user_data) noexcept 
     cdef TraceState* state = <TraceState*>user_data
     state.exception = number
     stop(state, CPU_EXCEPTION)
+
+
+cdef uint32_t on_x86_in(uc_engine uc, uint32_t port, int size, void* user_data) noexcept nogil:
+    stop(<TraceState*>user_data, OUTSIDE_WORLD)
+    return 0
+
+
+cdef void on_x86_out(
+    uc_engine uc, uint32_t port, int size, uint32_t value, void* user_data
+) noexcept nogil:
+    stop(<TraceState*>user_data, OUTSIDE_WORLD)
+
+
+cdef void on_x86_system_call(uc_engine uc, void* user_data) noexcept nogil:
+    stop(<TraceState*>user_data, OUTSIDE_WORLD)
 
 
 cdef uint64_t clock_now(const TraceState* state) noexcept nogil:
@@ -250,42 +330,52 @@ cdef uint32_t on_arm64_clock(
     return 0
 
 
-cdef int hooks_install(
-    TraceState* state, bint x86, int insn_clock, int insn_clock2
+cdef uint32_t on_arm64_write(
+    uc_engine uc, int reg, const SystemRegister* source, void* user_data
 ) noexcept nogil:
-    """Install every hook; the first error of Unicorn, or 0."""
+    """MSR: a task's own registers (flags, masks, thread pointers) and no other."""
+    cdef uint32_t place = (
+        source.op0 << 16 | source.op1 << 12 | source.crn << 8 | source.crm << 4 | source.op2)
+    # NZCV, DAIF, TPIDR_EL0, TPIDR_EL1, SP_EL0.
+    if place not in (0x33420, 0x33421, 0x33D02, 0x30D04, 0x30410):
+        stop(<TraceState*>user_data, OUTSIDE_WORLD)
+    return 0
+
+
+cdef int hooks_install(TraceState* state, const int* instructions) noexcept nogil:
+    """Install every hook; the first error of Unicorn, or 0.
+
+    `instructions` are Unicorn's numbers: x86_64 rdtsc, rdtscp, in, out, syscall, sysenter;
+    arm64 mrs, msr.
+    """
     cdef size_t hook = 0
     cdef uint64_t begin = 1, end = 0
-    cdef int error
-    error = state.api.hook_add(
-        state.uc, &hook, HOOK_CODE, <void*>on_code, <void*>state, begin, end)
-    if error:
-        return error
-    error = state.api.hook_add(
-        state.uc, &hook, HOOK_MEM_READ | HOOK_MEM_WRITE, <void*>on_access, <void*>state,
-        begin, end)
-    if error:
-        return error
-    error = state.api.hook_add(
-        state.uc, &hook, HOOK_MEM_INVALID, <void*>on_invalid, <void*>state, begin, end)
-    if error:
-        return error
-    error = state.api.hook_add(
-        state.uc, &hook, HOOK_INTR, <void*>on_exception, <void*>state, begin, end)
-    if error:
-        return error
-    if x86:
-        error = state.api.hook_add(
-            state.uc, &hook, HOOK_INSN, <void*>on_x86_clock, <void*>state, begin, end,
-            insn_clock)
-        if error:
-            return error
-        return state.api.hook_add(
-            state.uc, &hook, HOOK_INSN, <void*>on_x86_clock_and_cpu, <void*>state, begin, end,
-            insn_clock2)
-    return state.api.hook_add(
-        state.uc, &hook, HOOK_INSN, <void*>on_arm64_clock, <void*>state, begin, end,
-        insn_clock)
+    cdef int error = 0, i
+    cdef int kinds[4]
+    cdef void* callbacks[6]
+    kinds[0] = HOOK_CODE
+    kinds[1] = HOOK_MEM_READ | HOOK_MEM_WRITE
+    kinds[2] = HOOK_MEM_INVALID
+    kinds[3] = HOOK_INTR
+    callbacks[0] = <void*>on_code
+    callbacks[1] = <void*>on_access
+    callbacks[2] = <void*>on_invalid
+    callbacks[3] = <void*>on_exception
+    for i in range(4):
+        if not error:
+            error = state.api.hook_add(
+                state.uc, &hook, kinds[i], callbacks[i], <void*>state, begin, end)
+    callbacks[0] = <void*>on_x86_clock if state.x86 else <void*>on_arm64_clock
+    callbacks[1] = <void*>on_x86_clock_and_cpu if state.x86 else <void*>on_arm64_write
+    callbacks[2] = <void*>on_x86_in
+    callbacks[3] = <void*>on_x86_out
+    callbacks[4] = callbacks[5] = <void*>on_x86_system_call
+    for i in range(6 if state.x86 else 2):
+        if not error:
+            error = state.api.hook_add(
+                state.uc, &hook, HOOK_INSN, callbacks[i], <void*>state, begin, end,
+                instructions[i])
+    return error
 
 
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil:
@@ -304,6 +394,7 @@ cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept
     state.fault_address = 0
     state.fault_size = 0
     state.exception = 0
+    state.demanded_count = 0
 
 
 cdef void trace_resume(TraceState* state, uint64_t address, bint tracing) noexcept nogil:
@@ -317,9 +408,12 @@ cdef void trace_free(TraceState* state) noexcept nogil:
     free(state.pcs)
     free(state.accesses)
     free(state.snapshots)
+    free(state.demanded)
     state.pcs = NULL
     state.accesses = NULL
     state.snapshots = NULL
+    state.demanded = NULL
     state.pc_room = 0
     state.access_room = 0
     state.snapshot_room = 0
+    state.demanded_room = 0

@@ -7,12 +7,14 @@ wrong, where, and what to do about it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from errno import errorcode
 
 __all__ = [
     "ENOTSUPP",
     "AttachError",
     "BuildError",
+    "FaultReport",
     "GuestFault",
     "InputError",
     "KernelDefect",
@@ -73,10 +75,38 @@ def _errno_name(number: int) -> str:
     return "ENOTSUPP" if number == ENOTSUPP else errorcode.get(number, f"errno {number}")
 
 
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    """What guest code did, as values.
+
+    `reason` is a word of `_native.engine.REASONS`; `pc` the address of the instruction,
+    `symbol` the place as "name+0x10" (empty if nothing is near) and `instruction` its text;
+    `address` and `size` are the access or jump target that failed (0 where there is none);
+    `executed` counts instructions of the run; `branches` are the last taken branches (from,
+    to), oldest first.
+    """
+
+    reason: str
+    pc: int
+    symbol: str
+    instruction: str
+    address: int
+    size: int
+    executed: int
+    branches: tuple[tuple[int, int], ...]
+
+
 class GuestFault(TramposimError):
-    """Emulated code did something that a kernel would not survive (bad access, wild jump)."""
+    """Emulated code did something that a kernel would not survive (bad access, wild jump).
+
+    `report` has the details where code was executing.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, report: FaultReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class KernelDefect(TramposimError):

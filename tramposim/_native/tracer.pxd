@@ -26,6 +26,8 @@ cdef enum StopReason:
     TIME_SPENT = 12
     EMULATOR_ERROR = 13
     HYPERCALL = 14
+    HALTED = 15
+    OUTSIDE_WORLD = 16
 
 cdef packed struct Access:
     uint64_t address
@@ -73,6 +75,12 @@ cdef struct TraceState:
     size_t snapshot_room
     int snapshot_width
     int snapshot_registers[SNAPSHOT_REGISTERS]
+    bint x86
+    bint demand
+    uint64_t* demanded
+    size_t demanded_count
+    size_t demanded_room
+    size_t demand_limit
 
 cdef class NativeArray:
     cdef void* data
@@ -82,10 +90,11 @@ cdef class NativeArray:
     @staticmethod
     cdef NativeArray take(void* data, Py_ssize_t length)
 
+cdef uint64_t virtual_near(TraceState* state, uint64_t address) noexcept nogil
 cdef uint64_t clock_now(const TraceState* state) noexcept nogil
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil
 cdef void trace_resume(TraceState* state, uint64_t address, bint tracing) noexcept nogil
 cdef void trace_free(TraceState* state) noexcept nogil
 cdef bint watch_add(TraceState* state, uint64_t address) noexcept nogil
 cdef void watch_clear(TraceState* state) noexcept nogil
-cdef int hooks_install(TraceState* state, bint x86, int insn_clock, int insn_clock2) noexcept nogil
+cdef int hooks_install(TraceState* state, const int* instructions) noexcept nogil

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tramposim._native.engine import EXECUTE, Engine, Stop
-from tramposim.errors import GuestFault, InputError
+from tramposim.errors import InputError
 from tramposim.machine.addresses import PAGE, AddressMap, Area, address_map
+from tramposim.machine.fault import fault_of
 from tramposim.machine.trace import ACCESS, STORE, CodeRegion
 from tramposim.spec import Arch, Kernel
 
@@ -18,23 +19,6 @@ __all__ = ["Machine"]
 
 _CHUNK = 16 * PAGE
 _SYMBOL_REACH = 1 << 16
-_SHOWN_BRANCHES = 8
-
-_WORDS = {
-    "budget": "did not finish within its instruction budget (an endless loop?)",
-    "trace-full": "filled the trace buffer",
-    "out-of-memory": "ran out of memory for the trace",
-    "unmapped-read": "reads unmapped memory",
-    "unmapped-write": "writes unmapped memory",
-    "unmapped-fetch": "jumps to unmapped memory",
-    "protected-read": "reads protected memory",
-    "protected-write": "writes read-only memory",
-    "protected-fetch": "jumps to memory that is not code",
-    "undefined-instruction": "executes an undefined instruction",
-    "exception": "raises a CPU exception",
-    "timeout": "did not finish in time",
-    "emulator": "makes the emulator fail",
-}
 
 
 class Machine:
@@ -128,51 +112,52 @@ class Machine:
         self.symbols.update(symbols)
         self._by_address = None
 
-    def describe(self, address: int) -> str:
-        """The address in hex with the nearest symbol before it, if one is near."""
+    def symbol_of(self, address: int) -> str:
+        """The nearest symbol before an address, as "name+0x10"; empty if none is near."""
         if self._by_address is None:
             self._by_address = sorted((value, name) for name, value in self.symbols.items())
         index = bisect_right(self._by_address, (address, "\U0010ffff")) - 1
         if index >= 0:
             value, name = self._by_address[index]
             if address - value < _SYMBOL_REACH:
-                offset = f"+{address - value:#x}" if address != value else ""
-                return f"{address:#x} ({name}{offset})"
-        return f"{address:#x}"
+                return f"{name}+{address - value:#x}" if address != value else name
+        return ""
+
+    def describe(self, address: int) -> str:
+        """The address in hex with the nearest symbol before it, if one is near."""
+        symbol = self.symbol_of(address)
+        return f"{address:#x} ({symbol})" if symbol else f"{address:#x}"
 
     def set_doors(self, base: int, size: int, on_hypercall: Callable[[int], None]) -> None:
         """Call `on_hypercall` with the pc before any of the instructions in a range executes."""
         self.engine.set_doors(base, size)
         self._on_hypercall = on_hypercall
 
-    def run(self, begin: int, until: int, budget: int, *, trace: bool = False) -> Stop:
-        """Run from `begin` to `until`; raises `GuestFault` if anything else ends it."""
-        stop = self.engine.run(begin, until, budget, trace=trace)
+    def run(
+        self, begin: int, until: int, budget: int, *, trace: bool = False, demand: bool = False
+    ) -> Stop:
+        """Run from `begin` to `until`; raises `GuestFault` if anything else ends it.
+
+        With `demand` data where nothing is mapped appears, zeroed (`engine.demanded`).
+        """
+        engine = self.engine
+        stop = engine.run(begin, until, budget, trace=trace, demand=demand)
         while stop.reason == "hypercall" and self._on_hypercall is not None:
             self._on_hypercall(stop.pc)
-            stop = self.engine.run(stop.pc, until, budget, trace=trace, resume=True)
+            stop = engine.run(stop.pc, until, budget, trace=trace, resume=True, demand=demand)
         if stop.reason != "end":
-            raise GuestFault(self._fault(stop))
+            raise fault_of(
+                self.arch, stop, engine.last_pc, self.describe, self.symbol_of, self._peek
+            )
         return stop
 
-    def _fault(self, stop: Stop) -> str:
-        pc = self.engine.last_pc or stop.pc
-        text = f"guest code at {self.describe(pc)} {_WORDS[stop.reason]}"
-        if "read" in stop.reason or "write" in stop.reason or "fetch" in stop.reason:
-            text += f" at {self.describe(stop.address)}"
-            if "fetch" not in stop.reason:
-                text += f", {stop.size} bytes"
-        elif stop.reason == "exception":
-            text += f" (number {stop.exception})"
-        elif stop.reason in ("budget", "trace-full", "timeout"):
-            text += f" after {stop.executed} instructions"
-        elif stop.reason == "emulator":
-            text += f" ({stop.detail})"
-        if stop.branches:
-            shown = stop.branches[-_SHOWN_BRANCHES:]
-            arrows = ", ".join(f"{self.describe(a)} -> {self.describe(b)}" for a, b in shown)
-            text += f"; last branches: {arrows}"
-        return text
+    def _peek(self, address: int, size: int) -> bytes:
+        """Up to `size` mapped bytes at an address."""
+        there = 0
+        for start, length in self.engine.regions():
+            if start <= address + there < start + length:
+                there = min(size, start + length - address)
+        return self.engine.read(address, there)
 
     def code_regions(self) -> tuple[CodeRegion, ...]:
         """All code as it stands now, in order of address."""

@@ -32,10 +32,18 @@ always_inline struct task *current_again(void)
 
 /* The path from here on may call the scheduler, for which it sets up its frame at once. */
 #if GUEST_KERNEL >= 700
-#define needs_frame() __asm__ __volatile__("" ::: "memory", "x30")
+#define needs_frame()                                                             \
+	__asm__ __volatile__("" ::"r"(__builtin_frame_address(0)) : "memory", "x30")
 #else
 #define needs_frame() barrier()
 #endif
+
+/* Registers that calls on cold paths preserve, which compilers save at the start of a function. */
+#define frame_of_cold_calls()                                                     \
+	do {                                                                      \
+		needs_frame();                                                    \
+		__asm__ __volatile__("" ::: "x19", "x20", "x21", "x22");           \
+	} while (0)
 
 always_inline u64 my_cpu_offset(void)
 {
@@ -106,7 +114,7 @@ always_inline void preempt_enable_notrace(void)
  */
 #if defined(__ARM_FEATURE_ATOMICS)
 #define PERCPU_ADD(type, width)                                                   \
-	always_inline type percpu_add_return_##type(void *address, type value)    \
+	always_inline void percpu_add_##type(void *address, type value)           \
 	{                                                                         \
 		type old;                                                         \
 		__asm__ __volatile__("ldadd %" width "2, %" width "0, %1\n\t"      \
@@ -114,7 +122,17 @@ always_inline void preempt_enable_notrace(void)
 				     : "=&r"(old), "+Q"(*(type *)address)         \
 				     : "r"(value)                                 \
 				     : "memory");                                 \
-		return old + value;                                               \
+	}                                                                         \
+	always_inline type percpu_add_return_##type(void *address, type value)    \
+	{                                                                         \
+		type sum;                                                         \
+		__asm__ __volatile__("ldadd %" width "2, %" width "0, %1\n\t"      \
+				     "add %" width "0, %" width "0, %" width "2\n\t" \
+				     "nop\n\tnop"                                 \
+				     : "=&r"(sum), "+Q"(*(type *)address)         \
+				     : "r"(value)                                 \
+				     : "memory");                                 \
+		return sum;                                                       \
 	}
 #else
 #define PERCPU_ADD(type, width)                                                   \
@@ -131,6 +149,10 @@ always_inline void preempt_enable_notrace(void)
 				     : "r"(value)                                 \
 				     : "memory");                                 \
 		return sum;                                                       \
+	}                                                                         \
+	always_inline void percpu_add_##type(void *address, type value)           \
+	{                                                                         \
+		percpu_add_return_##type(address, value);                         \
 	}
 #endif
 PERCPU_ADD(u32, "w")
@@ -140,7 +162,14 @@ PERCPU_ADD(u64, "")
 always_inline void percpu_add64(void *pointer, s64 value)
 {
 	preempt_disable();
-	percpu_add_return_u64(this_cpu_pointer(char, pointer), value);
+	percpu_add_u64(this_cpu_pointer(char, pointer), value);
+	preempt_enable_notrace();
+}
+
+always_inline void percpu_add32(void *pointer, u32 value)
+{
+	preempt_disable();
+	percpu_add_u32(this_cpu_pointer(char, pointer), value);
 	preempt_enable_notrace();
 }
 

@@ -1,42 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include "freelist.h"
 #include "lock.h"
+#include "percpu.h"
 
 struct free_node {
 	struct free_node *next;
 };
-
-extern u64 __per_cpu_offset[];
-extern u32 nr_cpu_ids;
-extern u64 __cpu_possible_mask[];
-
-#if defined(__x86_64__)
-#define MAX_CPUS 8192
-#else
-#define MAX_CPUS 512
-#endif
-
-/* The first set bit from `start` on, or `size` if there is none below it. */
-noinline u64 _find_next_bit(const u64 *bitmap, u64 size, u64 start)
-{
-	u64 word, index;
-
-	if (unlikely(start >= size))
-		return size;
-	index = start / 64;
-	word = bitmap[index] & (~0ul << (start % 64));
-	if (usual_but_far(word))
-		goto found;
-	while (!word) {
-		index++;
-		if (index * 64 >= size)
-			return size;
-		word = bitmap[index];
-	}
-found:
-	start = index * 64 + __builtin_ctzl(word);
-	return start < size ? start : size;
-}
 
 #define HEAD_FIRST(head) AT(struct free_node *, head, PCPU_FREELIST_HEAD_FIRST)
 #define HEAD_LOCK(head) ((head) + PCPU_FREELIST_HEAD_LOCK)
@@ -49,11 +18,16 @@ always_inline void push_on(char *head, struct free_node *node)
 	res_spin_unlock(HEAD_LOCK(head));
 }
 
+/* The lock's calls are in the function itself, or (arm64) in one of its own. */
 #if defined(__x86_64__)
 #define push_locally push_on
+#define frame_of_push() frame_of_cold_calls()
 #else
+#define frame_of_push() barrier()
+
 direct _Bool ___pcpu_freelist_push(char *head, struct free_node *node)
 {
+	frame_of_cold_calls();
 	push_on(head, node);
 	return 1;
 }
@@ -61,10 +35,12 @@ direct _Bool ___pcpu_freelist_push(char *head, struct free_node *node)
 #endif
 
 /* Puts an element on this CPU's list. */
-direct void pcpu_freelist_push(struct freelist *list, struct free_node *node)
+no_canary direct void pcpu_freelist_push(struct freelist *list, struct free_node *node)
 {
-	u64 flags = irq_save();
+	u64 flags;
 
+	frame_of_push();
+	flags = irq_save();
 	push_locally(this_cpu_pointer(char, AT(char *, list, PCPU_FREELIST_FREELIST)), node);
 	irq_restore(flags);
 }

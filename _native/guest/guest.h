@@ -28,6 +28,7 @@ typedef long s64;
 #define usual_but_far(x) unlikely(x)
 #define always_inline static inline __attribute__((always_inline))
 #define noinline __attribute__((noinline))
+#define no_canary __attribute__((no_stack_protector))
 #define barrier() __asm__ __volatile__("" ::: "memory")
 
 /* The object of `type` at `offset` from `pointer`. */

@@ -14,6 +14,8 @@
 #define BPF_F_LOCK 4
 #define BPF_F_NO_PREALLOC 1
 
+#define MAP_TYPE_HASH_OF_MAPS 13
+
 #define POISON_PPREV 0xdead000000000122ul
 
 #define ELEM_KEY(elem) ((char *)(elem) + HTAB_ELEM_KEY)
@@ -24,23 +26,66 @@ struct htab;
 struct elem;
 struct bucket;
 
+/* Where a key belongs. */
+struct place {
+	struct bucket *bucket;
+	u32 hash, key_size;
+};
+
+/* htab_lookup.c */
+extern direct struct elem *lookup_elem_raw(struct bucket *bucket, u32 hash, const void *key, u32 size);
+extern direct struct elem *lookup_nulls_elem_raw(struct bucket *bucket, u32 hash, const void *key,
+					  u32 size, u32 buckets);
+extern void *__htab_map_lookup_elem(struct htab *htab, const void *key);
+
+/* htab_elem.c */
+#if GUEST_KERNEL >= 700
+#define MAP_FLAGS(flags) , flags
+#else
+#define MAP_FLAGS(flags)
+#endif
+extern direct struct elem *alloc_htab_elem(struct htab *htab, const void *key, const void *value,
+					   u32 key_size, u32 hash, _Bool percpu, _Bool all_cpus,
+					   struct elem *old MAP_FLAGS(u64 map_flags));
+extern direct void free_htab_elem(struct htab *htab, struct elem *elem);
+extern direct void check_and_cancel_fields(struct htab *htab, struct elem *elem);
+
 /* The end of a list is an odd word: the bucket's number, doubled, plus one. */
 always_inline _Bool is_end(u64 link)
 {
 	return link & 1;
 }
 
-extern direct struct elem *lookup_elem_raw(struct bucket *bucket, u32 hash, const void *key, u32 size);
-extern direct struct elem *lookup_nulls_elem_raw(struct bucket *bucket, u32 hash, const void *key,
-					  u32 size, u32 buckets);
-extern direct s32 htab_lock_bucket(struct bucket *bucket, u64 *flags);
-extern direct void check_and_cancel_fields(struct htab *htab, struct elem *elem);
-
 always_inline struct bucket *select_bucket(struct htab *htab, u32 hash)
 {
 	u32 mask = AT(u32, htab, BPF_HTAB_N_BUCKETS) - 1;
 
 	return (struct bucket *)(AT(char *, htab, BPF_HTAB_BUCKETS) + (u64)(hash & mask) * SIZEOF_BUCKET);
+}
+
+always_inline struct place place_of(struct htab *htab, const void *key)
+{
+	struct place place;
+
+	place.key_size = AT(u32, htab, BPF_MAP_KEY_SIZE);
+	place.hash = htab_map_hash(key, place.key_size, AT(u32, htab, BPF_HTAB_HASHRND));
+	place.bucket = select_bucket(htab, place.hash);
+	return place;
+}
+
+always_inline struct elem *find_in(struct place place, const void *key)
+{
+	return lookup_elem_raw(place.bucket, place.hash, key, place.key_size);
+}
+
+/* What the flags of an update say about a key that exists (`old`) or does not. */
+always_inline s64 check_flags(struct elem *old, u64 flags)
+{
+	if (old && unlikely((flags & ~(u64)BPF_F_LOCK) == BPF_NOEXIST))
+		return -EEXIST;
+	if (!old && unlikely((flags & ~(u64)BPF_F_LOCK) == BPF_EXIST))
+		return -ENOENT;
+	return 0;
 }
 
 always_inline void link_first(struct bucket *bucket, struct elem *elem)
@@ -65,26 +110,10 @@ always_inline void unlink(struct elem *elem)
 	AT(u64, elem, HTAB_ELEM_PPREV) = POISON_PPREV;
 }
 
-#if defined(__x86_64__)
-always_inline void htab_unlock_bucket(struct bucket *bucket, u64 flags)
+always_inline _Bool preallocated(struct htab *htab)
 {
-	res_spin_release((char *)bucket + BUCKET_RAW_LOCK);
-	irq_restore(flags);
-	preempt_enable();
+	return !(AT(u32, htab, BPF_MAP_MAP_FLAGS) & BPF_F_NO_PREALLOC);
 }
-
-/* The same with the enabling of interrupts laid out elsewhere. */
-always_inline void htab_unlock_bucket_far(struct bucket *bucket, u64 flags)
-{
-	res_spin_release((char *)bucket + BUCKET_RAW_LOCK);
-	if (usual_but_far(flags & FLAGS_IF))
-		irq_restore(FLAGS_IF);
-	preempt_enable();
-}
-#else
-extern direct void htab_unlock_bucket(struct bucket *bucket, u64 flags);
-#define htab_unlock_bucket_far htab_unlock_bucket
-#endif
 
 /* A record of special fields (locks, timers ...) or an error in its place. */
 always_inline _Bool has_record(struct htab *htab)
@@ -92,6 +121,22 @@ always_inline _Bool has_record(struct htab *htab)
 	u64 record = AT(u64, htab, BPF_MAP_RECORD);
 
 	return record && record <= -4096ul;
+}
+
+always_inline void count_element(struct htab *htab)
+{
+	percpu_inc64(AT(void *, htab, BPF_MAP_ELEM_COUNT));
+}
+
+always_inline void discount_element(struct htab *htab)
+{
+	percpu_dec64(AT(void *, htab, BPF_MAP_ELEM_COUNT));
+}
+
+/* Per-CPU values: an element holds a per-CPU pointer behind its key. */
+always_inline char **percpu_pointer(struct elem *elem, u32 key_size)
+{
+	return (char **)ELEM_VALUE(elem, key_size);
 }
 
 #endif

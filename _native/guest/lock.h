@@ -91,7 +91,7 @@ always_inline void held_pop(void)
 		check_below((u64)slot, HELD_MAX);
 		AT(u64, table, RQSPINLOCK_HELD_LOCKS + slot * 8) = 0;
 	}
-	percpu_add_return32(rqspinlock_held_locks, -1);
+	percpu_add32(rqspinlock_held_locks, -1);
 }
 
 always_inline _Bool lock_word(void *lock)

@@ -7,6 +7,7 @@
  */
 #include "lru.h"
 #include "lock.h"
+#include "percpu.h"
 
 enum { ACTIVE, INACTIVE, FREE, LOCAL_FREE, LOCAL_PENDING };
 
@@ -21,11 +22,6 @@ enum { ACTIVE, INACTIVE, FREE, LOCAL_FREE, LOCAL_PENDING };
 #define NODE(link) ((struct lru_node *)(link))
 
 struct local;
-
-extern u64 __per_cpu_offset[];
-extern u32 nr_cpu_ids;
-extern u64 __cpu_possible_mask[];
-extern u64 _find_next_bit(const u64 *bitmap, u64 size, u64 start);
 
 always_inline struct local *local_of(struct lru *lru, u32 cpu)
 {

@@ -1,26 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Hash maps that replace their least recently used elements when full. */
 #include "htab.h"
+#include "htab_bucket.h"
 #include "lru.h"
 
 #define LRU(htab) ((struct lru *)((char *)(htab) + BPF_HTAB_FREELIST))
 #define LRU_NODE(elem) ((struct lru_node *)((char *)(elem) + HTAB_ELEM_LRU_NODE))
 #define ELEM(node) ((struct elem *)((char *)(node) - HTAB_ELEM_LRU_NODE))
 
-extern void *__htab_map_lookup_elem(struct htab *htab, const void *key);
-
 always_inline void set_reference(struct lru_node *node)
 {
 	if (!ONCE(u8, node, BPF_LRU_NODE_REF))
 		ONCE(u8, node, BPF_LRU_NODE_REF) = 1;
-}
-
-always_inline void count_elements(struct htab *htab, _Bool more)
-{
-	if (more)
-		percpu_inc64(AT(void *, htab, BPF_MAP_ELEM_COUNT));
-	else
-		percpu_dec64(AT(void *, htab, BPF_MAP_ELEM_COUNT));
 }
 
 /* Called by the lists to take an element out of its bucket; whether it was still there. */
@@ -38,7 +29,7 @@ noinline _Bool htab_lru_map_delete_node(void *map, struct lru_node *node)
 		if ((struct elem *)link == wanted) {
 			unlink(wanted);
 			check_and_cancel_fields(htab, wanted);
-			count_elements(htab, 0);
+			discount_element(htab);
 			found = 1;
 			break;
 		}
@@ -50,7 +41,7 @@ noinline _Bool htab_lru_map_delete_node(void *map, struct lru_node *node)
 direct void htab_lru_push_free(struct htab *htab, struct elem *elem)
 {
 	check_and_cancel_fields(htab, elem);
-	count_elements(htab, 0);
+	discount_element(htab);
 	bpf_lru_push_free(LRU(htab), LRU_NODE(elem));
 }
 
@@ -69,40 +60,34 @@ traceable s64 htab_lru_map_update_elem(struct htab *htab, const void *key, const
 {
 	struct elem *elem, *old;
 	struct lru_node *node;
-	struct bucket *bucket;
+	struct place place;
 	u64 saved = 0;
-	u32 size, hash;
 	s64 result;
 
 	if (unlikely(flags > BPF_EXIST))
 		return -EINVAL;
-	size = AT(u32, htab, BPF_MAP_KEY_SIZE);
-	hash = hash_key(key, size, AT(u32, htab, BPF_HTAB_HASHRND));
-	bucket = select_bucket(htab, hash);
+	place = place_of(htab, key);
 	/* A node is taken before the bucket is locked: taking one may lock other buckets. */
-	node = bpf_lru_pop_free(LRU(htab), hash);
+	node = bpf_lru_pop_free(LRU(htab), place.hash);
 	if (unlikely(!node))
 		return -ENOMEM;
-	count_elements(htab, 1);
+	count_element(htab);
 	elem = ELEM(node);
-	memcpy(ELEM_KEY(elem), key, size);
-	memcpy(ELEM_VALUE(elem, size), value, AT(u32, htab, BPF_MAP_VALUE_SIZE));
-	result = htab_lock_bucket(bucket, &saved);
+	memcpy(ELEM_KEY(elem), key, place.key_size);
+	memcpy(ELEM_VALUE(elem, place.key_size), value, AT(u32, htab, BPF_MAP_VALUE_SIZE));
+	result = htab_lock_bucket(place.bucket, &saved);
 	if (unlikely(result))
 		goto give_back;
-	old = lookup_elem_raw(bucket, hash, key, size);
-	if (old && unlikely(flags == BPF_NOEXIST)) {
-		result = -EEXIST;
-	} else if (!old && unlikely(flags == BPF_EXIST)) {
-		result = -ENOENT;
-	} else {
-		link_first(bucket, elem);
+	old = find_in(place, key);
+	result = check_flags(old, flags);
+	if (likely(!result)) {
+		link_first(place.bucket, elem);
 		if (old) {
 			set_reference(LRU_NODE(elem));
 			unlink(old);
 		}
 	}
-	htab_unlock_bucket(bucket, saved);
+	htab_unlock_bucket(place.bucket, saved);
 	if (likely(!result)) {
 		if (old)
 			htab_lru_push_free(htab, old);
@@ -115,20 +100,18 @@ give_back:
 
 traceable s64 htab_lru_map_delete_elem(struct htab *htab, const void *key)
 {
-	u32 size = AT(u32, htab, BPF_MAP_KEY_SIZE);
-	u32 hash = hash_key(key, size, AT(u32, htab, BPF_HTAB_HASHRND));
-	struct bucket *bucket = select_bucket(htab, hash);
+	struct place place = place_of(htab, key);
 	struct elem *elem;
 	u64 saved = 0;
 	s64 result;
 
-	result = htab_lock_bucket(bucket, &saved);
+	result = htab_lock_bucket(place.bucket, &saved);
 	if (unlikely(result))
 		return result;
-	elem = lookup_elem_raw(bucket, hash, key, size);
+	elem = find_in(place, key);
 	if (elem)
 		unlink(elem);
-	htab_unlock_bucket(bucket, saved);
+	htab_unlock_bucket(place.bucket, saved);
 	if (!elem)
 		return -ENOENT;
 	htab_lru_push_free(htab, elem);

@@ -38,6 +38,18 @@ always_inline struct task *current_again(void)
 /* Only arm64 keeps frames. */
 #define needs_frame() barrier()
 
+/*
+ * Stack that calls on cold paths spill to, which compilers take at the start of a function;
+ * the function itself is built without a canary.
+ */
+#define frame_of_cold_calls()                                                     \
+	do {                                                                      \
+		struct {                                                          \
+			u64 spilled[5];                                           \
+		} frame;                                                          \
+		__asm__ __volatile__("" : "=m"(frame));                           \
+	} while (0)
+
 always_inline u64 my_cpu_offset(void)
 {
 	u64 offset;

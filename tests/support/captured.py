@@ -14,8 +14,9 @@ from tramposim.spec import Arch, Kernel
 FILES = {Arch.X86_64: "x86_64-7.2.13-default", Arch.ARM64: "arm64-7.2.13-max"}
 
 
-def records(shared: Path, arch: Arch) -> list[dict]:
-    with lzma.open(shared / "golden" / f"{FILES[arch]}-runtime.jsonl.xz") as file:
+def records(shared: Path, arch: Arch, variant: str | None = None) -> list[dict]:
+    name = f"{variant or FILES[arch]}-runtime.jsonl.xz"
+    with lzma.open(shared / "golden" / name) as file:
         return [json.loads(line) for line in file]
 
 
@@ -25,8 +26,8 @@ class Captured(Guest):
     Functions that were not captured are ours; data is laid out as for ours.
     """
 
-    def __init__(self, kernel: Kernel, shared: Path) -> None:
-        boot, *functions = records(shared, kernel.arch)
+    def __init__(self, kernel: Kernel, shared: Path, variant: str | None = None) -> None:
+        boot, *functions = records(shared, kernel.arch, variant)
         addresses = {k: v for k, v in boot["symbols"].items() if not k.startswith("_s")}
         addresses |= {f["name"]: f["addr"] for f in functions if "." not in f["name"]}
         super().__init__(kernel, addresses=addresses)

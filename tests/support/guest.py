@@ -35,6 +35,7 @@ class Guest:
         self.memory, self.cpus = kernel_memory(self.runtime)
         self.executed: list[int] = []
         self.accesses: list[tuple[str, int, int]] = []
+        self.owners: list[int] = []
         self._emulator: uc.Uc | None = None
         self.ticks = 0
 
@@ -110,12 +111,13 @@ class Guest:
 
     def _access(self, _: uc.Uc, kind: int, address: int, size: int, *rest: object) -> None:
         self.accesses.append(("w" if kind == uc.UC_MEM_WRITE else "r", address, size))
+        self.owners.append(len(self.executed) - 1)
 
     def call(self, target: str | int, *arguments: int, budget: int = 20000) -> int:
         """Calls a function; returns its result. `executed` then holds its instructions."""
         address = self.runtime.address(target) if isinstance(target, str) else target
         stop = STOP[self.kernel.arch]
-        self.executed, self.accesses = [], []
+        self.executed, self.accesses, self.owners = [], [], []
         emulator = self.emulator
         if self.kernel.arch is Arch.X86_64:
             stack = self.cpu.stack_top - 8

@@ -17,6 +17,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "engine",
     "frontend",
     "histogram",
+    "hostcpu",
     "lsu",
     "pipeline",
     "predictors",

@@ -26,6 +26,7 @@ COMMANDS = {
     "run": "Execute a BPF program and print its return value and maps.",
     "verify": "Rebuild captured images and programs and compare the bytes.",
     "throughput": "Cycles per iteration of code blocks on a core.",
+    "native": "Measure on this machine's CPU and print beside the model.",
     "cores": "Core models with the source of every number.",
     "doctor": "Check that this installation can do its work.",
 }

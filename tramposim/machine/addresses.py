@@ -17,7 +17,7 @@ from types import MappingProxyType
 from tramposim._native.engine import EXECUTE, READ, WRITE
 from tramposim.spec import Arch
 
-__all__ = ["PAGE", "STACK_SIZE", "AddressMap", "Area", "address_map"]
+__all__ = ["PAGE", "STACK_SIZE", "AddressMap", "Area", "address_map", "user_map"]
 
 PAGE = 4096
 """Bytes of a page."""
@@ -43,7 +43,8 @@ class AddressMap:
 
     `text` is the kernel image (code and data linked at fixed places), `driver` code that
     calls the traced function, `jit` BPF programs and images, `objects` a part of the direct
-    map, `stacks` kernel stacks.
+    map, `stacks` kernel stacks. `kmalloc`, `vmalloc` and `percpu` are where allocations of
+    these kinds begin.
     """
 
     arch: Arch
@@ -52,6 +53,9 @@ class AddressMap:
     jit: Area
     objects: Area
     stacks: Area
+    kmalloc: int
+    vmalloc: int
+    percpu: int
 
     @property
     def areas(self) -> tuple[Area, ...]:
@@ -75,6 +79,9 @@ _MAPS = MappingProxyType(
             jit=Area("jit", 0xFFFFFFFFC0200000, 16 * _MIB, _CODE, 64),
             objects=Area("objects", 0xFFFF888180000000, 512 * _MIB, _DATA, 8),
             stacks=Area("stacks", 0xFFFFC90080000000, 2 * _MIB, _DATA, STACK_SIZE),
+            kmalloc=0xFFFF888104000000,
+            vmalloc=0xFFFFC90000000000,
+            percpu=0xFFFF888200000000,
         ),
         Arch.ARM64: AddressMap(
             Arch.ARM64,
@@ -83,6 +90,9 @@ _MAPS = MappingProxyType(
             jit=Area("jit", 0xFFFF8000A0000000, 16 * _MIB, _CODE, 64),
             objects=Area("objects", 0xFFFF0000E0000000, 512 * _MIB, _DATA, 8),
             stacks=Area("stacks", 0xFFFF8000B0000000, 2 * _MIB, _DATA, STACK_SIZE),
+            kmalloc=0xFFFF0000C4000000,
+            vmalloc=0xFFFF800084000000,
+            percpu=0xFFFF000200000000,
         ),
     }
 )
@@ -103,3 +113,37 @@ def address_map(arch: Arch, text: int | None = None, near: bool = False) -> Addr
     if arch is Arch.ARM64:
         moved = replace(moved, driver=replace(areas.driver, base=text + areas.text.size))
     return moved
+
+
+_USER_TEXT = 0x40000000
+"""The kernel image in a process: kernel code reaches its data by sign-extended 32 bits, so it
+must lie in the lowest 2 GiB; executables and the first mappings of a process lie elsewhere."""
+
+_USER_HEAP = 0x7D0000000000
+"""Data in a process: far from where kernels of x86_64 and arm64 place mappings by default."""
+
+
+def user_map(arch: Arch) -> AddressMap:
+    """Addresses at which a process of the same architecture can map the same kernel.
+
+    Code keeps the distances that it has in a kernel. Data lies where an address still needs
+    64 bits; addresses of code need 31 where a kernel's need 64 (sign-extended 32 on x86_64).
+    """
+    areas = _MAPS[arch]
+    distance = _USER_TEXT - areas.text.base
+    heap = _USER_HEAP
+    return replace(
+        areas,
+        text=replace(areas.text, base=_USER_TEXT),
+        driver=replace(areas.driver, base=_moved(areas.driver, distance)),
+        jit=replace(areas.jit, base=_moved(areas.jit, distance)),
+        objects=replace(areas.objects, base=heap + (1 << 34)),
+        stacks=replace(areas.stacks, base=heap + (2 << 34)),
+        kmalloc=heap + (3 << 34),
+        vmalloc=heap + (4 << 34),
+        percpu=heap + (5 << 34),
+    )
+
+
+def _moved(area: Area, distance: int) -> int:
+    return area.base + distance

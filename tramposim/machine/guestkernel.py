@@ -11,7 +11,7 @@ from tramposim.bpf.loaded import LoadedProgram
 from tramposim.errors import InputError
 from tramposim.jit.environment import JitEnvironment
 from tramposim.jit.program import compile_program, lay_out
-from tramposim.machine.addresses import address_map
+from tramposim.machine.addresses import AddressMap, address_map
 from tramposim.machine.hypercall import HostFunction, Hypercalls
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
@@ -45,14 +45,18 @@ class GuestKernel:
     """One kernel, booted, with one CPU running a task in process context.
 
     Kernel memory is built on the host side; `commit` maps what was added since the last time.
+    With `addresses` everything lies there instead of at the kernel's places.
     """
 
-    def __init__(self, kernel: Kernel) -> None:
+    def __init__(self, kernel: Kernel, addresses: AddressMap | None = None) -> None:
         self.kernel = kernel
-        self.runtime = load_runtime(kernel)
-        self.memory, (self.cpu, *_) = kernel_memory(self.runtime)
-        near = kernel.entry is Entry.BL
-        self.machine = Machine(kernel, address_map(kernel.arch, near=near))
+        if addresses is None:
+            addresses = address_map(kernel.arch, near=kernel.entry is Entry.BL)
+            self.runtime = load_runtime(kernel)
+        else:
+            self.runtime = load_runtime(kernel, {"_stext": addresses.text.base})
+        self.memory, (self.cpu, *_) = kernel_memory(self.runtime, addresses)
+        self.machine = Machine(kernel, addresses)
         self.machine.add_symbols(self.runtime.symbols)
         for region in self.runtime.regions:
             self.machine.place(region.address, region.data, READ | EXECUTE, region.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tramposim.errors import InputError
+from tramposim.machine.addresses import AddressMap
 from tramposim.machine.memory import KernelMemory
 from tramposim.machine.runtime import NR_CPUS, Runtime
 from tramposim.spec import Arch
@@ -153,12 +154,14 @@ def _random_state(memory: KernelMemory, runtime: Runtime, cpu: Cpu) -> None:
         memory.put(state + 4 * component, seed | 1 << 16, 4)
 
 
-def kernel_memory(runtime: Runtime) -> tuple[KernelMemory, tuple[Cpu, ...]]:
+def kernel_memory(
+    runtime: Runtime, addresses: AddressMap | None = None
+) -> tuple[KernelMemory, tuple[Cpu, ...]]:
     """Memory with the initial data of all of the runtime's CPUs, and what each CPU runs.
 
     Programs, images and maps are added to it before its `regions` are mapped.
     """
-    memory = KernelMemory(runtime)
+    memory = KernelMemory(runtime, addresses)
     _globals(memory, runtime)
     if runtime.kernel.arch is Arch.ARM64:
         _arm64_clocks(memory, runtime)

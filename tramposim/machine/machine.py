@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,6 +158,17 @@ class Machine:
             if start <= address + there < start + length:
                 there = min(size, start + length - address)
         return self.engine.read(address, there)
+
+    def pages(self) -> Iterator[tuple[int, int, bytes]]:
+        """All mapped memory as it stands: address, permissions and bytes of runs of pages."""
+        run: list[int] = []
+        for page in [*sorted(self._pages), -1]:
+            last = run[-1] if run else None
+            if last is not None and (page != last + 1 or self._pages[page] != self._pages[last]):
+                start, size = run[0] * PAGE, len(run) * PAGE
+                yield start, self._pages[last], self.engine.read(start, size)
+                run = []
+            run.append(page)
 
     def code_regions(self) -> tuple[CodeRegion, ...]:
         """All code as it stands now, in order of address."""

@@ -1,6 +1,6 @@
 """Kernel memory before anything runs: allocations with their initial contents.
 
-Addresses are those of a kernel without randomisation: kmalloc memory in the direct map,
+Addresses are by default those of a kernel without randomisation: kmalloc memory in the direct map,
 vmalloc memory (programs, stacks) in its area, per-CPU memory as one unit per CPU whose
 addresses are a per-CPU pointer plus that CPU's offset.
 """
@@ -14,17 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tramposim.errors import BuildError, InputError
+from tramposim.machine.addresses import AddressMap, address_map
 from tramposim.machine.runtime import Region, Runtime
-from tramposim.spec import Arch
 
 __all__ = ["KernelMemory"]
 
 _MASK = (1 << 64) - 1
 _PAGE = 0x1000
-
-_KMALLOC = {Arch.X86_64: 0xFFFF888104000000, Arch.ARM64: 0xFFFF0000C4000000}
-_VMALLOC = {Arch.X86_64: 0xFFFFC90000000000, Arch.ARM64: 0xFFFF800084000000}
-_PERCPU = {Arch.X86_64: 0xFFFF888200000000, Arch.ARM64: 0xFFFF000200000000}
 
 PERCPU_UNIT = 1 << 24
 """Bytes of per-CPU space per CPU: static variables first, then allocations."""
@@ -36,14 +32,15 @@ class KernelMemory:
     Contents start as zeros; `write` changes them, `regions` gives them all for mapping.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, addresses: AddressMap | None = None) -> None:
         self.runtime = runtime
+        self.addresses = addresses or address_map(runtime.kernel.arch)
         self.arch = runtime.kernel.arch
         self.structs = runtime.structs
         self._blocks: dict[int, tuple[bytearray, str]] = {}
         self._starts: list[int] = []
-        self._kmalloc = _KMALLOC[self.arch]
-        self._vmalloc = _VMALLOC[self.arch]
+        self._kmalloc = self.addresses.kmalloc
+        self._vmalloc = self.addresses.vmalloc
         self._percpu_start = runtime.symbols["__per_cpu_start"]
         self._percpu = self._percpu_start + runtime.structs.percpu_size
         for cpu in range(runtime.cpus):
@@ -95,7 +92,7 @@ class KernelMemory:
 
     def percpu_offset(self, cpu: int) -> int:
         """What a CPU adds to per-CPU pointers (its this_cpu_off, gs base or tpidr_el1)."""
-        return (_PERCPU[self.arch] + cpu * PERCPU_UNIT - self._percpu_start) & _MASK
+        return (self.addresses.percpu + cpu * PERCPU_UNIT - self._percpu_start) & _MASK
 
     def percpu_address(self, pointer: int, cpu: int) -> int:
         """Address of a per-CPU pointer's target on a CPU."""

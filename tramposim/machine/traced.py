@@ -18,6 +18,7 @@ from tramposim.kernel.image import Image
 from tramposim.kernel.nodes import Node, TrampFlag
 from tramposim.kernel.prototype import Passing, place_arguments
 from tramposim.machine.abi import check_arguments
+from tramposim.machine.addresses import AddressMap
 from tramposim.machine.caller import CallingLoop, build_loop, prepare_stack
 from tramposim.machine.execution import Execution, run_calls
 from tramposim.machine.guestkernel import GuestKernel, GuestProgram
@@ -103,7 +104,8 @@ class TracedFunction:
         if known is None:
             return place_target(self.guest.machine, self.prototype)
         offset, size = known
-        return place_target(self.guest.machine, self.prototype, layout.stext + offset, size)
+        start = self.guest.runtime.symbols.get("_stext", layout.stext)
+        return place_target(self.guest.machine, self.prototype, start + offset, size)
 
     def _place_program(self, target: TargetProgram) -> Target:
         """A BPF program as traced function; the JIT made its entry patchable."""
@@ -190,18 +192,24 @@ class TracedFunction:
             )
         return list(zip(slots, self.arguments, strict=True))
 
+    def prepare(self) -> CallingLoop:
+        """The loop that calls the function, with memory and registers ready to enter it."""
+        guest = self.guest
+        guest.commit()
+        if self._loop is None:
+            self._loop = build_loop(guest.machine, self.target.address, self._placed)
+        prepare_stack(guest.machine, self._placed, guest.cpu.stack_top)
+        return self._loop
+
     def run(self, calls: int = 1, *, trace: bool = True, watch: Iterable[int] = ()) -> Execution:
         """Call the function `calls` times; state (maps, clocks) carries over between runs.
 
         Raises `GuestFault` if the guest goes astray or breaks the calling convention.
         """
         guest = self.guest
-        guest.commit()
-        if self._loop is None:
-            self._loop = build_loop(guest.machine, self.target.address, self._placed)
-        prepare_stack(guest.machine, self._placed, guest.cpu.stack_top)
+        loop = self.prepare()
         watched = {self.target.body, *watch}
-        execution = run_calls(guest.machine, self._loop, calls, trace=trace, watch=watched)
+        execution = run_calls(guest.machine, loop, calls, trace=trace, watch=watched)
         arch, body = guest.kernel.arch, self.target.body
         broken = check_arguments(arch, body, self._placed, execution.snapshots)
         if broken:
@@ -224,8 +232,9 @@ class TracedWorld(TracedFunction):
         *,
         arguments: Sequence[int | Cell] | None = None,
         target: TargetProgram | None = None,
+        addresses: AddressMap | None = None,
     ) -> None:
-        guest = GuestKernel(kernel)
+        guest = GuestKernel(kernel, addresses)
         self.programs = tuple(guest.load(attachment.program) for attachment in attachments)
         links = [
             (program, attachment.cookie)

@@ -50,7 +50,8 @@ class TextTable:
 
     def _width(self, column: Column) -> int:
         """Characters of the widest cell."""
-        return max(len(column.heading), *(len(format_value(column, row)) for row in self.rows))
+        cells = (len(format_value(column, row)) for row in self.rows)
+        return max([len(column.heading), *cells])
 
     def _table(self, columns: Sequence[Column]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

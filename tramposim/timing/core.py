@@ -137,7 +137,11 @@ class Accuracy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A core description, as its file holds it."""
+    """A core description, as its file holds it.
+
+    `hosts` are the CPUs that have this core: "VENDOR FAMILY MODEL" of cpuid in decimal (x86_64)
+    or "IMPLEMENTER PART" of MIDR in hexadecimal (arm64), as /proc/cpuinfo shows them.
+    """
 
     name: str
     arch: Arch
@@ -152,6 +156,7 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pools: dict[str, Pool]
     classes: dict[str, ClassData]
     accuracy: dict[str, Accuracy] = {}
+    hosts: tuple[str, ...] = ()
 
     def parameters(self) -> list[tuple[str, str, Parameter]]:
         """All numbered parameters as (section, name, parameter)."""

@@ -6,7 +6,6 @@ import struct
 from collections.abc import Sequence
 
 import numpy as np
-import unicorn as uc
 from support.guest import PAGE, Guest
 from unicorn import arm64_const as arm
 from unicorn import x86_const as x86

@@ -7,8 +7,8 @@ repeating a trace warms predictors and renaming as repeated calls do.
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tramposim._native.frontend cimport (
     FrontEnd, frontend_deliver, frontend_open, frontend_redirect, frontend_taken)
@@ -20,6 +20,7 @@ from tramposim._native.predictors cimport (
 from tramposim._native.scheduler cimport (
     Scheduler, scheduler_advance, scheduler_close, scheduler_issue, scheduler_open,
     scheduler_room)
+from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
     BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FOLDS,
     INDIRECT_CALL, INDIRECT_JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NEEDS_SUM, NO_REGISTER,
@@ -67,6 +68,7 @@ cdef class Pipeline:
     cdef uint64_t folded           # registers whose value is a sum not yet formed
     cdef int64_t events_[EVENT_COUNT]
     cdef int64_t *share
+    cdef StageRec stage            # of the instruction executed last
 
     def __cinit__(self, dict params, insns, uops, bint cached=True):
         cdef Py_ssize_t i
@@ -133,13 +135,16 @@ cdef class Pipeline:
         memset(self.share, 0, 8 * self.insns.shape[0])
 
     def run(self, const int32_t[::1] order, const AccessRec[::1] accesses,
-            const int64_t[::1] marks, int64_t[::1] cycles) -> None:
+            const int64_t[::1] marks, int64_t[::1] cycles, StageRec[::1] stages=None) -> None:
         """Execute `order` (numbers of static instructions) once.
 
         `accesses` belong to positions of `order`. `cycles[k]` receives the cycle in which
-        everything before position `marks[k]` had retired. After the last instruction, control
-        is taken to return to the first.
+        everything before position `marks[k]` had retired; `stages`, if given, what each
+        position went through. After the last instruction, control is taken to return to the
+        first.
         """
+        cdef bint recorded = stages is not None
+        cdef int64_t before[EVENT_COUNT]
         cdef Py_ssize_t n = order.shape[0], i, m = 0, a = 0, end
         cdef int32_t number, following
         cdef Py_ssize_t known = self.insns.shape[0]
@@ -148,10 +153,14 @@ cdef class Pipeline:
         for i in range(n):
             if order[i] < 0 or order[i] >= known:
                 raise ValueError("an executed instruction has no record")
+        if recorded and stages.shape[0] != n:
+            raise ValueError("stages and order differ in length")
         if n == 0:
             return
         with nogil:
             for i in range(n):
+                if recorded:
+                    memcpy(before, self.events_, sizeof(before))
                 while m < marks.shape[0] and marks[m] <= i:
                     cycles[m] = self.retired
                     m += 1
@@ -164,10 +173,24 @@ cdef class Pipeline:
                     end += 1
                 self._step(number, self.insns[following].pc,
                            &accesses[a] if end > a else NULL, <int>(end - a))
+                if recorded:
+                    self._note(before)
+                    stages[i] = self.stage
                 a = end
             while m < marks.shape[0]:
                 cycles[m] = self.retired
                 m += 1
+
+    cdef void _note(self, const int64_t *before) noexcept nogil:
+        """Complete the last instruction's record by what was counted since `before`."""
+        cdef const int64_t *now = self.events_
+        self.stage.bubbles = <uint16_t>(now[BUBBLES] - before[BUBBLES])
+        self.stage.mispredicted = (
+            now[MISS_CONDITIONAL] + now[MISS_INDIRECT] + now[MISS_RETURN]
+            > before[MISS_CONDITIONAL] + before[MISS_INDIRECT] + before[MISS_RETURN])
+        self.stage.forwarded = <uint8_t>(now[FORWARDS] - before[FORWARDS])
+        self.stage.memory_renamed = <uint8_t>(now[RENAMES] - before[RENAMES])
+        self.stage.blocked = <uint8_t>(now[BLOCKS] - before[BLOCKS])
 
     cdef int64_t _slot(self, int64_t earliest) noexcept nogil:
         """Take the next rename slot, at `earliest` or later; return its cycle."""
@@ -196,7 +219,7 @@ cdef class Pipeline:
         cdef const UopRec *uop
         cdef int64_t delivered, alloc, sources, start, done, latest = 0, room = 0
         cdef int64_t resolved = 0, first_slot = self.slot_count, k
-        cdef int64_t value = 0
+        cdef int64_t value = 0, issued = -1
         cdef Store *store = NULL
         cdef LoadOutcome outcome
         cdef const AccessRec *used
@@ -341,6 +364,8 @@ cdef class Pipeline:
                         ready[uop.dst2] = done
                         if uop.dst3 != NO_REGISTER:
                             ready[uop.dst3] = done
+            if uop.kind <= STORE_DATA and (issued < 0 or start < issued):
+                issued = start
             if done > latest:
                 latest = done
             if uop.flags & BRANCH:
@@ -351,6 +376,11 @@ cdef class Pipeline:
         if latest > self.completed:
             self.completed = latest
         self._retire(number, latest, first_slot, reads)
+        self.stage.delivered = delivered
+        self.stage.renamed = alloc
+        self.stage.issued = issued
+        self.stage.executed = latest
+        self.stage.retired = self.retired
         if store != NULL:
             # A locked store reaches the cache as part of its operation.
             lsu_commit(&self.lsu, store, self.fence if locked else self.retired)

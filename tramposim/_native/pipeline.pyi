@@ -24,4 +24,5 @@ class Pipeline:
         accesses: NDArray[np.void],
         marks: NDArray[np.int64],
         cycles: NDArray[np.int64],
+        stages: NDArray[np.void] | None = ...,
     ) -> None: ...

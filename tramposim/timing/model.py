@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,16 @@ from tramposim.machine.trace import Trace
 from tramposim.timing.core import Core
 from tramposim.timing.decode import StaticCode, mark_windows, parameters, static_code
 
-__all__ = ["Timing", "time_trace"]
+__all__ = ["STAGES", "Timing", "time_trace"]
+
+STAGES = np.dtype(
+    [(name, "<i8") for name in ("delivered", "renamed", "issued", "executed", "retired")]
+    + [("bubbles", "<u2")]
+    + [(name, "u1") for name in ("mispredicted", "forwarded", "memory_renamed", "blocked")]
+    + [("pad", "<u2")]
+)
+"""Layout of `StageRec` in `_native/stages.pxd`: cycles in which an instruction passed the
+stages (`issued` -1: no port was needed), and counts of what befell it."""
 
 _MAX_PASSES = 400
 _STEADY = 4
@@ -31,7 +40,9 @@ class Timing:
     constant (equal to `cycles_per_call` otherwise). `events` holds mean counts per call by the
     names of `EVENTS`. `shares` maps an instruction's address to the cycles per call that
     retirement waited for it; the values sum to `cycles_per_call`. `steady` is false if no
-    steady state was found; `cycles_per_call` is then the mean of the second half.
+    steady state was found; `cycles_per_call` is then the mean of the second half. `stages`
+    (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
+    trace's whole calls when it passed each stage.
     """
 
     core: str
@@ -43,13 +54,14 @@ class Timing:
     events: Mapping[str, float]
     shares: Mapping[int, float] = field(default_factory=dict, repr=False)
     steady: bool = True
+    stages: NDArray[np.void] | None = field(default=None, repr=False)
 
 
-def time_trace(trace: Trace, core: Core, state: str = "hot") -> Timing:
+def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = False) -> Timing:
     """Cycles per call of `trace` on `core`, in its steady state.
 
     The recorded calls are executed again and again, the core's state carried over, until the
-    cycles per pass repeat. Raises `InputError` for an empty trace, a trace of the other
+    cycles per pass repeat; `record` adds their stages. Raises `InputError` for an empty trace, a trace of the other
     architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
     """
     if trace.arch is not core.arch:
@@ -69,7 +81,12 @@ def time_trace(trace: Trace, core: Core, state: str = "hot") -> Timing:
     marks = np.ascontiguousarray(trace.calls - first, dtype=np.int64)
     mark_windows(core, code.insns, code.uops)
     pipeline = Pipeline(parameters(core), code.insns, code.uops)
-    return _steady(pipeline, core, order, accesses, marks, addresses)
+    timing = _steady(pipeline, core, order, accesses, marks, addresses)
+    if not record:
+        return timing
+    stages = np.zeros(len(order), dtype=STAGES)
+    pipeline.run(order, accesses, marks, np.zeros(len(marks), dtype=np.int64), stages)
+    return replace(timing, stages=stages)
 
 
 def _decode(trace: Trace, core: Core, addresses: list[int]) -> StaticCode:

@@ -69,6 +69,11 @@ class AttachError(TramposimError):
         super().__init__(f"{message} ({_errno_name(errno)})")
         self.errno = errno
         self.log = log
+        self.message = message
+
+    def of(self, subject: str) -> AttachError:
+        """The same refusal, with what was refused before its words."""
+        return AttachError(f"{subject}: {self.message}", self.errno, self.log)
 
 
 def _errno_name(number: int) -> str:

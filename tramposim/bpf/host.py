@@ -63,10 +63,13 @@ class TracedCall:
 
 
 class Host:
-    """Maps that programs share, and what their calls do. Deterministic by `seed`."""
+    """Maps that programs share, and what their calls do. Deterministic by `seed`.
 
-    def __init__(self, seed: int = 0) -> None:
-        self.memory = Memory()
+    Helpers access `memory`: the interpreter's own, or another that programs live in.
+    """
+
+    def __init__(self, seed: int = 0, memory: Memory | None = None) -> None:
+        self.memory = Memory() if memory is None else memory
         self.maps: dict[str, HostMap] = {}
         self.output: list[str] = []
         """Lines that programs printed (bpf_trace_printk)."""
@@ -129,6 +132,14 @@ class Host:
         if kind in _TRACING:
             table |= _TRACING_HELPERS
         return {HELPER_IDS[name]: self._bind(function) for name, function in table.items()}
+
+    def helpers(self) -> Mapping[str, Function]:
+        """By name, the helpers that need no map and no traced function."""
+        return {
+            name: self._bind(function)
+            for name, function in _HELPERS.items()
+            if name not in _MAP_HELPERS
+        }
 
     def _bind(self, function: Callable[[Host, Sequence[int]], int]) -> Function:
         return lambda arguments: function(self, arguments)
@@ -251,6 +262,8 @@ _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_probe_read_kernel": Host._probe_read,
     "bpf_probe_read": Host._probe_read,
 }
+
+_MAP_HELPERS = ("bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem")
 
 _TRACING_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_func_ip": Host._func_ip,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
 from tramposim.errors import GuestFault
@@ -47,8 +47,23 @@ class Memory:
         content = bytearray(data) + bytearray(size - len(data))
         region = MemoryRegion(self._next, content, name, writable)
         self._next += (size + _GAP * 2 - 1) // _GAP * _GAP
-        self._bases.append(region.address)
-        self._regions.append(region)
+        index = bisect_left(self._bases, region.address)
+        self._bases.insert(index, region.address)
+        self._regions.insert(index, region)
+        return region
+
+    def place(self, address: int, size: int, name: str, data: bytes = b"") -> MemoryRegion:
+        """A new region at a given address; `GuestFault` if another one is there."""
+        index = bisect_left(self._bases, address)
+        before = self._regions[index - 1] if index else None
+        if (before is not None and before.address + len(before.data) > address) or (
+            index < len(self._bases) and self._bases[index] < address + size
+        ):
+            raise GuestFault(f"{name} at {address:#x}, where something is already")
+        self._total += size
+        region = MemoryRegion(address, bytearray(data) + bytearray(size - len(data)), name)
+        self._bases.insert(index, address)
+        self._regions.insert(index, region)
         return region
 
     def release(self, region: MemoryRegion) -> None:

@@ -3,39 +3,71 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.options import format_option, output_option
+from tramposim.cli.options import format_option, kernel_option, output_option
+from tramposim.cli.values import number
+
+if TYPE_CHECKING:
+    from tramposim.study.call import Argument
 
 __all__ = ["run"]
 
 
-def number(text: str) -> int:
-    """A 64-bit number, decimal or 0x hexadecimal."""
-    value = int(text, 0)
-    if not -(1 << 63) <= value < 1 << 64:
-        raise ValueError(text)
-    return value
+def _argument(text: str) -> Argument:
+    """A slot's value: a number, or mem:HEX for the address of memory that begins with HEX."""
+    if not text.startswith("mem:"):
+        return number(text)
+    from tramposim.study.call import pointed_memory
+
+    try:
+        return pointed_memory(bytes.fromhex(text[4:]))
+    except ValueError:
+        raise click.BadParameter(f"{text}: what follows mem: is not hex") from None
 
 
 @click.command(
     epilog="""\b
 Examples:
-  tramposim run session.bpf
+  tramposim run session.bpf.c
+  tramposim run session.bpf.c --engine all --calls 100
   tramposim run session.bpf --proto 'int f(int a, long b)' --arg 5 --arg 0x10 --ret -2
+  tramposim run icmp.bpf.o --btf /sys/kernel/btf/vmlinux --arg mem:45000054
   tramposim run filter.bpf --memory 0011aabb --format json"""
 )
 @click.argument("prog", metavar="PROG", type=Path)
 @click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
+    "--engine",
+    type=click.Choice(("interp", "x86_64", "arm64", "all")),
+    default="interp",
+    show_default=True,
+    help="The reference interpreter, or the JIT's code in an emulated kernel; all: every one, "
+    "and they must agree.",
 )
 @click.option(
-    "--arg", "arguments", multiple=True, type=number, help="An argument slot's value, in order."
+    "--proto",
+    metavar="C",
+    help="Prototype of the traced function.  [default: of the function that the section names]",
 )
-@click.option("--ret", type=number, default="0", help="What the traced function returns.")
+@click.option(
+    "--btf",
+    metavar="FILE",
+    type=Path,
+    help="Take the prototype from a kernel's BTF, such as /sys/kernel/btf/vmlinux.",
+)
+@click.option("--function", metavar="NAME", help="Run only programs that trace this function.")
+@click.option(
+    "--arg",
+    "arguments",
+    multiple=True,
+    type=_argument,
+    metavar="VALUE",
+    help="An argument slot's value, in order: a number, or mem:HEX for the address of memory "
+    "that begins with these bytes.",
+)
+@click.option("--ret", type=number, metavar="VALUE", help="What the traced function returns.")
 @click.option("--memory", metavar="HEX", default="", help="Input of a program that traces nothing.")
 @click.option("--calls", type=int, default=1, show_default=True, help="How often to call.")
 @click.option(
@@ -43,38 +75,55 @@ Examples:
     type=click.IntRange(1, 1 << 40),
     default=1_000_000,
     show_default=True,
-    help="Instructions that one execution may take.",
+    help="Instructions that one execution may take: of eBPF on the interpreter, of the machine "
+    "elsewhere.",
 )
+@kernel_option()
 @format_option("text", "json")
 @output_option()
 def run(
     prog: Path,
+    engine: str,
     proto: str | None,
-    arguments: tuple[int, ...],
-    ret: int,
+    btf: Path | None,
+    function: str | None,
+    arguments: tuple[Argument, ...],
+    ret: int | None,
     memory: str,
     calls: int,
     budget: int,
+    version: str,
     format_name: str,
     output: str,
-) -> None:
-    """Execute BPF programs with the reference interpreter.
+) -> int:
+    """Execute BPF programs: C, libbpf object, or assembler text.
 
     Programs that trace a function run as if attached to it from left to right: the last
     attached first, at entry, then at exit. Prints what each returned, what it printed, and
-    the maps.
+    the maps. With --engine all a difference between the engines is a finding (exit code 1).
     """
     from tramposim.report.output import write_result
     from tramposim.report.run import run_json, run_text
+    from tramposim.study.call import function_call
     from tramposim.study.program import read_source
-    from tramposim.study.run import run_programs
-    from tramposim.study.subject import function_of
+    from tramposim.study.run import ENGINES, run_programs
+    from tramposim.study.traceable import programs_for
 
     try:
         content = bytes.fromhex(memory)
     except ValueError:
         raise click.BadParameter("not hex", param_hint="'--memory'") from None
+    programs, prototype = programs_for(
+        read_source(prog), str(prog), proto=proto, btf=btf, function=function
+    )
     result = run_programs(
-        read_source(prog), function_of(proto), arguments, ret, content, calls, budget
+        programs,
+        function_call(prototype, arguments, ret),
+        ENGINES if engine == "all" else (engine,),
+        memory=content,
+        calls=calls,
+        budget=budget,
+        kernel=version,
     )
     write_result(run_json(result) if format_name == "json" else run_text(result), output)
+    return 1 if result.differences else 0

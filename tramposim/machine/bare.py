@@ -23,7 +23,7 @@ from tramposim.machine.execution import run_calls
 from tramposim.machine.guestkernel import GuestKernel
 from tramposim.spec import Kernel, ProgKind, Program, Value
 
-__all__ = ["BareResult", "compile_and_run", "interpret_bare"]
+__all__ = ["BareProgram", "BareResult", "compile_and_run", "interpret_bare"]
 
 BUDGET = 100_000_000
 """Machine instructions that a compiled program may take unless told otherwise."""
@@ -61,22 +61,47 @@ def compile_and_run(
     instructions. Raises what `interpret_bare` raises."""
     _check(code, memory)
     guest = GuestKernel(kernel)
-    program = guest.load_rewritten(_placed(guest, code))
-    address = guest.memory.kmalloc(max(len(memory), 8), "the memory")
-    guest.memory.write(address, memory)
-    guest.commit()
-    slots = place_arguments(_ARGUMENTS, kernel.arch).slots
-    arguments = list(zip(slots, (address, len(memory)), strict=True))
-    loop = build_loop(guest.machine, program.address, arguments)
-    prepare_stack(guest.machine, arguments, guest.cpu.stack_top)
-    execution = run_calls(guest.machine, loop, 1, trace=False, budget=budget)
-    return BareResult(execution.returns[0], guest.machine.read(address, len(memory)))
+    program = BareProgram(guest, Program("bare", ProgKind.SOCKET, code), len(memory))
+    value = program.run(memory, budget)
+    return BareResult(value, program.memory)
+
+
+class BareProgram:
+    """A program that traces nothing, loaded into a kernel, with `size` bytes to work on.
+
+    A program with maps is loaded as the kernel loads it, any other as a bare one.
+    """
+
+    def __init__(self, guest: GuestKernel, program: Program, size: int) -> None:
+        self.guest = guest
+        self._size = size
+        if program.maps:
+            loaded = guest.load(program)
+        else:
+            loaded = guest.load_rewritten(_placed(guest, program.insns))
+        self._address = guest.memory.kmalloc(max(size, 8), "the memory")
+        slots = place_arguments(_ARGUMENTS, guest.kernel.arch).slots
+        self._arguments = list(zip(slots, (self._address, size), strict=True))
+        self._loop = build_loop(guest.machine, loaded.address, self._arguments)
+
+    def run(self, memory: bytes, budget: int = BUDGET) -> int:
+        """Put `memory` there and run; returns r0. `budget` counts machine instructions."""
+        guest = self.guest
+        guest.commit()
+        guest.machine.write(self._address, memory)
+        prepare_stack(guest.machine, self._arguments, guest.cpu.stack_top)
+        return run_calls(guest.machine, self._loop, 1, trace=False, budget=budget).returns[0]
+
+    @property
+    def memory(self) -> bytes:
+        """The memory as the last run left it."""
+        return self.guest.machine.read(self._address, self._size)
 
 
 def _placed(guest: GuestKernel, code: bytes) -> LoadedProgram:
     """The program with the addresses that its functions will have."""
     runtime = guest.runtime
-    env = FixupEnvironment(guest.kernel, runtime.symbols, {})
+    env = FixupEnvironment(guest.kernel, guest.symbols, {})
     program = bare_program(code, env)
     if not any(i.opcode == isa.LD_IMM64 and i.src == Pseudo.FUNC for i in decode(code)):
         return program

@@ -15,7 +15,7 @@ from tramposim.machine.machine import Machine
 from tramposim.machine.trace import Trace
 from tramposim.spec import Arch
 
-__all__ = ["Execution", "run_calls"]
+__all__ = ["BUDGET_PER_CALL", "Execution", "run_calls"]
 
 BUDGET_PER_CALL = 1_000_000
 """Most instructions of one call; the kernel's longest images need some thousands."""

@@ -12,11 +12,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from tramposim.bpf.inlining import REDIRECTS
+from tramposim.bpf.memory import Memory
 from tramposim.machine.machine import Machine
 from tramposim.machine.target import return_code
 from tramposim.spec import Arch
 
-__all__ = ["HostFunction", "Hypercalls"]
+__all__ = ["HostFunction", "Hypercalls", "MachineMemory"]
 
 HostFunction = Callable[[Sequence[int]], int]
 """A called function: r1 to r5 in, r0 out (64 bits)."""
@@ -29,6 +30,22 @@ _ARGUMENTS = {
 _RESULT = {Arch.X86_64: "rax", Arch.ARM64: "x0"}
 _ENTRY = 16
 _MASK = (1 << 64) - 1
+
+
+class MachineMemory(Memory):
+    """A machine's memory as helpers of the interpreter see it."""
+
+    def __init__(self, machine: Machine) -> None:
+        super().__init__()
+        self.machine = machine
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes; `GuestFault` unless they are mapped."""
+        return self.machine.read(address, size)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Store bytes; `GuestFault` unless the place is mapped."""
+        self.machine.write(address, data)
 
 
 class Hypercalls:

@@ -6,11 +6,13 @@ other function returns the sum of its argument slots, so that every argument is 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from tramposim._native import arm64_asm, x86_64_asm
 from tramposim._native.engine import EXECUTE, READ
+from tramposim.bpf.memory import Memory
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.kernel.prototype import Passing, place_arguments
 from tramposim.machine.caller import X86_64_ARGUMENTS
@@ -18,7 +20,7 @@ from tramposim.machine.machine import Machine
 from tramposim.machine.runtime import RETURN_THUNKS
 from tramposim.spec import Arch, Entry, Kernel, Prototype, Returns, Value
 
-__all__ = ["Target", "patch_entry", "place_target", "return_code"]
+__all__ = ["Target", "function_result", "patch_entry", "place_target", "return_code"]
 
 _RAX, _RSP, _R10, _R11 = 0, 4, 10, 11
 _SP = 31
@@ -69,31 +71,59 @@ _KNOWN = MappingProxyType(
 
 
 def place_target(
-    machine: Machine, prototype: Prototype, address: int | None = None, room: int | None = None
+    machine: Machine,
+    prototype: Prototype,
+    address: int | None = None,
+    room: int | None = None,
+    returns: int | None = None,
 ) -> Target:
     """Put the function into guest memory, not traced yet.
 
     It lies at `address` if that is given and its code takes at most `room` bytes (None: any
-    number), else in a free place.
+    number), else in a free place. With `returns` it only returns that value.
     """
+    body = _body(prototype) if returns is None else _Body((), returns)
     before = _BEFORE[machine.arch]
     if address is not None:
-        code, site = _code(machine, prototype, address)
+        code, site = _code(machine, prototype, body, address)
         if room is not None and len(code) > room:
             address = None
     if address is None:
         address = machine.allocate(machine.addresses.driver, 1024, 64) + 64
-        code, site = _code(machine, prototype, address)
+        code, site = _code(machine, prototype, body, address)
     machine.place(address - len(before), before + code, READ | EXECUTE, prototype.name)
     machine.add_symbols({prototype.name: address})
     return Target(address, address + site, address + site + _PATCHED[machine.arch])
 
 
-def _code(machine: Machine, prototype: Prototype, address: int) -> tuple[bytes, int]:
+def function_result(prototype: Prototype, slots: Sequence[int], memory: Memory) -> int:
+    """What the function's body computes for these slot values: the register that it returns in.
+
+    `memory` is what pointers among them point to; a body that changes it does so here.
+    """
+    if prototype.returns is None:
+        return 0
+    body = _body(prototype)
+    if body.increments is not None:
+        at = slots[body.increments]
+        memory.store(at, 4, memory.load(at, 4) + 1)
+    total = body.constant
+    for term in body.terms:
+        value = _slot_values(prototype)[term.slot]
+        number = slots[term.slot] & (1 << 8 * value.size) - 1
+        if term.load:
+            number = memory.load(slots[term.slot], term.load)
+        elif value.signed and number >> 8 * value.size - 1:
+            number -= 1 << 8 * value.size
+        total += number
+    return total & (1 << (64 if prototype.returns.size > 4 else 32)) - 1
+
+
+def _code(machine: Machine, prototype: Prototype, body: _Body, address: int) -> tuple[bytes, int]:
     """The function's code at an address, and the offset of what is patched."""
     if machine.arch is Arch.X86_64:
-        return _x86_64_code(machine, prototype, address)
-    return _arm64_code(machine.kernel, prototype)
+        return _x86_64_code(machine, prototype, body, address)
+    return _arm64_code(machine.kernel, prototype, body)
 
 
 def patch_entry(machine: Machine, target: Target, entry: Entry, image: int, ops: int = 0) -> None:
@@ -135,14 +165,16 @@ def _slot_values(prototype: Prototype) -> list[Value]:
     return values
 
 
-def _x86_64_code(machine: Machine, prototype: Prototype, address: int) -> tuple[bytes, int]:
+def _x86_64_code(
+    machine: Machine, prototype: Prototype, body: _Body, address: int
+) -> tuple[bytes, int]:
     encode = x86_64_asm.ISA.encode_one
     kernel = machine.kernel
     code = encode("endbr64") if kernel.ibt else b""
     site = len(code)
     code += encode("nop", 5)
     if prototype.returns is not None:
-        code += _x86_64_body(prototype, _body(prototype))
+        code += _x86_64_body(prototype, body)
     return code + return_code(machine, address + len(code)) + encode("int3") * 4, site
 
 
@@ -192,7 +224,8 @@ def _x86_64_body(prototype: Prototype, body: _Body) -> bytes:
         code += prepare + encode("load32", _R11, pointer, 0)
         code += encode("addi32", _R11, 1) + encode("store32", pointer, 0, _R11)
     if not body.terms:
-        return code + encode("mov32_imm32", _RAX, body.constant)
+        narrow = 0 <= body.constant < 1 << 32
+        return code + encode("mov32_imm32" if narrow else "movabs", _RAX, body.constant)
     for number, term in enumerate(body.terms):
         prepare, register = operand(term)
         code += prepare
@@ -203,14 +236,14 @@ def _x86_64_body(prototype: Prototype, body: _Body) -> bytes:
     return code
 
 
-def _arm64_code(kernel: Kernel, prototype: Prototype) -> tuple[bytes, int]:
+def _arm64_code(kernel: Kernel, prototype: Prototype, body: _Body) -> tuple[bytes, int]:
     encode = arm64_asm.ISA.encode_one
     code = encode("bti_c") if kernel.bti else b""
     code += encode("mov", 9, 30)
     site = len(code)
     code += encode("nop")
     if prototype.returns is not None:
-        code += _arm64_body(prototype, _body(prototype))
+        code += _arm64_body(prototype, body)
     return code + encode("ret", 30), site
 
 
@@ -242,7 +275,7 @@ def _arm64_body(prototype: Prototype, body: _Body) -> bytes:
         code += prepare + encode("ldr32", 10, pointer, 0)
         code += encode("addi32", 10, 10, 1) + encode("str32", 10, pointer, 0)
     if not body.terms:
-        return code + encode("movi32", 0, body.constant)
+        return code + encode("movi" + suffix, 0, body.constant)
     for number, term in enumerate(body.terms):
         prepare, register = operand(term)
         code += prepare

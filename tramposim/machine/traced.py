@@ -20,7 +20,7 @@ from tramposim.kernel.prototype import Passing, place_arguments
 from tramposim.machine.abi import check_arguments
 from tramposim.machine.addresses import AddressMap
 from tramposim.machine.caller import CallingLoop, build_loop, prepare_stack
-from tramposim.machine.execution import Execution, run_calls
+from tramposim.machine.execution import BUDGET_PER_CALL, Execution, run_calls
 from tramposim.machine.guestkernel import GuestKernel, GuestProgram
 from tramposim.machine.kerneldata import add_ftrace_ops, add_trampoline_image
 from tramposim.machine.target import Target, patch_entry, place_target
@@ -34,10 +34,20 @@ _BRANCH_RANGE = 128 << 20
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """An argument that is the address of `size` bytes holding `value` (little-endian)."""
+    """An argument that is the address of `size` bytes: `data`, then zeros.
+
+    `value` is put over the first bytes (little-endian).
+    """
 
     size: int
     value: int = 0
+    data: bytes = b""
+
+    @property
+    def content(self) -> bytes:
+        """All bytes as they are before the call."""
+        first = self.value.to_bytes(min(self.size, 8), "little") if self.value else b""
+        return (first + self.data[len(first) :]).ljust(self.size, b"\0")
 
 
 def default_arguments(prototype: Prototype) -> tuple[int | Cell, ...]:
@@ -69,8 +79,9 @@ class TracedFunction:
     `links` are (program, BPF cookie of the link). Without links the function is untraced;
     otherwise `image` is its trampoline, reached by `entry`, with `links` links in `slots`
     program slots. `arguments` has one value per argument slot (default: `default_arguments`);
-    `pointers` tells which of them are addresses of cells. With `target` a BPF program is the
-    function. Raises `AttachError` where the kernel would refuse.
+    `pointers` tells which of them are addresses of cells. With `returns` the function does
+    nothing but return that value. With `target` a BPF program is the function. Raises
+    `AttachError` where the kernel would refuse.
     """
 
     def __init__(
@@ -80,10 +91,12 @@ class TracedFunction:
         links: Sequence[tuple[GuestProgram, int]] = (),
         *,
         arguments: Sequence[int | Cell] | None = None,
+        returns: int | None = None,
         target: TargetProgram | None = None,
     ) -> None:
         self.guest = guest
         self.prototype = prototype
+        self._returns = returns
         self._target_program = target
         self.target = self._place_target() if target is None else self._place_program(target)
         self.image: Image | None = None
@@ -102,10 +115,10 @@ class TracedFunction:
         layout = self.guest.runtime.structs
         known = layout.text.get(self.prototype.name)
         if known is None:
-            return place_target(self.guest.machine, self.prototype)
+            return place_target(self.guest.machine, self.prototype, returns=self._returns)
         offset, size = known
-        start = self.guest.runtime.symbols.get("_stext", layout.stext)
-        return place_target(self.guest.machine, self.prototype, start + offset, size)
+        start = self.guest.runtime.symbols.get("_stext", layout.stext) + offset
+        return place_target(self.guest.machine, self.prototype, start, size, self._returns)
 
     def _place_program(self, target: TargetProgram) -> Target:
         """A BPF program as traced function; the JIT made its entry patchable."""
@@ -177,7 +190,7 @@ class TracedFunction:
         for number, argument in enumerate(arguments):
             if isinstance(argument, Cell):
                 address = memory.kmalloc(argument.size, f"argument {number}")
-                memory.put(address, argument.value, min(argument.size, 8))
+                memory.write(address, argument.content)
                 values.append(address)
             else:
                 values.append(argument & (1 << 64) - 1)
@@ -201,15 +214,38 @@ class TracedFunction:
         prepare_stack(guest.machine, self._placed, guest.cpu.stack_top)
         return self._loop
 
-    def run(self, calls: int = 1, *, trace: bool = True, watch: Iterable[int] = ()) -> Execution:
+    @property
+    def program_ends(self) -> dict[int, tuple[str, str]]:
+        """By address in the image where a program has returned: the list (`fentry`,
+        `fmod_ret`, `fexit`) that it was called from, and its name."""
+        if self.image is None:
+            return {}
+        ends = {}
+        for part in self.image.parts:
+            word, _, place = part.name.partition(" ")
+            if word == "body":
+                name = part.detail
+                ends[self.image.address + part.end] = place.partition("[")[0], name
+        return ends
+
+    def run(
+        self,
+        calls: int = 1,
+        *,
+        trace: bool = True,
+        watch: Iterable[int] = (),
+        budget: int = BUDGET_PER_CALL,
+    ) -> Execution:
         """Call the function `calls` times; state (maps, clocks) carries over between runs.
+
+        `budget` is the most instructions of one call.
 
         Raises `GuestFault` if the guest goes astray or breaks the calling convention.
         """
         guest = self.guest
         loop = self.prepare()
         watched = {self.target.body, *watch}
-        execution = run_calls(guest.machine, loop, calls, trace=trace, watch=watched)
+        execution = run_calls(guest.machine, loop, calls, trace=trace, watch=watched, budget=budget)
         arch, body = guest.kernel.arch, self.target.body
         broken = check_arguments(arch, body, self._placed, execution.snapshots)
         if broken:

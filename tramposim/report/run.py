@@ -6,12 +6,19 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tramposim.study.run import RunResult
+from tramposim.spec import MapType, Prototype, Value
+from tramposim.study.engines import EngineRun, MapContents, ProgramRun
+from tramposim.study.run import INTERPRETER, RunResult
 
 __all__ = ["run_json", "run_text"]
 
 MAX_ELEMENTS = 64
 """Elements shown of each map."""
+
+MAX_LINES = 200
+"""Printed lines shown."""
+
+_ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 
 
 def _word(value: int) -> str:
@@ -19,17 +26,71 @@ def _word(value: int) -> str:
 
 
 def run_text(result: RunResult) -> str:
-    """A line per execution, per printed line and per map element that is not zero."""
-    width = max((len(run.name) for run in result.runs), default=0)
-    lines = [f"{run.name:<{width}}  {run.when:<8}  r0 = {_word(run.value)}" for run in result.runs]
-    lines += [f"output: {line}" for line in result.output]
-    for name, elements in result.maps:
-        lines.append(f"map {name}: {len(elements)} elements that are not zero")
-        for key, value in elements[:MAX_ELEMENTS]:
-            lines.append(f"  {int.from_bytes(key, 'little'):#x}: {' '.join(_words(value))}")
-        if len(elements) > MAX_ELEMENTS:
-            lines.append(f"  ... and {len(elements) - MAX_ELEMENTS} more")
+    """The call, a line per execution of the last call, what was printed, and the maps.
+
+    All of that of the first engine; then whether the others did the same.
+    """
+    shown = result.engines[0]
+    lines = []
+    if result.function is not None:
+        lines.append(_call(result.function.prototype, shown))
+    lines += _runs(shown.runs)
+    if shown.output:
+        lines.append("trace output:")
+        lines += [f"  bpf_trace_printk: {line}" for line in shown.output[:MAX_LINES]]
+        if len(shown.output) > MAX_LINES:
+            lines.append(f"  ... and {len(shown.output) - MAX_LINES:,} more lines")
+    for contents in shown.maps:
+        lines += _map(contents)
+    lines += _verdict(result)
     return "\n".join(lines) + "\n"
+
+
+def _call(prototype: Prototype, run: EngineRun) -> str:
+    """`f(1, 0xffff888104003440) returned -2`."""
+    values = [argument for argument in prototype.arguments for _ in range(argument.slots)]
+    arguments = ", ".join(_typed(*pair) for pair in zip(values, run.slots, strict=True))
+    returned = prototype.returns
+    result = f" {_typed(returned, run.returned[-1])}" if returned else ""
+    return f"{prototype.name}({arguments}) returned{result}"
+
+
+def _typed(value: Value, number: int) -> str:
+    """A slot's number: what may be a pointer, or a piece of a struct, in hex."""
+    if (value.size == 8 and not value.signed) or value.struct:
+        return hex(number)
+    signed = value.signed and number >> 8 * value.size - 1
+    return str(number - (1 << 8 * value.size) if signed else number)
+
+
+def _runs(runs: tuple[ProgramRun, ...]) -> Iterator[str]:
+    """The executions of the last call."""
+    last = [run for run in runs if run.call == runs[-1].call]
+    width = max((len(run.name) for run in last), default=0)
+    if last and last[0].call > 1:
+        yield f"call {last[0].call:,}, the last one:"
+    for run in last:
+        yield f"{run.name:<{width}}  {run.when:<8}  r0 = {_word(run.value)}"
+
+
+def _map(contents: MapContents) -> Iterator[str]:
+    kind = contents.map.type
+    if kind in _ARRAYS:
+        shown = {key: value for key, value in contents.elements.items() if any(value)}
+        count = f"{len(shown)} of {len(contents.elements)} elements are not zero"
+    else:
+        shown = dict(sorted(contents.elements.items()))
+        limit = f" of {contents.map.max_entries:,}" if kind is not MapType.RINGBUF else ""
+        count = f"{len(shown)}{limit} {'records' if kind is MapType.RINGBUF else 'entries'}"
+    yield f"map {contents.name} ({kind}): {count}"
+    for key, value in list(shown.items())[:MAX_ELEMENTS]:
+        yield f"  {_number(key)}: {' '.join(_words(value)) or '0'}"
+    if len(shown) > MAX_ELEMENTS:
+        yield f"  ... and {len(shown) - MAX_ELEMENTS:,} more"
+
+
+def _number(key: bytes) -> str:
+    return f"{int.from_bytes(key, 'little'):#x}" if len(key) <= 8 else key.hex()
 
 
 def _words(value: bytes) -> Iterator[str]:
@@ -40,15 +101,44 @@ def _words(value: bytes) -> Iterator[str]:
             yield f"[{index}]={_word(word)}" if len(words) > 1 else _word(word)
 
 
+def _verdict(result: RunResult) -> Iterator[str]:
+    names = [_engine(run) for run in result.engines]
+    if INTERPRETER not in {run.engine for run in result.engines} or len(names) < 2:
+        return
+    if not result.differences:
+        yield f"{', '.join(names[:-1])} and {names[-1]} agree"
+    for difference in result.differences:
+        yield f"DIFFERENCE {difference}"
+
+
+def _engine(run: EngineRun) -> str:
+    return "interpreter" if run.engine == INTERPRETER else run.engine
+
+
 def run_json(result: RunResult) -> str:
-    """The same as one JSON object; keys and values of maps as hex."""
+    """Everything, of every engine, as one JSON object; keys and values of maps as hex."""
+    first, *others = (_record(run) for run in result.engines)
     content = {
         "schema": "tramposim.run/1",
-        "runs": [{"name": r.name, "when": r.when, "r0": r.value} for r in result.runs],
-        "output": list(result.output),
-        "maps": {
-            name: {key.hex(): value.hex() for key, value in elements}
-            for name, elements in result.maps
-        },
+        **first,
+        "others": others,
+        "differences": list(result.differences),
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"
+
+
+def _record(run: EngineRun) -> dict[str, object]:
+    return {
+        "engine": run.engine,
+        "returned": list(run.returned),
+        "runs": [{"call": r.call, "name": r.name, "when": r.when, "r0": r.value} for r in run.runs],
+        "output": list(run.output),
+        "maps": {
+            contents.name: {
+                key.hex(): value.hex()
+                for key, value in contents.elements.items()
+                if any(value) or contents.map.type not in _ARRAYS
+            }
+            for contents in run.maps
+        },
+    }

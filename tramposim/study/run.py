@@ -1,122 +1,126 @@
-"""Executing programs for what they compute: one call of a traced function, or one run."""
+"""Executing programs for what they compute, on the interpreter and on emulated kernels.
+
+Programs that trace a function are attached to it from left to right, so that the last one
+runs first, at entry and at exit. Any other program runs by itself on a block of memory. The
+engines are the reference interpreter, and the kernel of an architecture in the emulated
+machine: the JIT's code, called by the trampoline image. Where a result depends on the world
+around the programs (time, random numbers, addresses of arguments) all engines get the same.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tramposim.bpf.host import Host, TracedCall
 from tramposim.bpf.interpreter import BUDGET
 from tramposim.errors import InputError
-from tramposim.spec import ProgKind, Program, Prototype
+from tramposim.spec import TRACING_KINDS, Arch, Program
+from tramposim.study.call import FunctionCall
+from tramposim.study.engines import EngineRun, Task
+from tramposim.study.executed import execute
+from tramposim.study.interpreted import interpret
+from tramposim.study.kernels import kernel_of
+from tramposim.study.precheck import check_programs
 
-__all__ = ["MAX_CALLS", "ProgramRun", "RunResult", "run_programs"]
+__all__ = ["ENGINES", "INTERPRETER", "MAX_CALLS", "RunResult", "run_programs"]
+
+INTERPRETER = "interp"
+ENGINES = (INTERPRETER, *(arch.value for arch in Arch))
+"""What programs can run on."""
 
 MAX_CALLS = 1_000_000
-FUNC_IP = 0xFFFFFFFF81400000
-"""Address that programs see as the traced function's."""
-
-_ENTRY = (ProgKind.FENTRY, ProgKind.FENTRY_MULTI, ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
-_EXIT = (ProgKind.FEXIT, ProgKind.FEXIT_MULTI, ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
-_MODIFY = (ProgKind.FMOD_RET,)
-
-
-@dataclass(frozen=True, slots=True)
-class ProgramRun:
-    """One execution: when it ran (`entry`, `fmod_ret`, `exit` or `run`) and its r0."""
-
-    name: str
-    when: str
-    value: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The last call's executions in order, what programs printed, and all map contents.
+    """What each engine did, and how machines differ from the interpreter in their world."""
 
-    `maps` are (name, ((key, value), ...)) with elements that are not all zero.
-    """
-
-    runs: tuple[ProgramRun, ...]
-    output: tuple[str, ...]
-    maps: tuple[tuple[str, tuple[tuple[bytes, bytes], ...]], ...]
+    function: FunctionCall | None
+    engines: tuple[EngineRun, ...]
+    differences: tuple[str, ...] = ()
 
 
 def run_programs(
     programs: Sequence[Program],
-    prototype: Prototype,
-    arguments: Sequence[int] = (),
-    returns: int = 0,
+    function: FunctionCall,
+    engines: Sequence[str] = (INTERPRETER,),
+    *,
     memory: bytes = b"",
     calls: int = 1,
     budget: int = BUDGET,
+    kernel: str = "7.2",
 ) -> RunResult:
-    """Interpret programs `calls` times.
+    """Run programs `calls` times on each of `engines`.
 
-    Tracing programs run as attached to the function of `prototype`, called with `arguments`
-    (default: 1, 2, ...) and returning `returns`: the last attached first, at entry and exit
-    alike. Any other program gets `memory` in r1 and its length in r2. Raises `InputError` for
-    arguments that do not fit, and what `interpret` raises.
+    Tracing programs run as attached to `function`; any other program gets `memory` in r1 and
+    its length in r2. With the interpreter and a machine among the engines their results are
+    compared. Raises `AttachError` where the kernel version refuses a program, `InputError`
+    for what cannot be run, and what the engines raise.
     """
     if not 1 <= calls <= MAX_CALLS:
         raise InputError(f"{calls} calls; 1 to {MAX_CALLS:,} can be run")
-    slots = list(arguments) or [index + 1 for index in range(prototype.slots)]
-    if len(slots) != prototype.slots:
-        raise InputError(
-            f"{len(slots)} argument values for the {prototype.slots} slots of {prototype.name}"
-        )
-    host = Host()
-    for program in programs:
-        host.declare(program.maps)
-    tracing = [p for p in programs if p.kind in (*_ENTRY, *_EXIT, *_MODIFY)]
-    others = [p for p in programs if p not in tracing]
-    runs: list[ProgramRun] = []
-    for _ in range(calls):
-        runs = [_run_alone(host, program, memory, budget) for program in others]
-        if tracing:
-            runs += _one_call(host, tracing, slots, returns, budget)
-    maps = tuple(
-        (name, tuple((key, value) for key, value in made.items() if any(value)))
-        for name, made in host.maps.items()
+    if not programs:
+        raise InputError("there is no program")
+    archs = [Arch(engine) for engine in engines if engine != INTERPRETER]
+    kernels = {arch: kernel_of(arch, kernel) for arch in archs}
+    tracing = [program for program in programs if program.kind in TRACING_KINDS]
+    for checked in kernels.values() or (kernel_of(Arch.X86_64, kernel),):
+        check_programs(checked, programs, function.prototype)
+    task = Task(tuple(programs), function, memory, calls, budget)
+    runs: dict[str, EngineRun] = {}
+    differences: list[str] = []
+    for arch in archs:
+        runs[arch], world = execute(kernels[arch], task)
+        if INTERPRETER in engines:
+            reference = interpret(task, world)
+            differences += _differences(reference, runs[arch])
+            runs.setdefault(INTERPRETER, reference)
+    if INTERPRETER in engines and INTERPRETER not in runs:
+        runs[INTERPRETER] = interpret(task)
+    return RunResult(
+        function if tracing else None,
+        tuple(runs[engine] for engine in ENGINES if engine in runs),
+        tuple(differences),
     )
-    return RunResult(tuple(runs), tuple(host.output), maps)
 
 
-def _run_alone(host: Host, program: Program, memory: bytes, budget: int) -> ProgramRun:
-    region = host.memory.allocate(max(len(memory), 1), "the input", memory)
-    try:
-        value = host.run(
-            program, budget=budget, arguments=(region.address if memory else 0, len(memory))
+def _differences(reference: EngineRun, run: EngineRun) -> Iterator[str]:
+    """How a machine's run differs from the interpreter's, a text each, the first ones first."""
+    engine = run.engine
+    for call, (wanted, got) in enumerate(zip(reference.returned, run.returned, strict=True), 1):
+        if wanted != got:
+            yield f"{engine}: call {call} returned {got:#x}, the interpreter's {wanted:#x}"
+            break
+    if len(reference.runs) != len(run.runs):
+        yield (
+            f"{engine}: programs ran {len(run.runs)} times, the interpreter's {len(reference.runs)}"
         )
-    finally:
-        host.memory.release(region)
-    return ProgramRun(program.name, "run", value)
+    for wanted_run, got_run in zip(reference.runs, run.runs, strict=False):
+        if wanted_run != got_run:
+            yield f"{engine}: {got_run.text}; the interpreter: {wanted_run.text}"
+            break
+    yield from _output_differences(engine, reference.output, run.output)
+    theirs = {contents.name: contents.elements for contents in run.maps}
+    for contents in reference.maps:
+        yield from _map_differences(engine, contents.name, contents.elements, theirs[contents.name])
 
 
-def _one_call(
-    host: Host, programs: Sequence[Program], slots: Sequence[int], returns: int, budget: int
-) -> list[ProgramRun]:
-    runs: list[ProgramRun] = []
-    calls = {id(program): TracedCall(host.memory, slots, FUNC_IP) for program in programs}
-    try:
-        for program in reversed(programs):
-            if program.kind in _ENTRY:
-                value = host.run(program, calls[id(program)], budget)
-                runs.append(ProgramRun(program.name, "entry", value))
-        for program in reversed(programs):
-            if program.kind in _MODIFY:
-                value = host.run(program, calls[id(program)], budget)
-                runs.append(ProgramRun(program.name, "fmod_ret", value))
-                if value:
-                    # The function itself is not called; programs at exit see this value.
-                    returns = value
-                    break
-        for program in reversed(programs):
-            if program.kind in _EXIT:
-                call = calls[id(program)]
-                call.returned(returns)
-                runs.append(ProgramRun(program.name, "exit", host.run(program, call, budget)))
-    finally:
-        for call in calls.values():
-            call.release()
-    return runs
+def _output_differences(engine: str, wanted: Sequence[str], got: Sequence[str]) -> Iterator[str]:
+    for number, (left, right) in enumerate(zip(wanted, got, strict=False), 1):
+        if left != right:
+            yield f"{engine}: line {number} printed is {right!r}, the interpreter's {left!r}"
+            return
+    if len(wanted) != len(got):
+        yield f"{engine}: {len(got)} lines printed, the interpreter's {len(wanted)}"
+
+
+def _map_differences(
+    engine: str, name: str, wanted: Mapping[bytes, bytes], got: Mapping[bytes, bytes]
+) -> Iterator[str]:
+    for key in sorted({*wanted, *got}):
+        if wanted.get(key) != got.get(key):
+            left, right = (
+                found[key].hex() if key in found else "not there" for found in (wanted, got)
+            )
+            yield f"{engine}: map {name}, key {key.hex()}: {right}; the interpreter: {left}"
+            return

@@ -1,0 +1,132 @@
+"""Programs on the reference interpreter, as attached to a traced function."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from tramposim.bpf.host import Host, TracedCall
+from tramposim.machine.target import function_result
+from tramposim.machine.traced import Cell
+from tramposim.spec import TRACING_KINDS, ProgKind, Program
+from tramposim.study.call import FunctionCall
+from tramposim.study.engines import EngineRun, MapContents, ProgramRun, Task, World
+
+__all__ = ["interpret"]
+
+FUNC_IP = 0xFFFFFFFF81400000
+"""Address of the traced function in a world that no machine made."""
+
+_ENTRY = (ProgKind.FENTRY, ProgKind.FENTRY_MULTI, ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
+_EXIT = (ProgKind.FEXIT, ProgKind.FEXIT_MULTI, ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
+
+
+def interpret(task: Task, world: World | None = None) -> EngineRun:
+    """Run a task; with `world` the function and its arguments lie where they lie there.
+
+    Raises what `tramposim.bpf.host.Host.run` raises.
+    """
+    host = Host()
+    for program in task.programs:
+        host.declare(program.maps)
+    slots = _slots(host, task.function, world)
+    func_ip = FUNC_IP if world is None else world.function
+    tracing = [program for program in task.programs if program.kind in TRACING_KINDS]
+    runs: list[ProgramRun] = []
+    returned = []
+    for number in range(1, task.calls + 1):
+        add = partial(_add, runs, number)
+        for program in task.programs:
+            if program.kind not in TRACING_KINDS:
+                add(program.name, "run", _run_alone(host, program, task))
+        if tracing:
+            returned.append(_Call(host, task, slots, func_ip, add).run(tracing))
+    return EngineRun(
+        "interp",
+        tuple(returned),
+        tuple(runs),
+        tuple(host.output),
+        tuple(MapContents(made.declared, dict(made.items())) for made in host.maps.values()),
+        slots,
+    )
+
+
+def _add(runs: list[ProgramRun], call: int, name: str, when: str, value: int) -> None:
+    runs.append(ProgramRun(call, name, when, value))
+
+
+def _slots(host: Host, function: FunctionCall, world: World | None) -> tuple[int, ...]:
+    slots = []
+    for number, argument in enumerate(function.arguments):
+        if not isinstance(argument, Cell):
+            slots.append(argument)
+            continue
+        name = f"the memory of argument {number + 1}"
+        if world is None:
+            region = host.memory.allocate(argument.size, name, argument.content)
+        else:
+            at = world.slots[number]
+            region = host.memory.place(at, argument.size, name, argument.content)
+        slots.append(region.address)
+    return tuple(slots)
+
+
+def _run_alone(host: Host, program: Program, task: Task) -> int:
+    size = len(task.memory)
+    region = host.memory.allocate(max(size, 1), "the input", task.memory)
+    try:
+        return host.run(program, budget=task.budget, arguments=(region.address, size))
+    finally:
+        host.memory.release(region)
+
+
+class _Call:
+    """One call of the traced function."""
+
+    def __init__(
+        self, host: Host, task: Task, slots: Sequence[int], func_ip: int, add: partial[None]
+    ) -> None:
+        self.host = host
+        self.task = task
+        self.slots = slots
+        self.func_ip = func_ip
+        self.add = add
+
+    def run(self, programs: Sequence[Program]) -> int:
+        """Run the programs around the function; returns what its caller gets."""
+        host, function = self.host, self.task.function
+        contexts = {id(p): TracedCall(host.memory, self.slots, self.func_ip) for p in programs}
+
+        def run(program: Program, when: str) -> int:
+            value = host.run(program, contexts[id(program)], self.task.budget)
+            self.add(program.name, when, value)
+            return value
+
+        try:
+            # The last attached runs first, at entry and exit alike.
+            for program in reversed(programs):
+                if program.kind in _ENTRY:
+                    run(program, "entry")
+            value = 0
+            for program in reversed(programs):
+                if program.kind is ProgKind.FMOD_RET:
+                    value = run(program, "fmod_ret")
+                    if value:
+                        # The function is not called; programs at exit see this value.
+                        break
+            if not value:
+                value = self._function()
+            for program in reversed(programs):
+                if program.kind in _EXIT:
+                    contexts[id(program)].returned(value)
+                    run(program, "exit")
+        finally:
+            for context in contexts.values():
+                context.release()
+        return function.result(value)
+
+    def _function(self) -> int:
+        function = self.task.function
+        if function.returns is not None:
+            return function.returns
+        return function_result(function.prototype, self.slots, self.host.memory)

@@ -1,0 +1,50 @@
+"""What a kernel's verifier would refuse, as far as it depends on the traced function.
+
+Whether a program is safe is not judged; a program that passes may still be refused by a
+kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf.insn import decode
+from tramposim.bpf.stack import analyse
+from tramposim.errors import AttachError, UnsupportedError
+from tramposim.kernel.load import TargetFunction, check_context_access, check_kfunc, check_load
+from tramposim.spec import TRACING_KINDS, Kernel, ProgKind, Program, Prototype
+
+__all__ = ["check_programs"]
+
+
+def check_programs(kernel: Kernel, programs: Iterable[Program], prototype: Prototype) -> None:
+    """Whether the kernel loads the programs for the function, or by themselves.
+
+    Raises `AttachError` with the verifier's words where it refuses, `UnsupportedError` for a
+    kind of program that cannot be executed here; both name the program.
+    """
+    function = TargetFunction.of(prototype)
+    for program in programs:
+        if program.kind in TRACING_KINDS:
+            try:
+                _check_tracing(kernel, program, function)
+            except AttachError as refusal:
+                raise refusal.of(program.name) from None
+        elif program.kind is not ProgKind.SOCKET:
+            raise UnsupportedError(
+                f"{program.name}: {program.kind} programs are not executed; "
+                "their context is not known here"
+            )
+
+
+def _check_tracing(kernel: Kernel, program: Program, function: TargetFunction) -> None:
+    check_load(kernel, program.kind, function, program.sleepable)
+    for _, name in program.kfuncs:
+        check_kfunc(program.kind, name)
+    insns = decode(program.insns)
+    loads = {index: name for index, _, name in program.relocations}
+    for index in sorted(analyse(insns, loads, program.name).context_accesses):
+        insn = insns[index]
+        write = insn.cls != isa.LDX
+        check_context_access(program.kind, function, insn.offset, insn.size, write)

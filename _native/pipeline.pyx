@@ -10,10 +10,15 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from tramposim._native.corestate cimport CoreState
+from tramposim._native.fetch cimport (
+    Fetch, fetch_block, fetch_open, fetch_redirect, fetch_resteer, fetch_taken)
 from tramposim._native.frontend cimport (
     FrontEnd, frontend_deliver, frontend_open, frontend_redirect, frontend_taken)
 from tramposim._native.lsu cimport (
     LoadOutcome, Lsu, Store, lsu_close, lsu_commit, lsu_load, lsu_open, lsu_store, lsu_store_room)
+from tramposim._native.memory cimport (
+    Memory, memory_data, memory_settle, memory_translate)
 from tramposim._native.predictors cimport (
     Predictors, find_branch, predict_direction, predict_indirect, predict_return,
     predictors_close, predictors_open, push_return)
@@ -48,7 +53,11 @@ cdef class Pipeline:
 
     cdef CoreParams core
     cdef FrontEnd front
-    cdef Predictors predictors
+    cdef Fetch fetch
+    cdef Memory *memory            # NULL: everything is found in the first level
+    cdef Predictors *predictors
+    cdef Predictors own_predictors
+    cdef readonly CoreState state
     cdef Scheduler scheduler
     cdef Lsu lsu
     cdef const InsnRec[::1] insns
@@ -70,7 +79,7 @@ cdef class Pipeline:
     cdef int64_t *share
     cdef StageRec stage            # of the instruction executed last
 
-    def __cinit__(self, dict params, insns, uops, bint cached=True):
+    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None):
         cdef Py_ssize_t i
         self.core = params
         self.insns = insns
@@ -90,7 +99,13 @@ cdef class Pipeline:
         if not (self.slot_alloc and self.slot_retire and self.load_retire and self.share):
             raise MemoryError
         frontend_open(&self.front, &self.core, cached)
-        predictors_open(&self.predictors, &self.core)
+        self.state = state
+        self.predictors = &self.own_predictors
+        if state is None:
+            predictors_open(self.predictors, &self.core)
+        else:
+            self.predictors = &state.predictors
+            fetch_open(&self.fetch, &state.fetch, self.front.cached)
         scheduler_open(&self.scheduler, &self.core)
         lsu_open(&self.lsu, &self.core, <int>self.insns.shape[0])
 
@@ -99,7 +114,7 @@ cdef class Pipeline:
         free(self.slot_retire)
         free(self.load_retire)
         free(self.share)
-        predictors_close(&self.predictors)
+        predictors_close(&self.own_predictors)
         scheduler_close(&self.scheduler)
         lsu_close(&self.lsu)
 
@@ -133,6 +148,30 @@ cdef class Pipeline:
         """Set the counters to zero; the state of the core stays."""
         memset(self.events_, 0, sizeof(self.events_))
         memset(self.share, 0, 8 * self.insns.shape[0])
+
+    def simulate_memory(self, bint on) -> None:
+        """Whether fetch and memory accesses go through the state's caches and TLBs.
+
+        Off (as at first), everything is found in the first level, at no cost.
+        """
+        if self.state is None:
+            raise ValueError("a pipeline without a core state has no caches")
+        self.memory = &self.state.memory if on else NULL
+        self.front.cached = self.fetch.cached
+
+    def drain(self) -> int:
+        """Let everything under way finish; return the cycle in which execution goes on."""
+        cdef int64_t cycle = max(self.retired, self.completed, self.front.cycle,
+                                 self.lsu.last_commit, self.rename_cycle)
+        frontend_redirect(&self.front, cycle)
+        self._wait(cycle)
+        self.rename_used = 0
+        self.retired = cycle
+        self.after_taken = True
+        if self.state is not None:
+            memory_settle(&self.state.memory)
+            fetch_redirect(&self.fetch, &self.front)
+        return cycle
 
     def run(self, const int32_t[::1] order, const AccessRec[::1] accesses,
             const int64_t[::1] marks, int64_t[::1] cycles, StageRec[::1] stages=None) -> None:
@@ -219,17 +258,19 @@ cdef class Pipeline:
         cdef const UopRec *uop
         cdef int64_t delivered, alloc, sources, start, done, latest = 0, room = 0
         cdef int64_t resolved = 0, first_slot = self.slot_count, k
-        cdef int64_t value = 0, issued = -1
+        cdef int64_t value = 0, issued = -1, arrives
         cdef Store *store = NULL
         cdef LoadOutcome outcome
         cdef const AccessRec *used
         cdef UopRec narrow
-        cdef int u, reads = 0, writes = 0, wanted, size
+        cdef int u, reads = 0, writes = 0, wanted, size, store_size = 0
         cdef int64_t *ready = self.ready
         cdef bint locked = False
         self.events_[INSTRUCTIONS] += 1
         if self.slot_count > self.core.queue_uops:
             room = self.slot_alloc[(self.slot_count - self.core.queue_uops) & (SLOTS - 1)]
+        if self.memory != NULL:
+            fetch_block(&self.fetch, self.memory, &self.front, insn)
         delivered = frontend_deliver(&self.front, insn, room)
         alloc = self.rename_cycle if self.rename_cycle > delivered else delivered
         for u in range(insn.uops):
@@ -295,8 +336,12 @@ cdef class Pipeline:
                 self.last_load = used.address if used != NULL else 0
                 self.events_[LOADS_DONE] += 1
                 done = start + (uop.latency if uop.latency else self.core.l1_latency)
+                arrives = 0
+                if self.memory != NULL and used != NULL:
+                    arrives = self._from_memory(insn, used, start)
                 reads += 1
                 if uop.flags & LOCKED:
+                    done += arrives - start - self.core.l1_latency if arrives else 0
                     self.fence = done
                 elif used != NULL:
                     outcome = lsu_load(&self.lsu, used.address, used.size, number, start, alloc,
@@ -307,6 +352,10 @@ cdef class Pipeline:
                     self.events_[FORWARDS] += outcome.forwarded
                     self.events_[RENAMES] += outcome.renamed
                     self.events_[BLOCKS] += outcome.blocked
+                    if outcome.forwarded or outcome.renamed:
+                        arrives = 0
+                if arrives > done:
+                    done = arrives
                 self.load_count += 1
                 if done > self.memory_done:
                     self.memory_done = done
@@ -334,8 +383,11 @@ cdef class Pipeline:
                                  + access[access_count - 1].size)
                     if size < used.size:
                         size = used.size
+                store_size = size
                 store = lsu_store(&self.lsu, used.address if used != NULL else 0, size, number)
                 store.issued = start
+                if self.memory != NULL and used != NULL:
+                    done = memory_translate(self.memory, used.address, size, insn.pc, start) + 1
                 self.events_[STORES_DONE] += 1
             elif uop.kind == STORE_DATA:
                 alloc = self._enter(uop.pool, alloc)
@@ -372,6 +424,7 @@ cdef class Pipeline:
                 resolved = done
             if uop.flags & BLOCK:
                 frontend_redirect(&self.front, done)
+                fetch_redirect(&self.fetch, &self.front)
                 alloc = self._wait(done)
         if latest > self.completed:
             self.completed = latest
@@ -383,10 +436,21 @@ cdef class Pipeline:
         self.stage.retired = self.retired
         if store != NULL:
             # A locked store reaches the cache as part of its operation.
-            lsu_commit(&self.lsu, store, self.fence if locked else self.retired)
+            done = self.fence if locked else self.retired
+            if self.memory != NULL and not locked and store_size:
+                # The line is asked for when the store retires; stores behind it wait in order.
+                done = memory_data(self.memory, store.address, store_size, insn.pc,
+                                   done - self.core.l1_latency)
+            lsu_commit(&self.lsu, store, done)
         if insn.branch != NOT_BRANCH:
             self._branch(insn, next_pc, resolved)
         self.after_taken = insn.branch != NOT_BRANCH and next_pc != insn.pc + insn.size
+
+    cdef int64_t _from_memory(self, const InsnRec *insn, const AccessRec *access,
+                              int64_t issue) noexcept nogil:
+        """When a load that issues in cycle `issue` has its data from caches or memory."""
+        issue = memory_translate(self.memory, access.address, access.size, insn.pc, issue)
+        return memory_data(self.memory, access.address, access.size, insn.pc, issue)
 
     cdef uint32_t _narrow(self, uint32_t ports) noexcept nogil:
         """The ports on which loads of one and the same word can start together."""
@@ -451,25 +515,25 @@ cdef class Pipeline:
         cdef bint right = True
         cdef int bubbles, level, penalty = 0, seen = 2
         if insn.branch == CONDITIONAL:
-            right = predict_direction(&self.predictors, insn.pc, taken)
+            right = predict_direction(self.predictors, insn.pc, taken)
             if not right:
                 self.events_[MISS_CONDITIONAL] += 1
                 penalty = self.core.redirect_conditional
         elif insn.branch == RETURN:
-            right = predict_return(&self.predictors, insn.pc, next_pc, &seen)
+            right = predict_return(self.predictors, insn.pc, next_pc, &seen)
             if not right:
                 self.events_[MISS_RETURN] += 1
                 penalty = self.core.redirect_return
         elif insn.branch == INDIRECT_JUMP or insn.branch == INDIRECT_CALL:
-            right = predict_indirect(&self.predictors, insn.pc, next_pc, &seen)
+            right = predict_indirect(self.predictors, insn.pc, next_pc, &seen)
             if not right:
                 self.events_[MISS_INDIRECT] += 1
                 penalty = self.core.redirect_indirect
         if insn.branch == CALL or insn.branch == INDIRECT_CALL:
-            push_return(&self.predictors, insn.pc + insn.size)
+            push_return(self.predictors, insn.pc + insn.size)
         if taken:
             self.events_[TAKEN] += 1
-            level = find_branch(&self.predictors, insn.pc)
+            level = find_branch(self.predictors, insn.pc)
             bubbles = self.core.fast_btb_bubble
             if level or insn.crowd > self.core.fast_btb_density:
                 bubbles = self.core.main_btb_bubble
@@ -479,6 +543,11 @@ cdef class Pipeline:
                 bubbles += self._retarget(insn, seen)
             self.events_[BUBBLES] += bubbles
             frontend_taken(&self.front, bubbles)
+            if self.memory != NULL:
+                fetch_taken(&self.fetch, &self.front, bubbles)
+                if level == 2 and right:
+                    fetch_resteer(&self.fetch, self.memory, &self.front, insn.pc)
         if not right:
             frontend_redirect(&self.front, resolved + penalty)
+            fetch_redirect(&self.fetch, &self.front)
 

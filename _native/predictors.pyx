@@ -7,7 +7,7 @@ circular with a fill count; when it is empty a return is predicted as an indirec
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef int[3] LENGTHS = [12, 40, 130]
@@ -55,6 +55,34 @@ cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil:
     return False
 
 
+cdef bint btb_has(const Btb *btb, uint64_t key) noexcept nogil:
+    """Whether `key` is present; nothing changes."""
+    cdef int set_start, way
+    if btb.sets == 0:
+        return False
+    set_start = <int>((key ^ (key >> 7)) & (btb.sets - 1)) * btb.ways
+    for way in range(btb.ways):
+        if btb.tags[set_start + way] == key:
+            return True
+    return False
+
+
+cdef void btb_empty(Btb *btb) noexcept nogil:
+    """Forget all branches."""
+    if btb.sets:
+        memset(btb.tags, 0, 8 * btb.sets * btb.ways)
+
+
+cdef int _btb_copy(Btb *to, const Btb *source) except -1:
+    if to.sets != source.sets or to.ways != source.ways:
+        raise ValueError("predictors of different shape")
+    to.clock = source.clock
+    if source.sets:
+        memcpy(to.tags, source.tags, 8 * source.sets * source.ways)
+        memcpy(to.ages, source.ages, 4 * source.sets * source.ways)
+    return 0
+
+
 cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
     cdef int i
     memset(unit, 0, sizeof(Predictors))
@@ -98,11 +126,41 @@ cdef void predictors_forget(Predictors *unit) noexcept nogil:
     memset(unit.alone, 0, sizeof(Target) << TARGET_BITS)
     for i in range(TAGGED):
         memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
-    if unit.fast.sets:
-        memset(unit.fast.tags, 0, 8 * unit.fast.sets * unit.fast.ways)
-    if unit.main.sets:
-        memset(unit.main.tags, 0, 8 * unit.main.sets * unit.main.ways)
+    btb_empty(&unit.fast)
+    btb_empty(&unit.main)
     unit.filled = 0
+
+
+cdef void predictors_disturb(Predictors *unit) noexcept nogil:
+    """Other code has run: the histories hold its outcomes, what was learnt stays."""
+    unit.history[0] = 0x5851F42D4C957F2DULL
+    unit.history[1] = 0x14057B7EF767814FULL
+    unit.history[2] = 0xDA942042E4DD58B5ULL
+    unit.path = 0x2545F4914F6CDD1DULL
+    unit.came_from = 0
+    unit.filled = 0
+
+
+cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
+    """Make `to`, of the same core, hold what `source` has learnt."""
+    cdef int i
+    if to.depth != source.depth:
+        raise ValueError("predictors of different shape")
+    _btb_copy(&to.fast, &source.fast)
+    _btb_copy(&to.main, &source.main)
+    memcpy(to.base, source.base, 1 << BASE_BITS)
+    memcpy(to.targets, source.targets, sizeof(Target) << TARGET_BITS)
+    memcpy(to.last, source.last, sizeof(Target) << TARGET_BITS)
+    memcpy(to.alone, source.alone, sizeof(Target) << TARGET_BITS)
+    for i in range(TAGGED):
+        memcpy(to.tagged[i], source.tagged[i], sizeof(Tagged) << TAGGED_BITS)
+    memcpy(to.history, source.history, sizeof(source.history))
+    memcpy(to.stack, source.stack, sizeof(source.stack))
+    to.path = source.path
+    to.came_from = source.came_from
+    to.top = source.top
+    to.filled = source.filled
+    return 0
 
 
 cdef uint64_t _fold(Predictors *unit, int length) noexcept nogil:

@@ -3,6 +3,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tramposim._native.corestate import CoreState
+
 EVENTS: tuple[str, ...]
 
 class Pipeline:
@@ -12,7 +14,11 @@ class Pipeline:
         insns: NDArray[np.void],
         uops: NDArray[np.void],
         cached: bool = ...,
+        state: CoreState | None = ...,
     ) -> None: ...
+    state: CoreState | None
+    def simulate_memory(self, on: bool) -> None: ...
+    def drain(self) -> int: ...
     @property
     def cycle(self) -> int: ...
     def events(self) -> list[int]: ...

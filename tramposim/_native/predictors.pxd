@@ -45,7 +45,12 @@ cdef struct Predictors:
 
 cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1
 cdef void predictors_close(Predictors *unit) noexcept nogil
+cdef int predictors_copy(Predictors *to, const Predictors *source) except -1
 cdef void predictors_forget(Predictors *unit) noexcept nogil
+cdef void predictors_disturb(Predictors *unit) noexcept nogil
+cdef bint btb_has(const Btb *btb, uint64_t key) noexcept nogil
+cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil
+cdef void btb_empty(Btb *btb) noexcept nogil
 cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept nogil
 cdef bint predict_indirect(
     Predictors *unit, uint64_t pc, uint64_t target, int *seen) noexcept nogil

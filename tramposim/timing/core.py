@@ -12,6 +12,7 @@ from tramposim.spec import Arch
 
 __all__ = [
     "Accuracy",
+    "Choice",
     "ClassData",
     "Core",
     "Parameter",
@@ -98,6 +99,97 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_line_load_ports: Parameter
 
 
+class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A property of a core that is a word, with the key of its source."""
+
+    value: Literal["lru", "tree-plru"]
+    source: str
+    confidence: Confidence
+
+    @property
+    def number(self) -> int:
+        """The word as `Policy` of `_native/caches.pxd` numbers it."""
+        return ("lru", "tree-plru").index(self.value)
+
+
+class Caches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Caches of 64-byte lines; latencies in core cycles from a load's address to its use.
+
+    `remote_latency`: the line is modified in another CPU's cache. `code_next_line`: lines that
+    an instruction fetch asks for beyond its own. `l2_pair_prefetch`: an L2 miss also fetches the
+    other line of its pair of 128 bytes. `uop_cache_entries` windows of code.
+    """
+
+    code_l1_kib: Parameter
+    code_l1_ways: Parameter
+    data_l1_kib: Parameter
+    data_l1_ways: Parameter
+    l1_policy: Choice
+    l2_kib: Parameter
+    l2_ways: Parameter
+    l2_policy: Choice
+    l3_kib: Parameter
+    l3_ways: Parameter
+    l3_policy: Choice
+    l2_latency: Parameter
+    l3_latency: Parameter
+    memory_latency: Parameter
+    remote_latency: Parameter
+    data_fill_buffers: Parameter
+    code_fill_buffers: Parameter
+    code_next_line: Parameter
+    l2_pair_prefetch: Parameter
+    uop_cache_entries: Parameter
+    uop_cache_ways: Parameter
+
+
+class Tlbs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Translation: TLB entries for small (4 KB), large (2 MB) and huge (1 GB) pages, walks.
+
+    No entries for a size: such pages share the next smaller structure. `stlb_latency` and
+    `walk_latency` are cycles that a second-level hit and a walk take besides the walk's reads,
+    which begin at cache level `walk_level`. `directory_cache_entries` and
+    `upper_cache_entries` keep upper levels of the page table, by 2 MB and by 1 GB.
+    """
+
+    itlb_small_entries: Parameter
+    itlb_small_ways: Parameter
+    itlb_large_entries: Parameter
+    itlb_large_ways: Parameter
+    dtlb_small_entries: Parameter
+    dtlb_small_ways: Parameter
+    dtlb_large_entries: Parameter
+    dtlb_large_ways: Parameter
+    dtlb_huge_entries: Parameter
+    dtlb_huge_ways: Parameter
+    stlb_entries: Parameter
+    stlb_ways: Parameter
+    stlb_huge_entries: Parameter
+    stlb_huge_ways: Parameter
+    stlb_latency: Parameter
+    walkers: Parameter
+    walk_level: Parameter
+    walk_latency: Parameter
+    table_levels: Parameter
+    directory_cache_entries: Parameter
+    upper_cache_entries: Parameter
+
+
+class Fetch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Fetch ahead of delivery.
+
+    `fetch_queue` lines the predictor can be ahead; `decode_resteer` cycles lost when decode
+    finds a branch that no BTB knew; `uop_cache_switch` when delivery goes from the uop cache
+    to the decoders; `decode_taken_bubble` more at a taken branch while the decoders deliver
+    what the uop cache could not.
+    """
+
+    fetch_queue: Parameter
+    decode_resteer: Parameter
+    uop_cache_switch: Parameter
+    decode_taken_bubble: Parameter
+
+
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A scheduler: the ports that it feeds and its entries."""
 
@@ -152,16 +244,19 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     branches: Branches
     rename: Rename
     memory: Memory
+    caches: Caches
+    tlbs: Tlbs
+    fetch: Fetch
     ports: Ports
     pools: dict[str, Pool]
     classes: dict[str, ClassData]
     accuracy: dict[str, Accuracy] = {}
     hosts: tuple[str, ...] = ()
 
-    def parameters(self) -> list[tuple[str, str, Parameter]]:
-        """All numbered parameters as (section, name, parameter)."""
-        found = []
-        for section in ("front_end", "branches", "rename", "memory"):
+    def parameters(self) -> list[tuple[str, str, Parameter | Choice]]:
+        """All parameters with a source as (section, name, parameter)."""
+        found: list[tuple[str, str, Parameter | Choice]] = []
+        for section in _SECTIONS:
             group = getattr(self, section)
             found += [(section, name, getattr(group, name)) for name in group.__struct_fields__]
         found += [("pools", name, pool.entries) for name, pool in self.pools.items()]
@@ -187,13 +282,22 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return mask
 
 
+_SECTIONS = ("front_end", "branches", "rename", "memory", "caches", "tlbs", "fetch")
+
+_LARGEST = {"l3_kib": 1 << 20}
+"""Largest sensible value of a parameter, 65536 for the others."""
+
+
 def _check(core: Core) -> None:
     """Cross-checks that types cannot express."""
     for section, name, parameter in core.parameters():
         if parameter.source not in core.sources:
             raise InputError(f"{section}.{name}: unknown source {parameter.source!r}")
-        if not 0 <= int(parameter.value) <= 65536:
+        if isinstance(parameter, Choice):
+            continue
+        if not 0 <= int(parameter.value) <= _LARGEST.get(name, 65536):
             raise InputError(f"{section}.{name}: {parameter.value} is out of range")
+    _check_shapes(core)
     if not 1 <= len(core.ports.names) <= 16 or not 1 <= len(core.pools) <= 8:
         raise InputError("a core has 1 to 16 ports and 1 to 8 pools")
     pooled = 0
@@ -211,6 +315,34 @@ def _check(core: Core) -> None:
             raise InputError(f"classes.{name}: ports of a pool are needed for every uop")
         if not (0 <= data.latency <= 2000 and 1 <= data.uops <= 100 and 1 <= data.occupancy <= 200):
             raise InputError(f"classes.{name}: latency, uops or occupancy out of range")
+
+
+def _check_shapes(core: Core) -> None:
+    """Whether caches and TLBs are made of whole sets."""
+    shapes = [
+        ("caches", "code_l1_kib", "code_l1_ways", 16),
+        ("caches", "data_l1_kib", "data_l1_ways", 16),
+        ("caches", "l2_kib", "l2_ways", 16),
+        ("caches", "l3_kib", "l3_ways", 16),
+        ("caches", "uop_cache_entries", "uop_cache_ways", 1),
+        *(
+            ("tlbs", f"{name}_entries", f"{name}_ways", 1)
+            for name in (
+                "itlb_small",
+                "itlb_large",
+                "dtlb_small",
+                "dtlb_large",
+                "dtlb_huge",
+                "stlb",
+                "stlb_huge",
+            )
+        ),
+    ]
+    for section, size, ways, unit in shapes:
+        group = getattr(core, section)
+        entries, across = getattr(group, size).value * unit, getattr(group, ways).value
+        if entries and (not across or entries % across):
+            raise InputError(f"{section}.{size}: {entries} entries are no sets of {across} ways")
 
 
 def parse_core(text: bytes | str, where: str) -> Core:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch
 from tramposim.timing import arm64_uops, x86_64_uops
-from tramposim.timing.core import Core
+from tramposim.timing.core import Choice, Core
 from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
 
 __all__ = ["INSN", "UOP", "StaticCode", "decode_one", "mark_windows", "parameters", "static_code"]
@@ -72,7 +72,7 @@ def decode_one(arch: Arch, code: bytes, address: int, core: str = "") -> InsnSpe
 def parameters(core: Core) -> dict[str, Any]:
     """The fields of `CoreParams` in `_native/uarch.pxd` from a core description."""
     values: dict[str, Any] = {
-        name: int(parameter.value)
+        name: parameter.number if isinstance(parameter, Choice) else int(parameter.value)
         for section, name, parameter in core.parameters()
         if section != "pools" and name not in _STATIC
     }

@@ -432,6 +432,7 @@ cdef class Pipeline:
         self.stage.delivered = delivered
         self.stage.renamed = alloc
         self.stage.issued = issued
+        self.stage.uops = insn.uops
         self.stage.executed = latest
         self.stage.retired = self.retired
         if store != NULL:

@@ -13,4 +13,4 @@ cdef packed struct StageRec:
     uint8_t forwarded              # loads that took their value from a store
     uint8_t memory_renamed         # loads whose store was known at rename
     uint8_t blocked                # loads that waited for a store to commit
-    uint16_t pad
+    uint16_t uops                  # 0: fused into the instruction after it

@@ -21,7 +21,7 @@ STAGES = np.dtype(
     [(name, "<i8") for name in ("delivered", "renamed", "issued", "executed", "retired")]
     + [("bubbles", "<u2")]
     + [(name, "u1") for name in ("mispredicted", "forwarded", "memory_renamed", "blocked")]
-    + [("pad", "<u2")]
+    + [("uops", "<u2")]
 )
 """Layout of `StageRec` in `_native/stages.pxd`: cycles in which an instruction passed the
 stages (`issued` -1: no port was needed), and counts of what befell it."""
@@ -42,7 +42,7 @@ class Timing:
     retirement waited for it; the values sum to `cycles_per_call`. `steady` is false if no
     steady state was found; `cycles_per_call` is then the mean of the second half. `stages`
     (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
-    trace's whole calls when it passed each stage.
+    trace's whole calls when it passed each stage, counted from the pass's begin.
     """
 
     core: str
@@ -61,8 +61,9 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     """Cycles per call of `trace` on `core`, in its steady state.
 
     The recorded calls are executed again and again, the core's state carried over, until the
-    cycles per pass repeat; `record` adds their stages. Raises `InputError` for an empty trace, a trace of the other
-    architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
+    cycles per pass repeat; `record` adds their stages. Raises `InputError` for an empty trace, a
+    trace of the other architecture or an unknown `state`, `UnsupportedError` for an instruction
+    without timing.
     """
     if trace.arch is not core.arch:
         raise InputError(f"core {core.name} is {core.arch.value}, the trace is {trace.arch.value}")
@@ -84,8 +85,12 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     timing = _steady(pipeline, core, order, accesses, marks, addresses)
     if not record:
         return timing
+    start = pipeline.cycle
     stages = np.zeros(len(order), dtype=STAGES)
     pipeline.run(order, accesses, marks, np.zeros(len(marks), dtype=np.int64), stages)
+    for name in ("delivered", "renamed", "executed", "retired"):
+        stages[name] -= start
+    stages["issued"] -= np.where(stages["issued"] < 0, 0, start)
     return replace(timing, stages=stages)
 
 

@@ -1,0 +1,130 @@
+"""What befell executed instructions in pairs: calls and returns, stores and loads."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tramposim.machine.disassembly import disassemble
+from tramposim.machine.trace import STORE, Trace
+from tramposim.timing import Core
+from tramposim.timing.decode import decode_one
+from tramposim.timing.uops import Branch
+
+__all__ = ["CostEvent", "cost_events"]
+
+
+@dataclass(frozen=True, slots=True)
+class CostEvent:
+    """Something that befell a pair of instructions: `per_call` times on average.
+
+    `kind` is `return mispredict`, `indirect mispredict`, `conditional mispredict`, `store
+    blocked` (the load waits for the store to reach the cache), `store forwarded` or `store
+    renamed` (known before the load has its address). `first` and `second` are the two
+    instructions (call and return, store and load) with their places.
+    """
+
+    kind: str
+    per_call: float
+    first: str
+    second: str
+
+
+class _Names:
+    """Instructions as text with their place, made once per address."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._texts: dict[int, str] = {}
+
+    def __call__(self, address: int) -> str:
+        text = self._texts.get(address)
+        if text is None:
+            region = self._trace.region_of(address)
+            at = address - region.address
+            one = next(disassemble(self._trace.arch, region.code[at : at + 15], address))
+            text = f"{one.mnemonic} {one.operands}".rstrip()
+            text = self._texts[address] = f"{text} ({region.name}+{at:#x})"
+        return text
+
+
+def cost_events(trace: Trace, stages: NDArray[np.void], core: Core) -> Iterator[CostEvent]:
+    """The events of the trace's whole calls, the costliest kinds first.
+
+    `stages` (dtype `timing.STAGES`) are those of the whole calls.
+    """
+    name = _Names(trace)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    counts.update(_mispredicts(trace, stages, core, name))
+    counts.update(_forwards(trace, stages, name))
+    order = ("return mispredict", "indirect mispredict", "conditional mispredict",
+             "store blocked", "store forwarded", "store renamed")  # fmt: skip
+    for kind, first, second in sorted(counts, key=lambda key: (order.index(key[0]), key)):
+        yield CostEvent(kind, counts[kind, first, second] / trace.call_count, first, second)
+
+
+_MISPREDICTS = {
+    Branch.RETURN: "return mispredict",
+    Branch.INDIRECT_JUMP: "indirect mispredict",
+    Branch.INDIRECT_CALL: "indirect mispredict",
+    Branch.CONDITIONAL: "conditional mispredict",
+}
+
+
+def _mispredicts(
+    trace: Trace, stages: NDArray[np.void], core: Core, name: _Names
+) -> Iterator[tuple[str, str, str]]:
+    """Mispredicted branches; with a return the call whose address the return stack held."""
+    first, last = int(trace.calls[0]), int(trace.calls[-1])
+    kinds: dict[int, Branch] = {}
+    stack: list[int] = []
+    depth = int(core.branches.return_stack.value)
+    # The pass before the recorded one leaves its calls on the return stack.
+    for recorded in (False, True):
+        for at in range(first, last):
+            pc = int(trace.pcs[at])
+            kind = kinds.get(pc)
+            if kind is None:
+                region = trace.region_of(pc)
+                code = region.code[pc - region.address :][:15]
+                kind = kinds[pc] = decode_one(trace.arch, code, pc).branch
+            if kind in (Branch.CALL, Branch.INDIRECT_CALL):
+                stack = [*stack[-depth + 1 :], pc]
+            pushed = stack.pop() if kind is Branch.RETURN and stack else None
+            if recorded and stages["mispredicted"][at - first]:
+                held = name(pushed) if pushed is not None else "the return stack was empty"
+                yield _MISPREDICTS[kind], held if kind is Branch.RETURN else "", name(pc)
+
+
+def _forwards(
+    trace: Trace, stages: NDArray[np.void], name: _Names
+) -> Iterator[tuple[str, str, str]]:
+    """Loads that met a store: the pair, and how the value came over."""
+    first = int(trace.calls[0])
+    writer: dict[int, int] = {}
+    for access in trace.accesses:
+        at = int(access["insn"])
+        if at >= int(trace.calls[-1]):
+            break
+        address, size = int(access["address"]), int(access["size"])
+        pc = int(trace.pcs[at])
+        if access["flags"] & STORE:
+            writer.update(dict.fromkeys(range(address, address + size), pc))
+            continue
+        if at < first:
+            continue
+        stage = stages[at - first]
+        kind = ""
+        if stage["blocked"]:
+            kind = "store blocked"
+        elif stage["memory_renamed"]:
+            kind = "store renamed"
+        elif stage["forwarded"]:
+            kind = "store forwarded"
+        stores = {writer[byte] for byte in range(address, address + size) if byte in writer}
+        for store in sorted(stores) if kind else ():
+            yield kind, name(store), name(pc)

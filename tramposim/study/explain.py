@@ -1,0 +1,121 @@
+"""Where the cycles of a traced call go: by part of the image, and which events cost them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from tramposim import __version__
+from tramposim.machine.traced import TracedWorld
+from tramposim.spec import Attachment
+from tramposim.study.bodies import programs_of
+from tramposim.study.events import CostEvent, cost_events
+from tramposim.study.measure import TRACED_CALLS, WARM_CALLS
+from tramposim.study.parts import PartCost, Places, part_costs
+from tramposim.study.records import Records, Value
+from tramposim.study.subject import Subject, check_loads
+from tramposim.timing import Core, Timing, time_trace
+
+__all__ = ["CostEvent", "Explanation", "PartCost", "explain", "explain_records"]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A subject's timing with its parts in order of execution, and its events."""
+
+    subject: Subject
+    core: Core
+    timing: Timing
+    parts: tuple[PartCost, ...]
+    events: tuple[CostEvent, ...]
+
+    @property
+    def totals(self) -> tuple[PartCost, ...]:
+        """The rows of whole parts, without those of single functions."""
+        return tuple(part for part in self.parts if not part.function)
+
+
+def explain(subject: Subject, core: Core) -> Explanation:
+    """Execute the subject hot and attribute its cycles; raises what `measure` raises."""
+    check_loads(subject.kernel, subject.prototype, subject.scenario)
+    programs = programs_of(subject.scenario, subject.body)
+    world = TracedWorld(
+        subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)
+    )
+    world.run(WARM_CALLS, trace=False)
+    trace = world.run(TRACED_CALLS).trace
+    assert trace is not None
+    timing = time_trace(trace, core, record=True)
+    assert timing.stages is not None
+    places = Places(world.image, world.target, trace.regions)
+    return Explanation(
+        subject,
+        core,
+        timing,
+        tuple(part_costs(trace, timing.stages, places)),
+        tuple(cost_events(trace, timing.stages, core)),
+    )
+
+
+def explain_records(explanations: Iterable[Explanation]) -> Records:
+    """One row per part, per function within a part (`what`: part, function), and per event."""
+    rows: list[Mapping[str, Value]] = []
+    for found in explanations:
+        subject = found.subject
+        head: dict[str, Value] = {
+            "arch": subject.kernel.arch.value,
+            "core": found.core.name,
+            "core_error": found.core.error,
+            "kernel": subject.kernel.version,
+            "returns": subject.kernel.returns.value,
+            "scenario": subject.scenario.word,
+            "body": subject.body,
+        }
+        total = found.timing.cycles_per_call
+        rows.append(
+            head
+            | {
+                "what": "call",
+                "cycles_per_call": round(total, 3),
+                "instructions_per_call": round(found.timing.instructions_per_call, 3),
+                "uops_per_call": round(found.timing.uops_per_call, 3),
+            }
+        )
+        for part in found.parts:
+            row: dict[str, Value] = {"what": "function" if part.function else "part"}
+            row["part"] = part.part
+            if part.function:
+                row["function"] = part.function
+            if part.program:
+                row["program"] = part.program
+            row |= {
+                "cycles_per_call": round(part.cycles, 3),
+                "cycles_share": round(part.cycles / total, 4) if total else 0.0,
+                "instructions_per_call": round(part.instructions, 3),
+                "uops_per_call": round(part.uops, 3),
+                "code_lines": part.code_lines,
+                "data_lines": part.data_lines,
+            }
+            if part.bytes:
+                row["image_bytes"] = part.bytes
+            rows.append(head | row)
+        for event in found.events:
+            rows.append(
+                head
+                | {
+                    "what": "event",
+                    "event": event.kind,
+                    "events_per_call": round(event.per_call, 4),
+                    "first": event.first,
+                    "second": event.second,
+                }
+            )
+    return Records(
+        meta={
+            "command": "explain",
+            "version": __version__,
+            "state": "hot",
+            "basis": "core cycles per call that retirement waited, of the core model, all hot",
+        },
+        rows=tuple(rows),
+    )

@@ -18,6 +18,7 @@ __all__ = [
     "GuestFault",
     "InputError",
     "KernelDefect",
+    "MissingFunction",
     "TramposimError",
     "UnsupportedError",
 ]
@@ -51,6 +52,18 @@ class UnsupportedError(TramposimError):
     """
 
     exit_code = 3
+
+
+class MissingFunction(UnsupportedError):
+    """Code that calls a kernel function which the kernel environment lacks.
+
+    `name` is the function, `user` what needs it: a helper, or what is built.
+    """
+
+    def __init__(self, name: str, user: str) -> None:
+        super().__init__(f"{user} needs {name}, which this kernel environment lacks")
+        self.name = name
+        self.user = user
 
 
 class BuildError(TramposimError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tramposim.errors import UnsupportedError
+from tramposim.errors import MissingFunction, UnsupportedError
 from tramposim.spec import Kernel
 
 __all__ = ["FixupEnvironment", "StructureOffsets"]
@@ -43,7 +43,7 @@ class FixupEnvironment:
     def symbol(self, name: str, user: str) -> int:
         """Address of a kernel symbol; `UnsupportedError` naming its user if there is none."""
         if name not in self.symbols:
-            raise UnsupportedError(f"{user} needs {name}, which this kernel environment lacks")
+            raise MissingFunction(name, user)
         return self.symbols[name]
 
     def call_imm(self, name: str, user: str) -> int:

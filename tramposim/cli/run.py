@@ -7,25 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tramposim.cli.function import function_options
 from tramposim.cli.options import format_option, kernel_option, output_option
-from tramposim.cli.values import number
 
 if TYPE_CHECKING:
     from tramposim.study.call import Argument
 
 __all__ = ["run"]
-
-
-def _argument(text: str) -> Argument:
-    """A slot's value: a number, or mem:HEX for the address of memory that begins with HEX."""
-    if not text.startswith("mem:"):
-        return number(text)
-    from tramposim.study.call import pointed_memory
-
-    try:
-        return pointed_memory(bytes.fromhex(text[4:]))
-    except ValueError:
-        raise click.BadParameter(f"{text}: what follows mem: is not hex") from None
 
 
 @click.command(
@@ -46,28 +34,7 @@ Examples:
     help="The reference interpreter, or the JIT's code in an emulated kernel; all: every one, "
     "and they must agree.",
 )
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: of the function that the section names]",
-)
-@click.option(
-    "--btf",
-    metavar="FILE",
-    type=Path,
-    help="Take the prototype from a kernel's BTF, such as /sys/kernel/btf/vmlinux.",
-)
-@click.option("--function", metavar="NAME", help="Run only programs that trace this function.")
-@click.option(
-    "--arg",
-    "arguments",
-    multiple=True,
-    type=_argument,
-    metavar="VALUE",
-    help="An argument slot's value, in order: a number, or mem:HEX for the address of memory "
-    "that begins with these bytes.",
-)
-@click.option("--ret", type=number, metavar="VALUE", help="What the traced function returns.")
+@function_options()
 @click.option("--memory", metavar="HEX", default="", help="Input of a program that traces nothing.")
 @click.option("--calls", type=int, default=1, show_default=True, help="How often to call.")
 @click.option(

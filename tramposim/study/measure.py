@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tramposim.kernel.image import Image
 from tramposim.machine.disassembly import disassemble
-from tramposim.machine.traced import TracedWorld
-from tramposim.spec import Attachment
+from tramposim.machine.guestkernel import GuestKernel
+from tramposim.machine.traced import TracedFunction
+from tramposim.spec import Program
 from tramposim.study.bodies import programs_of
+from tramposim.study.call import FunctionCall
+from tramposim.study.costs import (
+    NO_COSTS,
+    StatedCost,
+    add_stated_helpers,
+    load_program,
+    stated_costs,
+)
 from tramposim.study.records import Value
 from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
 
-__all__ = ["Measurement", "measure"]
+__all__ = ["Measurement", "measure", "measure_programs"]
 
 WARM_CALLS = 4
 """Calls executed before the trace: maps hold their entries, free lists have settled."""
@@ -36,6 +45,7 @@ class Measurement:
     program_bytes: int
     links: int
     slots: int
+    stated: tuple[StatedCost, ...] = ()
 
     @property
     def image_instructions(self) -> int:
@@ -46,8 +56,11 @@ class Measurement:
 
     @property
     def cycles_per_call(self) -> float:
-        """Core cycles from one call of the traced function to the next, loop included."""
-        return self.timing.cycles_per_call
+        """Core cycles from one call of the traced function to the next, loop included.
+
+        What helpers were stated to cost is added to what was executed.
+        """
+        return self.timing.cycles_per_call + sum(cost.cycles_per_call for cost in self.stated)
 
     def record(
         self, untraced: float | None = None, pair: float | None = None
@@ -85,21 +98,48 @@ class Measurement:
         row["programs"] = self.programs
         row["links"] = self.links
         row["slots"] = self.slots
+        if self.stated:
+            row["stated_costs"] = ", ".join(cost.text for cost in self.stated)
+            row["stated_cycles_per_call"] = round(sum(c.cycles_per_call for c in self.stated), 2)
         return row
 
 
-def measure(subject: Subject, core: Core) -> Measurement:
-    """Execute the subject hot and time it on `core`.
+def measure(subject: Subject, core: Core, function: FunctionCall | None = None) -> Measurement:
+    """Execute the subject hot and time it on `core`; `function` says how it is called.
 
     Raises `AttachError` where the kernel would refuse the scenario, `UnsupportedError` for
     what tramposim does not know, `GuestFault` if the executed code goes astray.
     """
     check_loads(subject.kernel, subject.prototype, subject.scenario)
     programs = programs_of(subject.scenario, subject.body)
-    world = TracedWorld(
-        subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)
+    return measure_programs(subject, programs, core, function)
+
+
+def measure_programs(
+    subject: Subject,
+    programs: Sequence[Program],
+    core: Core,
+    function: FunctionCall | None = None,
+    costs: Mapping[str, float] = NO_COSTS,
+) -> Measurement:
+    """The same with any programs, attached in order; the subject's scenario and body name them.
+
+    `costs` are stated cycles of helpers (by name) that the host executes instead of guest
+    code. Raises what `measure` raises.
+    """
+    guest = GuestKernel(subject.kernel)
+    add_stated_helpers(guest, costs)
+    loaded = tuple(load_program(guest, program) for program in programs)
+    world = TracedFunction(
+        guest,
+        subject.prototype,
+        [(program, 0) for program in loaded],
+        arguments=function.arguments if function else None,
+        returns=function.returns if function else None,
     )
     world.run(WARM_CALLS, trace=False)
+    if guest.hypercalls is not None:
+        guest.hypercalls.counts.clear()
     execution = world.run(TRACED_CALLS)
     assert execution.trace is not None
     return Measurement(
@@ -109,7 +149,8 @@ def measure(subject: Subject, core: Core) -> Measurement:
         image=world.image,
         entry=world.entry,
         programs=len(programs),
-        program_bytes=sum(len(program.code) for program in world.programs),
+        program_bytes=sum(len(program.code) for program in loaded),
         links=world.links,
         slots=world.slots,
+        stated=stated_costs(guest, costs, TRACED_CALLS),
     )

@@ -13,7 +13,7 @@ from tramposim.spec import Program, Prototype
 from tramposim.study.subject import DEFAULT_FUNCTION
 from tramposim.study.workload import known_workloads, read_workload
 
-__all__ = ["known_prototype", "programs_for"]
+__all__ = ["known_prototype", "programs_by_function", "programs_for"]
 
 
 def programs_for(
@@ -48,6 +48,21 @@ def programs_for(
     if prototype is None:
         prototype = prototype_from_btf(btf, name) if btf else known_prototype(name)
     return chosen, prototype
+
+
+def programs_by_function(
+    programs: Sequence[Program],
+    where: str,
+    *,
+    proto: str | None = None,
+    btf: Path | None = None,
+    function: str | None = None,
+) -> tuple[tuple[tuple[Program, ...], Prototype], ...]:
+    """The same for every function that sections name, unless one is chosen."""
+    targets = tuple(dict.fromkeys(program.target for program in programs if program.target))
+    if proto or function or len(targets) < 2:
+        return (programs_for(programs, where, proto=proto, btf=btf, function=function),)
+    return tuple(programs_for(programs, where, btf=btf, function=target) for target in targets)
 
 
 def known_prototype(name: str) -> Prototype:

@@ -1,0 +1,147 @@
+"""The comparison of a user's programs: a table per function and architecture, then verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from tramposim.report.columns import Column
+from tramposim.report.export import markdown_table
+from tramposim.report.table import TextTable, render
+from tramposim.study.records import Records
+
+__all__ = ["own_markdown", "own_text"]
+
+COLUMNS = (
+    Column("role", "group", text=True),
+    Column("scenario", "scenario", text=True),
+    Column("body", "programs", text=True),
+    Column("cycles_per_call", "cycles"),
+    Column("cycles_over_untraced", "over"),
+    Column("cycles_over_empty", "own"),
+    Column("over_pair_ratio", "×pair", decimals=2),
+    Column("instructions_per_call", "insns", decimals=0),
+    Column("uops_per_call", "uops", decimals=0),
+    Column("image_bytes", "image B"),
+    Column("program_bytes", "prog B"),
+    Column("links", "links"),
+    Column("slots", "slots"),
+)
+
+LEGEND = (
+    "group: each program alone; pair: the fentry and fexit programs together; all: the whole "
+    "file. cycles: core cycles per call, the call itself included; over: cycles over the "
+    "untraced call; own: cycles over the same programs doing nothing; ×pair: over, relative to "
+    "the pair; insns, uops (unfused): executed per call; image B, prog B: bytes of machine code; "
+    "slots: of the trampoline's limit on programs (an fsession takes two)."
+)
+
+_LONGEST_NAMES = 36
+
+
+def own_text(records: Records, output: str = "-") -> str:
+    """Tables and verdicts for a terminal, or as plain text for a file."""
+    parts: list[Any] = []
+    for title, rows in _tables(records):
+        parts.append(
+            TextTable(
+                _columns(rows),
+                rows,
+                title,
+                strong=lambda row: str(row["scenario"]).startswith("fsession"),
+            )
+        )
+    parts.append(LEGEND)
+    for sentence in _sentences(records):
+        parts += ["", sentence]
+    return render(*parts, output=output)
+
+
+def own_markdown(records: Records) -> str:
+    """The same as Markdown."""
+    blocks = [
+        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(_columns(rows), rows)}"
+        for title, rows in _tables(records)
+    ]
+    blocks.append(LEGEND + "\n")
+    blocks += [sentence + "\n" for sentence in _sentences(records)]
+    return "\n".join(blocks)
+
+
+def _groups(records: Records) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """The rows of one function on one kernel and core."""
+
+    def key(row: Mapping[str, object]) -> tuple[object, ...]:
+        return row["arch"], row["core"], row["kernel"], row["function"]
+
+    for _, group in groupby(records.rows, key):
+        yield list(group)
+
+
+def _tables(records: Records) -> Iterator[tuple[str, Sequence[Mapping[str, object]]]]:
+    for rows in _groups(records):
+        first = rows[0]
+        entries = " or ".join(dict.fromkeys(row["entry"] for row in rows if row.get("entry")))
+        yield (
+            f"{records.meta['source']}: {first['function']} on {first['arch']}, "
+            f"kernel {first['kernel']}: entry by {entries}, {first['returns']} returns, "
+            f"{records.meta['state']}\n"
+            f"core {first['core']} (model error: {first['core_error']})",
+            [{**row, "body": _names(str(row["body"]))} for row in rows],
+        )
+
+
+def _columns(rows: Sequence[Mapping[str, object]]) -> Sequence[Column]:
+    """The columns of which there is something to show."""
+    return [column for column in COLUMNS if any(row.get(column.field) is not None for row in rows)]
+
+
+def _names(body: str) -> str:
+    """The names of the programs, the last ones counted where they do not fit."""
+    names = body.split(" + ")
+    shown = len(names)
+    while shown > 1 and len(_joined(names, shown)) > _LONGEST_NAMES:
+        shown -= 1
+    return _joined(names, shown)
+
+
+def _joined(names: Sequence[str], shown: int) -> str:
+    rest = f" + {len(names) - shown} more" if shown < len(names) else ""
+    return " + ".join(names[:shown]) + rest
+
+
+def _sentences(records: Records) -> Iterator[str]:
+    for rows in _groups(records):
+        pair = next((row for row in rows if row["role"] == "pair"), None)
+        for row in rows:
+            session = row["role"] == "alone" and str(row["scenario"]).startswith("fsession")
+            if pair is not None and session:
+                yield _verdict(pair, row)
+    stated = [str(row["stated_costs"]) for row in records.rows if row.get("stated_costs")]
+    if stated:
+        helpers = dict.fromkeys(_helper(cost) for costs in stated for cost in costs.split(", "))
+        yield (
+            f"Stated with --cost, not executed: {', '.join(helpers)} per call of the helper; the "
+            "cycles of every row that calls it contain that."
+        )
+
+
+def _helper(cost: str) -> str:
+    """`bpf_trace_printk at 800 cycles`, of a row's `2 bpf_trace_printk at 800 cycles`."""
+    return cost.partition(" ")[2]
+
+
+def _verdict(pair: Mapping[str, Any], session: Mapping[str, Any]) -> str:
+    saved = pair["cycles_per_call"] - session["cycles_per_call"]
+    what = (
+        f"saves {saved:.1f} cycles per call ({100 * saved / pair['cycles_per_call']:.0f} %)"
+        if saved >= 0
+        else f"costs {-saved:.1f} cycles per call more "
+        f"({-100 * saved / pair['cycles_per_call']:.0f} %)"
+    )
+    return (
+        f"{session['function']} on {session['arch']} ({session['core']}): the pair "
+        f"({pair['body']}) needs {pair['cycles_per_call']:.1f} cycles per call, the fsession "
+        f"({session['body']}) {session['cycles_per_call']:.1f}: it {what}."
+    )

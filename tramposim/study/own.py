@@ -1,0 +1,152 @@
+"""Users' own programs, compared: what a file's programs cost, alone and together.
+
+The programs define the scenarios. For each traced function: the function untraced; every
+program alone; all its fentry and fexit programs together, which is what one fsession
+replaces; and the whole file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from tramposim import __version__
+from tramposim.errors import InputError
+from tramposim.spec import TRACING_KINDS, Kernel, ProgKind, Program
+from tramposim.study.bodies import programs_of
+from tramposim.study.call import FunctionCall
+from tramposim.study.costs import NO_COSTS
+from tramposim.study.measure import Measurement, measure, measure_programs
+from tramposim.study.precheck import check_programs
+from tramposim.study.records import Records, Value
+from tramposim.study.scenario import Scenario, Term
+from tramposim.study.subject import Subject
+from tramposim.timing import Core
+
+__all__ = ["Group", "compare_programs", "groups_of"]
+
+_PAIR = (ProgKind.FENTRY, ProgKind.FEXIT)
+UNTRACED_BODY = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Programs that are attached together, in this order; none is the untraced function.
+
+    `role` is what they are: `untraced`, `alone`, `pair` (everything at entry and at exit that
+    one fsession could replace) or `all`.
+    """
+
+    programs: tuple[Program, ...]
+    role: str
+
+    @property
+    def body(self) -> str:
+        """The programs' names."""
+        return " + ".join(program.name for program in self.programs) or UNTRACED_BODY
+
+    @property
+    def scenario(self) -> Scenario:
+        """What a trampoline makes of them: kinds in attach order, equal neighbours counted."""
+        terms = [_term(program) for program in self.programs]
+        return Scenario(
+            tuple(
+                Term(term.kind, sum(1 for _ in same), term.cookie, term.ip, term.sleepable)
+                for term, same in groupby(terms)
+            )
+        )
+
+
+def _term(program: Program) -> Term:
+    cookie = any(name == "bpf_session_cookie" for _, name in program.kfuncs)
+    return Term(program.kind, 1, cookie, False, program.sleepable)
+
+
+def groups_of(programs: Sequence[Program]) -> tuple[Group, ...]:
+    """What is measured of a file's programs, all of one function; each group once.
+
+    Raises `InputError` if a program traces nothing.
+    """
+    for program in programs:
+        if program.kind not in TRACING_KINDS:
+            raise InputError(
+                f"{program.name} is a {program.kind} program; compare measures programs that "
+                "trace a function (fentry, fexit, fmod_ret, fsession)"
+            )
+    groups = [Group((), "untraced"), *(Group((program,), "alone") for program in programs)]
+    around = tuple(program for program in programs if program.kind in _PAIR)
+    if {program.kind for program in around} == set(_PAIR):
+        groups.append(Group(around, "pair"))
+    if tuple(programs) not in {group.programs for group in groups}:
+        groups.append(Group(tuple(programs), "all"))
+    return tuple(groups)
+
+
+def compare_programs(
+    kernels: Iterable[Kernel],
+    cores: Mapping[str, Core],
+    targets: Iterable[tuple[FunctionCall, Sequence[Program]]],
+    source: str,
+    costs: Mapping[str, float] = NO_COSTS,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Records:
+    """Measure the programs of each traced function on each kernel.
+
+    `cores` maps an architecture's name to its core; `source` is what the programs come from;
+    `costs` as for `measure_programs`. Raises `AttachError` where a kernel would refuse,
+    `UnsupportedError` for what cannot be executed, and what the machine raises.
+    """
+    targets = tuple(targets)
+    rows: list[Mapping[str, Value]] = []
+    for kernel in kernels:
+        core = cores[kernel.arch]
+        for function, programs in targets:
+            check_programs(kernel, programs, function.prototype)
+            measured = []
+            for group in groups_of(programs):
+                progress(f"{kernel.arch} {function.prototype.name} {group.body}")
+                subject = Subject(kernel, function.prototype, group.scenario, group.body)
+                found = measure_programs(subject, group.programs, core, function, costs)
+                measured.append((group, found))
+            rows += _rows(measured, core, function)
+    return Records(
+        meta={
+            "command": "compare",
+            "version": __version__,
+            "source": source,
+            "function": ", ".join(function.prototype.name for function, _ in targets),
+            "state": "hot",
+            "basis": "core cycles per call of the core model, everything hot",
+        },
+        rows=tuple(rows),
+    )
+
+
+def _rows(
+    measured: Sequence[tuple[Group, Measurement]], core: Core, function: FunctionCall
+) -> Iterator[Mapping[str, Value]]:
+    untraced = measured[0][1].cycles_per_call
+    pair = next((f.cycles_per_call for group, f in measured if group.role == "pair"), None)
+    for group, found in measured:
+        row = {
+            "function": function.prototype.name,
+            "role": group.role,
+            **found.record(untraced, pair),
+        }
+        empty = _empty(found.subject, core, function)
+        if empty is not None:
+            row["cycles_over_empty"] = round(found.cycles_per_call - empty, 2)
+        yield row
+
+
+def _empty(subject: Subject, core: Core, function: FunctionCall) -> float | None:
+    """Cycles per call with programs of the same kinds that do nothing; None if there are none."""
+    if not subject.scenario.terms:
+        return None
+    try:
+        programs_of(subject.scenario, "empty")
+    except InputError:
+        return None
+    empty = Subject(subject.kernel, subject.prototype, subject.scenario)
+    return measure(empty, core, function).cycles_per_call

@@ -7,7 +7,7 @@ they describe is the work of the packages.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum, IntFlag, StrEnum
 
 from tramposim.errors import InputError
 
@@ -19,6 +19,7 @@ __all__ = [
     "Entry",
     "Kernel",
     "Map",
+    "MapFlag",
     "MapType",
     "ProgKind",
     "Program",
@@ -150,15 +151,39 @@ class Prototype:
         return sum(argument.slots for argument in self.arguments)
 
 
+class MapFlag(IntFlag):
+    """Flags of a map's creation (BPF_F_..., the kernel's numbers)."""
+
+    NO_PREALLOC = 1 << 0
+    NUMA_NODE = 1 << 2
+    RDONLY = 1 << 3
+    WRONLY = 1 << 4
+    RDONLY_PROG = 1 << 7
+    WRONLY_PROG = 1 << 8
+    MMAPABLE = 1 << 10
+
+
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A BPF map as a program declares it; sizes in bytes."""
+    """A BPF map as a program declares it; sizes in bytes.
+
+    `content` are the first bytes of an array's values before anything runs, `flags` the
+    `MapFlag`s that it is created with.
+    """
 
     name: str
     type: MapType
     key_size: int
     value_size: int
     max_entries: int
+    content: bytes = b""
+    flags: int = 0
+
+    def __post_init__(self) -> None:
+        if self.content and self.type is not MapType.ARRAY:
+            raise InputError(f"map {self.name}: initial content in a map of type {self.type}")
+        if len(self.content) > self.value_size * self.max_entries:
+            raise InputError(f"map {self.name}: {len(self.content)} bytes of initial content")
 
 
 class Relocation(Enum):
@@ -168,6 +193,10 @@ class Relocation(Enum):
     """The map itself (BPF_PSEUDO_MAP_FD)."""
     MAP_VALUE = "v"
     """An address inside the map's value 0 (BPF_PSEUDO_MAP_VALUE)."""
+    SYMBOL = "k"
+    """The address of a kernel symbol (a variable or function in `.ksyms`)."""
+    WEAK_SYMBOL = "w"
+    """The same, or 0 in a kernel without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +204,10 @@ class Program:
     """A BPF program as given to BPF_PROG_LOAD, before the verifier rewrites it.
 
     `insns` are 8-byte eBPF instructions with helper ids in calls; `relocations` are
-    (instruction index, kind, map name); `kfuncs` are (instruction index, kfunc name).
-    `target` is the function that its section name asks to attach to, if it names one.
+    (instruction index, kind, map or symbol name); `kfuncs` are (instruction index, kfunc
+    name). `target` is the function that its section name asks to attach to, if it names one.
+    `lines` are (instruction index, `file:LINE: source text`), ascending: where the code that
+    begins there comes from. `autoload`: whether libbpf loads it unasked.
     """
 
     name: str
@@ -187,6 +218,8 @@ class Program:
     kfuncs: tuple[tuple[int, str], ...] = ()
     sleepable: bool = False
     target: str = ""
+    lines: tuple[tuple[int, str], ...] = ()
+    autoload: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ def disassemble_program(program: Program) -> str:
     texts = disassemble(program.insns)
     named: dict[int, str] = {}
     for index, kind, name in program.relocations:
+        if kind in (Relocation.SYMBOL, Relocation.WEAK_SYMBOL):
+            raise UnsupportedError(f"{program.name}: the address of {name} has no text form")
         value = insns[index + 1].imm
         tail = "" if kind is Relocation.MAP else f"[0] + {value}"
         named[index] = f"r{insns[index].dst} = map[{name}]{tail} ll"

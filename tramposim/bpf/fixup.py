@@ -43,6 +43,7 @@ _ZERO_EXTENSION = 1
 _TRUSTED = (ProgKind.LSM, ProgKind.STRUCT_OPS)
 """Kinds whose arguments are trusted pointers (prog_args_trusted)."""
 _PRIVATE_STACK_MIN = 64
+_OF_MAPS = (Relocation.MAP, Relocation.MAP_VALUE)
 _SESSION_KINDS = (ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
 
 
@@ -71,7 +72,7 @@ class Rewriter:
     def run(self) -> LoadedProgram:
         """The rewritten program."""
         self._refuse_what_is_not_rewritten()
-        map_loads = {i: name for i, (kind, name) in self.relocations.items()}
+        map_loads = {i: name for i, (kind, name) in self.relocations.items() if kind in _OF_MAPS}
         analysis = analyse(self.insns, map_loads, self.program.name)
         self.starts = function_starts(self.insns)
         ends = (*self.starts[1:], len(self.insns))
@@ -236,6 +237,12 @@ class Rewriter:
                 "without a relocation"
             )
         kind, name = self.relocations[index]
+        if kind not in _OF_MAPS:
+            address = self._symbol_address(kind, name)
+            return (
+                Insn(isa.LD_IMM64, first.dst, 0, 0, signed32(address)),
+                Insn(0, imm=signed32(address >> 32)),
+            )
         if name not in self.env.maps:
             raise InputError(f"{self.program.name}: map {name!r} has no address")
         address = self.env.maps[name]
@@ -247,6 +254,15 @@ class Rewriter:
             Insn(isa.LD_IMM64, first.dst, 0, 0, signed32(address)),
             Insn(0, imm=signed32(address >> 32)),
         )
+
+    def _symbol_address(self, kind: Relocation, name: str) -> int:
+        """Address of a kernel symbol; 0 for a weak one that this kernel does not have.
+
+        Kernel functions that are inlined have an address too, which is not known here.
+        """
+        if kind is Relocation.WEAK_SYMBOL and name not in (*self.env.symbols, *SESSION_KFUNCS):
+            return 0
+        return self.env.symbol(name, f"{self.program.name}: its address")
 
     def _call(self, index: int, analysis: Analysis) -> list[Insn]:
         insn = self.insns[index]

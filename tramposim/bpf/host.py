@@ -23,7 +23,15 @@ PID_TGID = 1000 << 32 | 1000
 """What bpf_get_current_pid_tgid returns: one task, thread group and thread 1000."""
 CLOCK_STEP_NS = 100
 """By how much the clock advances with each reading."""
+_SYMBOLS, _SYMBOL_STEP = 0xFFFF_FFFF_8100_0000, 0x1000
+"""Where kernel symbols lie that programs take the address of."""
 _TRACING = (*TRACING_KINDS, ProgKind.LSM)
+
+
+def _place(insns: list[Insn], index: int, address: int) -> None:
+    """Give the 64-bit load at `index` its address."""
+    insns[index] = Insn(isa.LD_IMM64, insns[index].dst, 0, 0, signed(address, 32))
+    insns[index + 1] = Insn(0, imm=signed(address >> 32, 32))
 
 
 class TracedCall:
@@ -74,6 +82,7 @@ class Host:
         self.output: list[str] = []
         """Lines that programs printed (bpf_trace_printk)."""
         self._by_handle: dict[int, HostMap] = {}
+        self._symbols: dict[str, int] = {}
         self._random = random.Random(seed)
         self._now = 1_000_000_000
         self._call: TracedCall | None = None
@@ -102,9 +111,9 @@ class Host:
         not known.
         """
         self.declare(program.maps)
+        self._call = call
         insns = self._relocated(program)
         kfuncs = {index: self._kfunc(name, program) for index, name in program.kfuncs}
-        self._call = call
         calls = Calls(self._helpers(program.kind), kfuncs)
         if call is not None:
             arguments = (call.address,)
@@ -113,19 +122,28 @@ class Host:
     def _relocated(self, program: Program) -> list[Insn]:
         insns = decode(program.insns)
         for index, kind, name in program.relocations:
+            if kind in (Relocation.SYMBOL, Relocation.WEAK_SYMBOL):
+                _place(insns, index, self._symbol(name, program))
+                continue
             target = self.maps[name]
             address = target.handle.address
             if kind is Relocation.MAP_VALUE:
                 if not isinstance(target, ArrayMap):
                     raise UnsupportedError(f"address of a value of {target.declared.type} map")
                 address = target.values.address + insns[index + 1].imm
-            low = signed(address, 32)
-            insns[index] = Insn(isa.LD_IMM64, insns[index].dst, 0, 0, low)
-            insns[index + 1] = Insn(0, imm=address >> 32)
+            _place(insns, index, address)
         for insn in insns:
             if insn.opcode == isa.LD_IMM64 and insn.src not in (0, Pseudo.FUNC):
                 raise UnsupportedError(f"{program.name}: a pseudo load without a relocation")
         return insns
+
+    def _symbol(self, name: str, program: Program) -> int:
+        """Address of a kernel symbol: the traced function's own, or nothing's that can be read."""
+        if program.target == name and self._call is not None:
+            return self._call.func_ip
+        if name not in self._symbols:
+            self._symbols[name] = _SYMBOLS + _SYMBOL_STEP * len(self._symbols)
+        return self._symbols[name]
 
     def _helpers(self, kind: ProgKind) -> Mapping[int, Function]:
         table = dict(_HELPERS)

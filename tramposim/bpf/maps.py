@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from tramposim.bpf.memory import Memory, MemoryRegion
 from tramposim.errors import UnsupportedError
-from tramposim.spec import Map, MapType
+from tramposim.spec import Map, MapFlag, MapType
 
 __all__ = ["ArrayMap", "HashMap", "HostMap", "make_map"]
 
@@ -44,8 +44,14 @@ class HostMap:
         raise NotImplementedError
 
     def _values(self) -> MemoryRegion:
-        name = f"the values of map {self.declared.name}"
-        return self.memory.allocate(self.stride * self.declared.max_entries, name)
+        declared, size = self.declared, self.declared.value_size
+        content = b"".join(
+            declared.content[start : start + size].ljust(self.stride, b"\0")
+            for start in range(0, len(declared.content), size)
+        )
+        writable = not declared.flags & MapFlag.RDONLY_PROG
+        name = f"the values of map {declared.name}"
+        return self.memory.allocate(self.stride * declared.max_entries, name, content, writable)
 
 
 class ArrayMap(HostMap):

@@ -15,7 +15,7 @@ import numpy as np
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.machine.freelists import add_free_lists, add_lru_lists, pop_free, sequence
 from tramposim.machine.memory import KernelMemory
-from tramposim.spec import Map, MapType
+from tramposim.spec import Map, MapFlag, MapType
 
 __all__ = ["MAX_MAP_BYTES", "PlacedMap", "add_map", "array_values", "hash_entries", "ring_records"]
 
@@ -112,6 +112,10 @@ def _check_ring(spec: Map, where: str) -> None:
 
 def _check(spec: Map, cpus: int) -> None:
     where = f"map {spec.name}"
+    if spec.flags & MapFlag.NO_PREALLOC:
+        raise UnsupportedError(f"{where}: maps without preallocated elements are not emulated")
+    if spec.flags & MapFlag.MMAPABLE and spec.type is not MapType.ARRAY:
+        raise InputError(f"a map of type {spec.type} cannot be mapped to user space", where)
     if spec.max_entries < 1 or spec.max_entries >= 1 << 31:
         raise InputError(f"max_entries is {spec.max_entries}; give at least 1", where)
     if spec.type is MapType.RINGBUF:
@@ -157,13 +161,20 @@ def _array(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
     stride = element if spec.type is MapType.ARRAY else 8
     slots = _power_of_two(spec.max_entries)
     size = start + slots * stride
-    if address is None:
+    if address is None and spec.flags & MapFlag.MMAPABLE:
+        # Values begin a page, so that user space can map them; the header lies right before.
+        head = -start % _PAGE
+        address = memory.vmalloc(head + size, f"map {spec.name}") + head
+    elif address is None:
         address = memory.kmalloc(size, f"map {spec.name}", 256)
     else:
         memory.add(address, size, f"map {spec.name}")
     _header(memory, spec, address)
     memory.put_member(address, "bpf_array.elem_size", element, 4)
     memory.put_member(address, "bpf_array.index_mask", slots - 1, 4)
+    for index, at in enumerate(range(0, len(spec.content), spec.value_size)):
+        content = spec.content[at : at + spec.value_size]
+        memory.write(address + start + index * stride, content)
     if spec.type is MapType.PERCPU_ARRAY:
         first = memory.percpu(element * spec.max_entries, f"values of {spec.name}", 8)
         pointers = sequence(first, element, spec.max_entries)

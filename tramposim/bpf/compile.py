@@ -1,0 +1,92 @@
+"""C sources to BPF objects, by `clang` if there is one, else by the one in `ziglang`.
+
+Headers that programs for libbpf include (`vmlinux.h`, `bpf/bpf_helpers.h`, ...) are found
+beside the source, in the folders given, and then among those of this package.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+
+from tramposim.errors import InputError, UnsupportedError
+
+__all__ = ["compile_c", "compiler_command"]
+
+TIMEOUT_SECONDS = 300
+MAX_ERRORS = 4
+"""Diagnostics of the compiler that an error shows."""
+_OPTIONS = ("-O2", "-g", "-mcpu=v3", "-Wno-unknown-attributes", "-fno-stack-protector", "-c")
+_CLANG = ("-target", "bpfel")
+_ZIG = ("-m", "ziglang", "cc", "-target", "bpfel-freestanding")
+_ERROR = re.compile(r"^(.+?):(\d+):(?:\d+): (?:fatal )?error: (.*)$", re.MULTILINE)
+
+
+def compiler_command() -> tuple[str, ...]:
+    """The compiler's command line up to its options.
+
+    Raises `UnsupportedError` if there is no compiler that knows BPF.
+    """
+    clang = shutil.which("clang")
+    if clang is not None:
+        return (clang, *_CLANG)
+    if find_spec("ziglang") is not None:
+        return (sys.executable, *_ZIG)
+    raise UnsupportedError(
+        "C programs need a compiler: install clang, or run pip install 'tramposim[cc]'"
+    )
+
+
+def compile_c(source: Path, include: Sequence[Path] = ()) -> bytes:
+    """Compile a C file to an ELF object; `include` are folders to look for headers in.
+
+    Raises `InputError` with the compiler's errors, `UnsupportedError` without a compiler.
+    """
+    command = compiler_command()
+    if not source.is_file():
+        raise InputError("cannot be read: no such file", str(source))
+    for folder in include:
+        if not folder.is_dir():
+            raise InputError("no such folder", f"--include {folder}")
+    with (
+        resources.as_file(resources.files("tramposim.bpf") / "include") as headers,
+        tempfile.TemporaryDirectory(prefix="tramposim-") as folder_name,
+    ):
+        target = Path(folder_name) / "program.o"
+        folders = [f"-I{folder}" for folder in (source.parent, *include, headers)]
+        arguments = [*command, *_OPTIONS, *folders, str(source), "-o", str(target)]
+        try:
+            done = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=TIMEOUT_SECONDS,
+                check=False,
+            )
+        except OSError as error:
+            raise UnsupportedError(f"{command[0]}: {error.strerror or error}") from None
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"took longer than {TIMEOUT_SECONDS} s to compile", str(source)
+            ) from None
+        if done.returncode or not target.is_file():
+            raise InputError(_diagnosis(done.stderr.decode(errors="replace")), str(source))
+        return target.read_bytes()
+
+
+def _diagnosis(output: str) -> str:
+    """The compiler's errors in one line."""
+    found = [f"{Path(file).name}:{line}: {text}" for file, line, text in _ERROR.findall(output)]
+    if not found:
+        rest = " ".join(output.split())
+        return f"does not compile: {rest[:500] or 'the compiler says nothing'}"
+    more = len(found) - MAX_ERRORS
+    tail = f"; and {more} more" if more > 0 else ""
+    return "does not compile: " + "; ".join(found[:MAX_ERRORS]) + tail

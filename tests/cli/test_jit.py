@@ -60,7 +60,7 @@ def test_record_hex_is_what_the_kernel_compiled(
     ("content", "code", "word"),
     [
         (b"r0 = nonsense\n", 2, "x.bpf:1:6"),
-        (b"\x7fELF\x02\x01", 3, "ELF"),
+        (b"\x7fELF\x02\x01", 2, "ELF"),
         (b"\xff\xfe", 2, "UTF-8"),
         (b"call bpf_spin_lock\nexit\n", 3, "bpf_spin_lock"),
         (b"", 2, "no instructions"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from tramposim.bpf.btf import Btf
 from tramposim.errors import InputError
@@ -95,7 +96,7 @@ def _keep(found: BtfExt, name: str, section: str, record: tuple[int, ...], btf: 
         found.functions.setdefault(section, {})[record[0]] = record[1]
     elif name == "line_info":
         offset, file, text, column = record
-        line = f"{btf.text(file)}:{column >> _LINE_SHIFT}"
+        line = f"{PurePosixPath(btf.text(file)).name}:{column >> _LINE_SHIFT}"
         source = btf.text(text).strip()
         found.lines.setdefault(section, {})[offset] = f"{line}: {source}" if source else line
     else:

@@ -11,28 +11,51 @@ from tramposim.cli.options import arch_option, kernel_option, output_option
 
 __all__ = ["jit"]
 
-_SOURCE_ONLY = ("arch", "version")
+_SOURCE_ONLY = ("arch", "version", "btf", "include")
 
 
 @click.command(
     epilog="""\b
 Examples:
-  tramposim jit latency.bpf
+  tramposim jit latency.bpf.c
   tramposim jit latency.bpf --arch arm64 --hex
   tramposim jit capture.jsonl.xz#body.bpf_fentry_test1.fs.lat"""
 )
 @click.argument("spec", metavar="PROG|FILE#ID")
 @arch_option(both=False)
 @kernel_option()
+@click.option(
+    "--btf",
+    type=Path,
+    metavar="FILE",
+    help="Kernel types for CO-RE relocations, such as /sys/kernel/btf/vmlinux.",
+)
+@click.option(
+    "--include",
+    "-I",
+    multiple=True,
+    type=Path,
+    metavar="DIR",
+    help="Look for headers of C programs here too.",
+)
 @click.option("--hex", "as_hex", is_flag=True, help="Print the code as hex, a line per program.")
 @output_option()
 @click.pass_context
-def jit(ctx: click.Context, spec: str, arch: str, version: str, as_hex: bool, output: str) -> None:
+def jit(
+    ctx: click.Context,
+    spec: str,
+    arch: str,
+    version: str,
+    btf: Path | None,
+    include: tuple[Path, ...],
+    as_hex: bool,
+    output: str,
+) -> None:
     """Compile BPF programs and print what each eBPF instruction becomes.
 
-    PROG is a source file in the text syntax of bpftool and llvm-objdump, with .map and
-    .section directives; FILE#ID is a record of a kernel capture, built from the record's
-    inputs.
+    PROG is a C file for libbpf, an ELF object, raw instructions (.bin, .hex), or text in the
+    syntax of bpftool and llvm-objdump with .map and .section directives; FILE#ID is a record
+    of a kernel capture, built from the record's inputs.
     """
     from tramposim.capture.select import is_record_spec
     from tramposim.report.listing import listing_text
@@ -47,7 +70,8 @@ def jit(ctx: click.Context, spec: str, arch: str, version: str, as_hex: bool, ou
         built = list(record_images(spec))
     else:
         kernel = kernel_of(arch, version)
-        built = list(program_images(kernel, read_source(Path(spec))))
+        programs = read_source(Path(spec), btf=btf, include=include, version=kernel.version)
+        built = list(program_images(kernel, programs))
     if as_hex:
         lines = ("".join(image.code.hex() for image in images) for _, images in built)
         write_result("\n".join(lines) + "\n", output)

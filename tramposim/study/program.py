@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tramposim.bpf.asm import assemble
+from tramposim.bpf.compile import compile_c
 from tramposim.bpf.fixup import FixupEnvironment, fixup
+from tramposim.bpf.host import Host
+from tramposim.bpf.inlining import REDIRECTS
+from tramposim.bpf.object import DEFAULT_VERSION, load_object
+from tramposim.bpf.precheck import check_program
+from tramposim.bpf.raw import hex_program, raw_program
+from tramposim.bpf.vmlinux import kernel_btf
 from tramposim.capture.programs import program_context, programs_of, read_program
 from tramposim.capture.select import select_record
-from tramposim.errors import InputError, UnsupportedError
+from tramposim.errors import InputError
 from tramposim.jit.environment import JitEnvironment
 from tramposim.jit.listing import function_image
 from tramposim.jit.program import compile_program, lay_out
@@ -21,29 +28,65 @@ from tramposim.spec import Kernel, Program
 
 __all__ = ["MAX_SOURCE", "program_images", "read_source", "record_images"]
 
-MAX_SOURCE = 16 << 20
-"""Largest source text read, in bytes."""
+MAX_SOURCE = 256 << 20
+"""Largest program file read, in bytes (objects carry debug information)."""
 _ELF_MAGIC = b"\x7fELF"
 
 
-def read_source(path: Path) -> tuple[Program, ...]:
-    """The programs of an assembler source file.
+def read_source(
+    path: Path,
+    *,
+    btf: Path | None = None,
+    include: Sequence[Path] = (),
+    version: str = DEFAULT_VERSION,
+) -> tuple[Program, ...]:
+    """The programs of a file, told by its suffix and content.
 
-    Raises `InputError` if it cannot be read or assembled, `UnsupportedError` for an object.
+    C (`.c`), an ELF object, raw instructions (`.bin`, or `.hex` in text), else assembler text.
+    `btf` is a kernel's BTF file for CO-RE relocations, `include` are folders with headers for
+    C, `version` what LINUX_KERNEL_VERSION gives. Programs that libbpf loads only when asked
+    (sections with `?`) are left out. Raises `InputError` for what cannot be read, and what
+    compiling, loading and checking the programs raise.
     """
+    programs = tuple(_programs(path, btf, include, version))
+    loaded = tuple(program for program in programs if program.autoload)
+    if not loaded:
+        names = ", ".join(program.name for program in programs)
+        raise InputError(
+            f"has only programs that are not loaded unasked (SEC '?'): {names}", str(path)
+        )
+    for program in loaded:
+        check_program(program)
+    return loaded
+
+
+def _programs(
+    path: Path, btf: Path | None, include: Sequence[Path], version: str
+) -> tuple[Program, ...]:
+    where = str(path)
+    content = _content(path)
+    if path.suffix == ".c":
+        content = compile_c(path, include)
+    if content.startswith(_ELF_MAGIC):
+        return load_object(content, where, kernel_btf(btf) if btf else None, version)
+    if path.suffix == ".bin":
+        return (raw_program(content, where),)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"not UTF-8 text (byte {error.start})", where) from None
+    return (hex_program(text, where),) if path.suffix == ".hex" else assemble(text, where)
+
+
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as stream:
             content = stream.read(MAX_SOURCE + 1)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
-    if content.startswith(_ELF_MAGIC):
-        raise UnsupportedError(f"{path}: an ELF object; give the program as assembler text")
     if len(content) > MAX_SOURCE:
-        raise InputError(f"more than {MAX_SOURCE >> 20} MiB of source", str(path))
-    try:
-        return assemble(content.decode(), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"not UTF-8 text (byte {error.start})", str(path)) from None
+        raise InputError(f"more than {MAX_SOURCE >> 20} MiB", str(path))
+    return content
 
 
 def program_images(
@@ -60,11 +103,15 @@ def program_images(
         for declared in program.maps:
             maps.setdefault(declared.name, areas.objects.base + len(maps) * PAGE)
     accounted = frozenset(runtime.symbols[name] for name in runtime.accounted)
-    env = JitEnvironment(kernel, runtime.symbols, accounted=accounted)
+    # Helpers without guest code are where hypercalls would be.
+    symbols = dict(runtime.symbols)
+    for number, name in enumerate(Host().helpers()):
+        symbols.setdefault(REDIRECTS.get(name, name), areas.driver.base + 16 * number)
+    env = JitEnvironment(kernel, symbols, accounted=accounted)
     memory, _ = kernel_memory(runtime)
     verifier = FixupEnvironment(
         kernel,
-        runtime.symbols,
+        symbols,
         maps,
         private_stack=lambda size, align: memory.percpu(size, "a private stack", align),
     )

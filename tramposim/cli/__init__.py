@@ -21,6 +21,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "compare": "What one fsession program costs versus separate fentry + fexit programs.",
     "explain": "Where the cycles go, part by part; two scenarios side by side.",
+    "timeline": "When each instruction passed each stage: text, Konata, Perfetto.",
     "load": "What tracing costs at a call rate: CPU share and latency of a workload.",
     "image": "Build a trampoline image: labelled disassembly, hex, frame layout.",
     "jit": "Compile a BPF program: labelled disassembly or hex.",

@@ -15,7 +15,7 @@ from tramposim.timing import Core
 from tramposim.timing.decode import decode_one
 from tramposim.timing.uops import Branch
 
-__all__ = ["CostEvent", "cost_events"]
+__all__ = ["CostEvent", "InstructionNames", "cost_events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,30 @@ class CostEvent:
     second: str
 
 
-class _Names:
+class InstructionNames:
     """Instructions as text with their place, made once per address."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
-        self._texts: dict[int, str] = {}
+        self._texts: dict[int, tuple[str, str]] = {}
 
     def __call__(self, address: int) -> str:
-        text = self._texts.get(address)
-        if text is None:
+        """The instruction with the function and offset that it stands at."""
+        return " ".join(self._look_up(address))
+
+    def text(self, address: int) -> str:
+        """The instruction alone."""
+        return self._look_up(address)[0]
+
+    def _look_up(self, address: int) -> tuple[str, str]:
+        found = self._texts.get(address)
+        if found is None:
             region = self._trace.region_of(address)
             at = address - region.address
             one = next(disassemble(self._trace.arch, region.code[at : at + 15], address))
             text = f"{one.mnemonic} {one.operands}".rstrip()
-            text = self._texts[address] = f"{text} ({region.name}+{at:#x})"
-        return text
+            found = self._texts[address] = (text, f"({region.name}+{at:#x})")
+        return found
 
 
 def cost_events(trace: Trace, stages: NDArray[np.void], core: Core) -> Iterator[CostEvent]:
@@ -57,7 +65,7 @@ def cost_events(trace: Trace, stages: NDArray[np.void], core: Core) -> Iterator[
 
     `stages` (dtype `timing.STAGES`) are those of the whole calls.
     """
-    name = _Names(trace)
+    name = InstructionNames(trace)
     counts: Counter[tuple[str, str, str]] = Counter()
     counts.update(_mispredicts(trace, stages, core, name))
     counts.update(_forwards(trace, stages, name))
@@ -76,7 +84,7 @@ _MISPREDICTS = {
 
 
 def _mispredicts(
-    trace: Trace, stages: NDArray[np.void], core: Core, name: _Names
+    trace: Trace, stages: NDArray[np.void], core: Core, name: InstructionNames
 ) -> Iterator[tuple[str, str, str]]:
     """Mispredicted branches; with a return the call whose address the return stack held."""
     first, last = int(trace.calls[0]), int(trace.calls[-1])
@@ -101,7 +109,7 @@ def _mispredicts(
 
 
 def _forwards(
-    trace: Trace, stages: NDArray[np.void], name: _Names
+    trace: Trace, stages: NDArray[np.void], name: InstructionNames
 ) -> Iterator[tuple[str, str, str]]:
     """Loads that met a store: the pair, and how the value came over."""
     first = int(trace.calls[0])

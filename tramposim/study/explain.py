@@ -6,15 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tramposim import __version__
-from tramposim.machine.traced import TracedWorld
-from tramposim.spec import Attachment
-from tramposim.study.bodies import programs_of
 from tramposim.study.events import CostEvent, cost_events
-from tramposim.study.measure import TRACED_CALLS, WARM_CALLS
-from tramposim.study.parts import PartCost, Places, part_costs
+from tramposim.study.parts import PartCost, part_costs
 from tramposim.study.records import Records, Value
-from tramposim.study.subject import Subject, check_loads
-from tramposim.timing import Core, Timing, time_trace
+from tramposim.study.staged import staged_calls
+from tramposim.study.subject import Subject
+from tramposim.timing import Core, Timing
 
 __all__ = ["CostEvent", "Explanation", "PartCost", "explain", "explain_records"]
 
@@ -37,23 +34,14 @@ class Explanation:
 
 def explain(subject: Subject, core: Core) -> Explanation:
     """Execute the subject hot and attribute its cycles; raises what `measure` raises."""
-    check_loads(subject.kernel, subject.prototype, subject.scenario)
-    programs = programs_of(subject.scenario, subject.body)
-    world = TracedWorld(
-        subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)
-    )
-    world.run(WARM_CALLS, trace=False)
-    trace = world.run(TRACED_CALLS).trace
-    assert trace is not None
-    timing = time_trace(trace, core, record=True)
-    assert timing.stages is not None
-    places = Places(world.image, world.target, trace.regions)
+    calls = staged_calls(subject, core)
+    stages = calls.stages
     return Explanation(
         subject,
         core,
-        timing,
-        tuple(part_costs(trace, timing.stages, places)),
-        tuple(cost_events(trace, timing.stages, core)),
+        calls.timing,
+        tuple(part_costs(calls.trace, stages, calls.places)),
+        tuple(cost_events(calls.trace, stages, core)),
     )
 
 

@@ -1,0 +1,126 @@
+"""`tramposim timeline`: when each instruction passed each stage of the core."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+
+if TYPE_CHECKING:
+    from tramposim.study.timeline import Timeline
+
+__all__ = ["timeline"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim timeline fsession
+  tramposim timeline fexit --entry call --part 'call original'
+  tramposim timeline fentry+fexit fsession --ab --format konata -o call.kanata.gz
+  tramposim timeline fsession+cookie:latency-cookie --format perfetto -o call.json"""
+)
+@click.argument("scenarios", metavar="SCENARIO[:BODY]...", nargs=-1, required=True)
+@arch_option(both=False)
+@kernel_option()
+@click.option("--core", "core_name", metavar="NAME", help="Core model to time on.")
+@click.option(
+    "--entry",
+    metavar="MODE",
+    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
+)
+@click.option(
+    "--returns",
+    metavar="KIND",
+    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
+)
+@click.option(
+    "--proto",
+    metavar="C",
+    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
+)
+@click.option(
+    "--calls", type=click.IntRange(1, 15), default=1, show_default=True, help="Calls to show."
+)
+@click.option("--part", metavar="NAME", help="Show only this part of the call (text).")
+@click.option(
+    "--ab",
+    is_flag=True,
+    help="Two scenarios: corresponding instructions get the same retire id, so that Konata "
+    "overlays them; Konata logs go to FILE with -a and -b before the suffix.",
+)
+@format_option("text", "konata", "perfetto")
+@output_option()
+def timeline(
+    scenarios: tuple[str, ...],
+    arch: str,
+    version: str,
+    core_name: str | None,
+    entry: str | None,
+    returns: str | None,
+    proto: str | None,
+    calls: int,
+    part: str | None,
+    ab: bool,
+    format_name: str,
+    output: str,
+) -> None:
+    """Pipeline picture of one call in a steady state: text, Konata log or Perfetto trace.
+
+    A file name that ends in .gz is written compressed.
+    """
+    from tramposim.report.timeline import konata_log, perfetto_json, timeline_text
+    from tramposim.study.kernels import kernel_of
+    from tramposim.study.scenario import parse_scenario
+    from tramposim.study.staged import staged_calls
+    from tramposim.study.subject import Subject, cores_of, function_of
+    from tramposim.study.timeline import align
+    from tramposim.study.timeline import timeline as make
+
+    if ab and len(scenarios) != 2:
+        raise click.UsageError("--ab needs two scenarios")
+    if format_name == "konata" and len(scenarios) > 1 and not (ab and output != "-"):
+        raise click.UsageError("a Konata log holds one scenario; give two with --ab and -o FILE")
+    core = cores_of([arch], [core_name] if core_name else [])[arch]
+    kernel = kernel_of(arch, version, entry, returns)
+    prototype = function_of(proto)
+    made: list[Timeline] = []
+    for text in scenarios:
+        words, _, body = text.partition(":")
+        subject = Subject(kernel, prototype, parse_scenario(words), body or "empty")
+        made.append(make(staged_calls(subject, core), calls))
+    if part is not None:
+        known = list(dict.fromkeys(row.part for one in made for row in one.rows))
+        if part not in known:
+            raise click.UsageError(f"no part {part!r}; there are: {', '.join(known)}")
+    if ab:
+        made = list(align(made[0], made[1]))
+    if format_name == "konata" and ab:
+        for one, side in zip(made, ("-a", "-b"), strict=True):
+            _write(konata_log(one), _beside(output, side))
+    elif format_name == "konata":
+        _write(konata_log(made[0]), output)
+    elif format_name == "perfetto":
+        _write(perfetto_json(tuple(made)), output)
+    else:
+        _write("\n".join(timeline_text(one, part) for one in made), output)
+
+
+def _beside(output: str, side: str) -> str:
+    """The file name with `side` before its suffixes."""
+    path = Path(output)
+    suffixes = "".join(path.suffixes)
+    return str(path.with_name(path.name.removesuffix(suffixes) + side + suffixes))
+
+
+def _write(text: str, output: str) -> None:
+    from tramposim.report.output import write_result
+
+    if output.endswith(".gz"):
+        write_result(gzip.compress(text.encode(), mtime=0), output)
+    else:
+        write_result(text, output)

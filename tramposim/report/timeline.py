@@ -73,7 +73,8 @@ _NAMES = ("F", "Ds", "Ex", "Cm")
 
 def _spans(row: TimelineRow) -> list[tuple[str, int, int]]:
     """Stages that take time: (name, first cycle, cycle after)."""
-    issued = row.executed if row.issued is None else max(row.issued, row.renamed)
+    # A result that rename itself gives may be known before the instruction is renamed.
+    issued = max(row.executed if row.issued is None else row.issued, row.renamed)
     executed = max(row.executed, issued)
     edges = [row.delivered, row.renamed, issued, executed, row.retired + 1]
     spans = []

@@ -157,7 +157,7 @@ def test_printk_formats() -> None:
     host.run(assemble(text.format(end=0))[0])
     assert host.output == ["7 -1"]
     with pytest.raises(UnsupportedError, match="bpf_trace_printk"):
-        host.run(assemble(text.format(end=0x7325))[0])
+        host.run(assemble(text.format(end=0x6625))[0])
 
 
 def test_only_sessions_have_session_functions() -> None:

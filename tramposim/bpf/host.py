@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 
 from tramposim.bpf import insn as isa
@@ -14,6 +13,7 @@ from tramposim.bpf.insn import Insn, Pseudo, decode
 from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
 from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
+from tramposim.bpf.text import TEXT_HELPERS
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Map, ProgKind, Program, Relocation
 
@@ -197,16 +197,10 @@ class Host:
     def _prandom(self, arguments: Sequence[int]) -> int:
         return self._random.getrandbits(32)
 
-    def _printk(self, arguments: Sequence[int]) -> int:
-        raw = self.memory.read(arguments[0], min(arguments[1], 1024)).split(b"\0")[0]
-        text = _format(raw.decode(errors="replace"), arguments[2:])
+    def print(self, text: str) -> int:
+        """A line that a program prints; its length."""
         self.output.append(text)
         return len(text)
-
-    def _probe_read(self, arguments: Sequence[int]) -> int:
-        destination, size, source = arguments[:3]
-        self.memory.write(destination, self.memory.read(source, size))
-        return 0
 
     def _traced(self) -> TracedCall:
         if self._call is None:
@@ -243,42 +237,18 @@ class Host:
         return self._traced().cookie.address
 
 
-_CONVERSION = re.compile(r"%(?:%|(l{0,2})([diuxp]))?")
-
-
-def _format(text: str, values: Sequence[int]) -> str:
-    """The conversions of bpf_trace_printk: %d %i %u %x %p, with l or ll for 64 bits."""
-    remaining = list(values)
-
-    def convert(match: re.Match[str]) -> str:
-        if match[0] == "%%":
-            return "%"
-        kind = match[2]
-        if not kind or not remaining:
-            raise UnsupportedError(f"bpf_trace_printk: format {text!r}")
-        bits = 64 if match[1] or kind == "p" else 32
-        value = remaining.pop(0) & (1 << bits) - 1
-        if kind in "di":
-            value = signed(value, bits)
-        return f"{value:x}" if kind in "xp" else str(value)
-
-    return _CONVERSION.sub(convert, text.rstrip("\n"))
-
-
 _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_map_lookup_elem": Host._lookup,
     "bpf_map_update_elem": Host._update,
     "bpf_map_delete_elem": Host._delete,
     "bpf_ktime_get_ns": Host._clock,
     "bpf_ktime_get_boot_ns": Host._clock,
-    "bpf_trace_printk": Host._printk,
     "bpf_get_prandom_u32": Host._prandom,
     "bpf_get_smp_processor_id": lambda host, arguments: 0,
     "bpf_get_numa_node_id": lambda host, arguments: 0,
     "bpf_get_current_pid_tgid": lambda host, arguments: PID_TGID,
     "bpf_get_current_uid_gid": lambda host, arguments: 0,
-    "bpf_probe_read_kernel": Host._probe_read,
-    "bpf_probe_read": Host._probe_read,
+    **TEXT_HELPERS,
 }
 
 _MAP_HELPERS = ("bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem")

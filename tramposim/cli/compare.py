@@ -13,11 +13,11 @@ from tramposim.cli.function import function_options
 from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
 
 if TYPE_CHECKING:
-    from tramposim.spec import Kernel
+    from tramposim.spec import Kernel, Program
     from tramposim.study.call import Argument
     from tramposim.study.records import Records
 
-_PROGRAM_SUFFIXES = (".bpf", ".c", ".o")
+_PROGRAM_SUFFIXES = (".bpf", ".c", ".o", ".bin", ".hex")
 
 
 @click.command(
@@ -83,6 +83,7 @@ def compare(
     body: str | None,
     proto: str | None,
     btf: Path | None,
+    include: tuple[Path, ...],
     function: str | None,
     arguments: tuple[Argument, ...],
     ret: int | None,
@@ -100,6 +101,7 @@ def compare(
     scenarios: each program alone, the fentry and fexit programs together, and all.
     """
     from tramposim.study.kernels import kernel_of
+    from tramposim.study.program import read_source
 
     if body is not None and not words:
         raise click.UsageError("--body needs --scenario")
@@ -108,10 +110,16 @@ def compare(
         if words:
             raise click.UsageError("the programs of a file define the scenarios; no --scenario")
         chosen = _Function(proto, btf, function, arguments, ret)
-        records = _compare_own(Path(subject), kernels, core_names, chosen, costs)
+        programs = read_source(Path(subject), btf=btf, include=include, version=version)
+        records = _compare_own(Path(subject), programs, kernels, core_names, chosen, costs)
         _write(records, format_name, output, own=True)
         return
-    for option, given in (("--arg", arguments), ("--ret", ret is not None), ("--cost", costs)):
+    for option, given in (
+        ("--arg", arguments),
+        ("--ret", ret is not None),
+        ("--cost", costs),
+        ("--include", include),
+    ):
         if given:
             raise click.UsageError(f"{option} needs a file of programs")
     if (btf is None) != (function is None):
@@ -140,6 +148,7 @@ def _is_program(name: str) -> bool:
 
 def _compare_own(
     path: Path,
+    programs: Sequence[Program],
     kernels: Sequence[Kernel],
     core_names: tuple[str, ...],
     chosen: _Function,
@@ -149,18 +158,17 @@ def _compare_own(
     from tramposim.study.call import function_call
     from tramposim.study.costs import parse_costs
     from tramposim.study.own import compare_programs
-    from tramposim.study.program import read_source
     from tramposim.study.subject import cores_of
     from tramposim.study.traceable import programs_by_function
 
     stated = parse_costs(costs)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
     found = programs_by_function(
-        read_source(path), str(path), proto=chosen.proto, btf=chosen.btf, function=chosen.name
+        programs, str(path), proto=chosen.proto, btf=chosen.btf, function=chosen.name
     )
     targets = [
-        (function_call(prototype, chosen.arguments, chosen.ret), programs)
-        for programs, prototype in found
+        (function_call(prototype, chosen.arguments, chosen.ret), traced)
+        for traced, prototype in found
     ]
     with progress("compare") as step:
         return compare_programs(kernels, cores, targets, path.name, stated, step)

@@ -47,7 +47,16 @@ _OPTIONS = (
         "--btf",
         metavar="FILE",
         type=Path,
-        help="Take the prototype from a kernel's BTF, such as /sys/kernel/btf/vmlinux.",
+        help="A kernel's BTF, such as /sys/kernel/btf/vmlinux: for the prototype, and for CO-RE "
+        "relocations.",
+    ),
+    click.option(
+        "--include",
+        "-I",
+        multiple=True,
+        type=Path,
+        metavar="DIR",
+        help="Look for headers of C programs here too.",
     ),
     click.option("--function", metavar="NAME", help="Only programs that trace this function."),
     click.option(
@@ -64,7 +73,7 @@ _OPTIONS = (
 
 
 def function_options() -> _Decorator:
-    """`--proto`, `--btf`, `--function`, `--arg` and `--ret`: the traced function and its call."""
+    """The traced function and its call: `--proto` to `--ret`, and where C finds its headers."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(_OPTIONS):

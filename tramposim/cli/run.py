@@ -53,6 +53,7 @@ def run(
     engine: str,
     proto: str | None,
     btf: Path | None,
+    include: tuple[Path, ...],
     function: str | None,
     arguments: tuple[Argument, ...],
     ret: int | None,
@@ -81,7 +82,11 @@ def run(
     except ValueError:
         raise click.BadParameter("not hex", param_hint="'--memory'") from None
     programs, prototype = programs_for(
-        read_source(prog), str(prog), proto=proto, btf=btf, function=function
+        read_source(prog, btf=btf, include=include, version=version),
+        str(prog),
+        proto=proto,
+        btf=btf,
+        function=function,
     )
     result = run_programs(
         programs,

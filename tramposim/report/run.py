@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tramposim.spec import MapType, Prototype, Value
+from tramposim.spec import MapFlag, MapType, Prototype, Value
 from tramposim.study.engines import EngineRun, MapContents, ProgramRun
 from tramposim.study.run import INTERPRETER, RunResult
 
@@ -41,7 +41,8 @@ def run_text(result: RunResult) -> str:
         if len(shown.output) > MAX_LINES:
             lines.append(f"  ... and {len(shown.output) - MAX_LINES:,} more lines")
     for contents in shown.maps:
-        lines += _map(contents)
+        if not contents.map.flags & MapFlag.RDONLY_PROG:
+            lines += _map(contents)
     lines += _verdict(result)
     return "\n".join(lines) + "\n"
 

@@ -154,6 +154,6 @@ def _check_patched(
 
 def _one_sided(listing: Listing, outcomes: set[tuple[int, int]]) -> Iterator[int]:
     for address in listing.at:
-        if listing.flow(address) is Flow.CONDITIONAL:
-            if len({to for source, to in outcomes if source == address}) < 2:
-                yield address
+        ways = {to for source, to in outcomes if source == address}
+        if listing.flow(address) is Flow.CONDITIONAL and len(ways) < 2:
+            yield address

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,6 @@ _REASONS = {
     "unmapped-read": "reads where nothing is",
     "unmapped-write": "writes where nothing is",
     "protected-write": "writes to code",
-    "protected-fetch": "jumps to memory that is not code",
     "protected-read": "reads protected memory",
     "trace-full": "does not end: the trace is full",
     "out-of-memory": "fills the memory for the trace",
@@ -60,12 +59,14 @@ _REASONS = {
 @dataclass(frozen=True, slots=True)
 class Segment:
     """What ran since the last departure: pcs, accesses (dtype `ACCESS`), the stack pointer
-    before each instruction (None if not all were watched) and behind the last one."""
+    before each instruction (None if not all were watched) and behind the last one; likewise
+    `followed`, the values of the registers that the probe follows besides."""
 
     pcs: NDArray[np.uint64]
     accesses: NDArray[np.void]
     stack: NDArray[np.uint64] | None
     stack_behind: int
+    followed: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Probe:
     def __init__(self, arch: Arch, seed: int = 0) -> None:
         self.arch = arch
         self.convention = CONVENTIONS[arch]
-        self.engine = Engine(arch.value, trace_limit=1 << 22)
+        self.engine = Engine(arch.value, trace_limit=1 << 24)
         self.random = random.Random(seed)
         self.stack_base = _STACK
         self.stack_top = _STACK + STACK_SIZE - _ABOVE
@@ -108,6 +109,7 @@ class Probe:
         self._code: list[int] = []
         self._extra: list[int] = []
         self._watched = True
+        self.follow: tuple[str, ...] = ()
 
     def load(self, listing: Listing) -> None:
         """Put code into place; what was loaded before is gone."""
@@ -138,6 +140,12 @@ class Probe:
         self.engine.map(address, len(data), READ | WRITE)
         self._extra.append(address)
         self.engine.write(address, data)
+
+    def drop(self, addresses: Iterable[int]) -> None:
+        """Unmap memory that was added at these addresses."""
+        for address in addresses:
+            self.engine.unmap(address)
+            self._extra.remove(address)
 
     def reset(self) -> dict[str, int]:
         """Random registers and stack; the stack pointer at `stack_top`. Returns the registers."""
@@ -180,14 +188,16 @@ class Probe:
             return False
         return True
 
-    def callee_returns(self, result: int) -> None:
+    def callee_returns(self, result: int, preserving: str = "") -> None:
         """The called function returns `result`, after all that it may do: volatile registers,
-        flags and everything below the stack pointer change."""
+        flags and everything below the stack pointer change. With `preserving` no register does
+        but that one, which holds the result."""
         convention = self.convention
         if not convention.link:
             self.engine.set_register(convention.stack, self.get(convention.stack) + 8 & _MASK)
-        self.set({name: self.noise() for name in convention.volatile})
-        self.engine.set_register(convention.result, result & _MASK)
+        if not preserving:
+            self.set({name: self.noise() for name in convention.volatile})
+        self.engine.set_register(preserving or convention.result, result & _MASK)
         self._shake_flags()
         below = self.get(convention.stack) - self.stack_base
         if 0 < below <= STACK_SIZE:
@@ -211,9 +221,8 @@ class Probe:
         if outside:
             target = site
             site = stop.branches[-1][0] if stop.branches else pc
-        elif stop.reason != "unmapped-fetch":
+        elif stop.reason not in ("unmapped-fetch", "protected-fetch"):
             what = _REASONS[stop.reason]
-            memory = stop.reason.endswith(("-read", "-write"))
             return Departure(
                 site, stop.pc, Flow.NONE, 0, what, stop.reason,
                 stop.address, stop.size, stop.branches,
@@ -232,14 +241,17 @@ class Probe:
             pcs = pcs[:-1]
         accesses = np.frombuffer(access_buffer, ACCESS)
         stack = None
+        followed: dict[str, NDArray[np.uint64]] = {}
         if self._watched:
             names = tuple(self.engine.register_ids)
             rows = np.frombuffer(self.engine.take_snapshots(), np.uint64)
             rows = rows.reshape(-1, len(names) + 2)
             if len(rows) == len(pcs):
-                stack = rows[:, names.index(self.convention.stack) + 2]
+                stack = rows[:, names.index(self.convention.stack) + 2].copy()
+                for name in self.follow:
+                    followed[name] = rows[:, names.index(name) + 2].copy()
         behind = self.get(self.convention.stack)
-        self.segments.append(Segment(pcs, accesses, stack, behind))
+        self.segments.append(Segment(pcs, accesses, stack, behind, followed))
 
     def outcomes(self) -> Iterable[tuple[int, int]]:
         """(branch, next instruction) of every conditional branch that ran in this path."""
@@ -251,7 +263,5 @@ class Probe:
         seen: set[tuple[int, int]] = set()
         for segment in self.segments:
             where = np.flatnonzero(np.isin(segment.pcs[:-1], wanted))
-            seen.update(
-                (int(segment.pcs[index]), int(segment.pcs[index + 1])) for index in where
-            )
+            seen.update((int(segment.pcs[index]), int(segment.pcs[index + 1])) for index in where)
         return seen

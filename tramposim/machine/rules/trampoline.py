@@ -20,9 +20,9 @@ from tramposim.machine.rules.probe import PAGE, Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
 from tramposim.spec import Arch, ProgKind, Returns
 
-__all__ = ["ImagePath", "Broken", "enter_exit"]
+__all__ = ["Broken", "ImagePath", "enter_exit"]
 
-_META_SLOTS, _META_COOKIE, _META_RETURN = 0xFF, 8, 63
+_META_COOKIE, _META_RETURN = 8, 63
 _RUN_CTX_SIZE = 16
 _GS_BASE = 0xFFFF888237800000
 _MASK = (1 << 64) - 1
@@ -43,7 +43,9 @@ def enter_exit(node: Node) -> tuple[str, str]:
     Tracing programs count recursion; LSM programs do not, struct_ops programs only with a
     private stack (bpf_trampoline_enter).
     """
-    recur = node.private_stack if node.kind is ProgKind.STRUCT_OPS else node.kind is not ProgKind.LSM
+    recur = (
+        node.private_stack if node.kind is ProgKind.STRUCT_OPS else node.kind is not ProgKind.LSM
+    )
     suffix = ("_sleepable" if node.sleepable else "") + ("_recur" if recur else "")
     return f"__bpf_prog_enter{suffix}", f"__bpf_prog_exit{suffix}"
 
@@ -367,9 +369,7 @@ class ImagePath:
         self.probe.write(self._depth, _DEPTH)
 
     def _tramp(self, name: str) -> None:
-        departure = self._expect(
-            self._symbol(name), f"{name}(im)", Rule.TRAMP_ENTER_EXIT
-        )
+        departure = self._expect(self._symbol(name), f"{name}(im)", Rule.TRAMP_ENTER_EXIT)
         self._same(
             Rule.TRAMP_ENTER_EXIT, departure, self._argument(0), self.request.im, f"im of {name}"
         )
@@ -400,9 +400,7 @@ class ImagePath:
         enter, leave = enter_exit(node)
         name = node.name or f"{node.p:#x}"
         start = choices.starts[number]
-        departure = self._expect(
-            self._symbol(enter), f"{enter} for {name}", Rule.ENTER_EXIT
-        )
+        departure = self._expect(self._symbol(enter), f"{enter} for {name}", Rule.ENTER_EXIT)
         self._same(Rule.ENTER_EXIT, departure, self._argument(0), node.p, f"prog of {enter}")
         run_ctx = self._argument(1)
         self._in_frame(Rule.RUN_CTX, departure, run_ctx, _RUN_CTX_SIZE, "run_ctx")
@@ -422,15 +420,11 @@ class ImagePath:
             )  # fmt: skip
             self._check_context(departure, node, is_return, slot)
             probe.callee_returns(value)
-        departure = self._expect(
-            self._symbol(leave), f"{leave} for {name}", Rule.ENTER_EXIT
-        )
+        departure = self._expect(self._symbol(leave), f"{leave} for {name}", Rule.ENTER_EXIT)
         self._same(Rule.ENTER_EXIT, departure, self._argument(0), node.p, f"prog of {leave}")
         self._same(Rule.ENTER_EXIT, departure, self._argument(1), start, f"start time of {leave}")
         self._same(Rule.RUN_CTX, departure, self._argument(2), run_ctx, f"run_ctx of {leave}")
-        self._same(
-            Rule.RUN_CTX, departure, probe.read(run_ctx + 8), saved, "run_ctx.saved_run_ctx"
-        )
+        self._same(Rule.RUN_CTX, departure, probe.read(run_ctx + 8), saved, "run_ctx.saved_run_ctx")
         probe.callee_returns(probe.noise())
         return bool(start), value
 
@@ -502,7 +496,11 @@ class ImagePath:
                 )  # fmt: skip
             session = self._sessions[node.p] = _Session(address, 0)
         self._same(
-            Rule.SESSION_COOKIE, departure, address, session.address, f"the cookie's place of {name}"
+            Rule.SESSION_COOKIE,
+            departure,
+            address,
+            session.address,
+            f"the cookie's place of {name}",
         )
         self._same(
             Rule.SESSION_COOKIE, departure, probe.read(session.address), session.value,
@@ -589,7 +587,9 @@ class ImagePath:
         if goes_on:
             if self._x86 and probe.read(stack) != self._into_caller:
                 self._found(
-                    Rule.RETURN_ADDRESS, departure.site, "the caller's return address is overwritten"
+                    Rule.RETURN_ADDRESS,
+                    departure.site,
+                    "the caller's return address is overwritten",
                 )
             self._check_arguments(departure, self._beyond)
             if self._x86 and flags & TrampFlag.TAIL_CALL_CTX:

@@ -82,8 +82,9 @@ class Target:
     task; `inlined` helpers by id that the JIT replaces by code: "task" or "cpu" (at offset
     `thread_cpu` of the task). `address_bits` is how many bits user addresses have if probed
     loads check for them (x86_64), 0 if not. `preserving` are call targets that change no
-    register but the verifier's `scratch`, `noreturn` those that never return. Offsets are those of tail calls; with
-    `patched_tail_calls` (x86_64) those to constant indices are patched into the code.
+    register but the verifier's `scratch`, `noreturn` those that never return. Offsets are
+    those of tail calls; with `patched_tail_calls` (x86_64) those to constant indices are
+    patched into the code.
     """
 
     call_base: int = 0

@@ -27,6 +27,7 @@ COMMANDS = {
     "jit": "Compile a BPF program: labelled disassembly or hex.",
     "run": "Execute a BPF program and print its return value and maps.",
     "verify": "Rebuild captured images and programs and compare the bytes.",
+    "validate": "Hold images and programs that a JIT emitted against the kernel's rules.",
     "throughput": "Cycles per iteration of code blocks on a core.",
     "native": "Measure on this machine's CPU and print beside the model.",
     "cores": "Core models with the source of every number.",

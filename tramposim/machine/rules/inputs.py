@@ -110,7 +110,7 @@ class Pages:
         address &= self.mask
         content = self.first.get(address)
         if content is None:
-            addresses = np.arange(address, address + PAGE, 8, np.uint64)
+            addresses = np.uint64(address) + np.arange(0, PAGE, 8, dtype=np.uint64)
             content = self.first[address] = self.inputs.words(addresses).tobytes()
         return content
 

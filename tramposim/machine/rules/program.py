@@ -111,6 +111,8 @@ class ProgramRun:
         self._entry: dict[str, int] = {}
         self._noise = b""
         self._last_entry: int | None = None
+        self._returns: set[int] = set()
+        self._seen = 0
 
     def run(self) -> list[Violation]:
         """Execute, interpret, compare."""
@@ -123,15 +125,9 @@ class ProgramRun:
         return self.violations
 
     def _found(self, rule: Rule, address: int, detail: str) -> None:
-        self.violations.append(
-            Violation(
-                rule,
-                address,
-                detail,
-                self.probe.listing.text(address),
-                f"inputs of seed {self.inputs.seed}",
-            )  # fmt: skip
-        )
+        text = self.probe.listing.text(address)
+        inputs = f"inputs of seed {self.inputs.seed}"
+        self.violations.append(Violation(rule, address, detail, text, inputs))
 
     def _name(self, address: int) -> str:
         name = self.program.names.get(address)
@@ -225,12 +221,31 @@ class ProgramRun:
             if departure.problem:
                 raise _Differs(Rule.EXECUTION, departure.site, departure.problem)
             if departure.flow is not Flow.CALL:
-                return departure
+                back = self._through_thunk(departure)
+                if back is None:
+                    return departure
+                pc = back
+                continue
             if len(self.events) == _MAX_CALLS:
                 return None
             pc = self._call(departure)
             if departure.target in program.target.noreturn:
                 return departure
+
+    def _through_thunk(self, departure: Departure) -> int | None:
+        """Where a function of the program returns to by the return thunk, if into the program."""
+        probe = self.probe
+        if departure.target not in self.program.thunks:
+            return None
+        stack = probe.get(probe.convention.stack)
+        if not probe.stack_base <= stack < probe.stack_top - 8:
+            return None
+        back = probe.read(stack)
+        if back not in probe.listing.at:
+            return None
+        probe.set({probe.convention.stack: stack + 8})
+        self._returns.add(departure.site)
+        return back
 
     def _fault(self, departure: Departure) -> None:
         """Memory is wherever a program looks, but around the stack, in code and on top."""
@@ -262,7 +277,7 @@ class ProgramRun:
             raise _Differs(
                 Rule.RETURN_ADDRESS,
                 departure.site,
-                f"calls with return address {departure.back:#x}",
+                f"calls to return to {departure.back:#x}",
             )
         stack = probe.get(convention.stack) + (0 if convention.link else 8)
         if stack % convention.alignment:
@@ -286,7 +301,7 @@ class ProgramRun:
     def _check_depth(self, departure: Departure) -> None:
         if not self.program.depth:
             return
-        expected = 0 if departure.target in self.program.accounted else 1
+        expected = self._calls_since() - (departure.target in self.program.accounted)
         value = self.probe.read(self.program.depth)
         if value != _DEPTH >> 5 * expected:
             self._found(
@@ -294,6 +309,13 @@ class ProgramRun:
                 f"the call of {self._name(departure.target)} is not counted as it should be",
             )  # fmt: skip
         self.probe.write(self.program.depth, _DEPTH)
+
+    def _calls_since(self) -> int:
+        """Call instructions since the last event, that one's excluded, this one's included."""
+        segments = self.probe.segments[self._seen :]
+        self._seen = len(self.probe.segments)
+        flow = self.probe.listing.flow
+        return sum(flow(pc) is Flow.CALL for s in segments for pc in s.pcs.tolist())
 
     def _snapshot(self) -> dict[int, bytes]:
         """Contents of the pages that the code has touched."""
@@ -429,6 +451,7 @@ class ProgramRun:
         starts = set(self.program.addresses[1:])
         listing = self.probe.listing
         flows = {address: listing.flow(address) for address in set(pcs.tolist())}
+        flows |= dict.fromkeys(self._returns, Flow.RETURN)
         stack, last, count = [0], Flow.NONE, 0
         for index, pc in enumerate(pcs.tolist()):
             if last is Flow.CALL and pc in starts:

@@ -49,7 +49,7 @@ def compiled_program(
         frames = tuple("r9" if function.private_stack else "rbp" for function in functions)
         numbers = x86_64_map(rules.scratch, bool(functions[0].private_stack))
         registers = {bpf: _X86_NAMES[number] for bpf, number in numbers.items()}
-        pads = kernel.ibt
+        pads = int(kernel.ibt)
     else:
         numbers_arm64 = arm64_map(rules.scratch, rules.result)
         registers = {bpf: f"x{number}" for bpf, number in numbers_arm64.items()}

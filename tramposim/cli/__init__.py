@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "compare": "What one fsession program costs versus separate fentry + fexit programs.",
+    "bench": "The rows of the kernel's bench trig-*, in its output formats.",
     "explain": "Where the cycles go, part by part; two scenarios side by side.",
     "timeline": "When each instruction passed each stage: text, Konata, Perfetto.",
     "load": "What tracing costs at a call rate: CPU share and latency of a workload.",

@@ -23,6 +23,7 @@ __all__ = [
     "X86_64_ARGUMENTS",
     "CallingLoop",
     "build_loop",
+    "build_sequence",
     "new_stack",
     "prepare_stack",
 ]
@@ -64,34 +65,50 @@ def build_loop(
     Those on the stack are put there by `prepare_stack`.
     """
     loads = [(p.register, value) for p, value in arguments if p.register is not None]
-    size = 64 + 16 * len(loads)
+    return build_sequence(machine, [(function, loads)])
+
+
+def build_sequence(
+    machine: Machine, calls: Sequence[tuple[int, Sequence[tuple[int, int]]]]
+) -> CallingLoop:
+    """Place a loop that calls functions one after the other.
+
+    A call is a function and its arguments: (number of the argument register, value) each.
+    """
+    size = 64 + sum(32 + 16 * len(loads) for _, loads in calls)
     address = machine.allocate(machine.addresses.driver, size, _ALIGN)
     emit = _x86_64 if machine.arch is Arch.X86_64 else _arm64
-    code, returned = emit(address, function, loads)
+    code, returned = emit(address, calls)
     machine.place(address, code, machine.addresses.driver.permissions, "calling loop")
     machine.add_symbols({"calling_loop": address})
     return CallingLoop(address, address + returned, address + len(code))
 
 
-def _x86_64(address: int, function: int, loads: list[tuple[int, int]]) -> tuple[bytes, int]:
+_Calls = Sequence[tuple[int, Sequence[tuple[int, int]]]]
+
+
+def _x86_64(address: int, calls: _Calls) -> tuple[bytes, int]:
     encode = x86_64_asm.ISA.encode_one
     code = b""
-    for register, value in loads:
-        wide = "mov32_imm32" if 0 <= value < 1 << 32 else "movabs"
-        code += encode(wide, X86_64_ARGUMENTS[register], value)
-    code += encode("call", function, address=address + len(code))
+    for function, loads in calls:
+        for register, value in loads:
+            wide = "mov32_imm32" if 0 <= value < 1 << 32 else "movabs"
+            code += encode(wide, X86_64_ARGUMENTS[register], value)
+        code += encode("call", function, address=address + len(code))
     returned = len(code)
     code += _DEC_R15
-    code += encode("jcc_short", _NOT_ZERO[Arch.X86_64], address, address=address + len(code))
+    name = "jcc_short" if len(code) < 120 else "jcc"
+    code += encode(name, _NOT_ZERO[Arch.X86_64], address, address=address + len(code))
     return code, returned
 
 
-def _arm64(address: int, function: int, loads: list[tuple[int, int]]) -> tuple[bytes, int]:
+def _arm64(address: int, calls: _Calls) -> tuple[bytes, int]:
     encode = arm64_asm.ISA.encode_one
     code = b""
-    for register, value in loads:
-        code += encode("movi", register, value)
-    code += encode("call", function, _X16, address=address + len(code))
+    for function, loads in calls:
+        for register, value in loads:
+            code += encode("movi", register, value)
+        code += encode("call", function, _X16, address=address + len(code))
     returned = len(code)
     code += encode("subsi", 28, 28, 1)
     code += encode("bcond", _NOT_ZERO[Arch.ARM64], address, address=address + len(code))

@@ -47,10 +47,12 @@ def run_calls(
     trace: bool = True,
     watch: Iterable[int] = (),
     budget: int = BUDGET_PER_CALL,
+    demand: bool = False,
 ) -> Execution:
     """Run the loop `calls` times, from the registers as they stand.
 
-    `budget` is the most instructions of one call.
+    `budget` is the most instructions of one call. With `demand` data where nothing is mapped
+    appears, zeroed.
 
     Raises `GuestFault` if the guest goes astray or breaks the calling convention.
     """
@@ -59,7 +61,7 @@ def run_calls(
     engine = machine.engine
     engine.set_register(COUNTER[machine.arch], calls)
     engine.watch({loop.begin, loop.returned, *watch})
-    stop = machine.run(loop.begin, loop.end, calls * budget, trace=trace)
+    stop = machine.run(loop.begin, loop.end, calls * budget, trace=trace, demand=demand)
     snapshots = Snapshots.of(engine.take_snapshots(), tuple(engine.register_ids))
     violations = check_loop(machine.arch, loop, snapshots)
     if violations:

@@ -1,0 +1,317 @@
+"""Captured images executed with the captured functions of their own kernel.
+
+Code lies where that kernel had it. Data is what `kerneldata` gives a booted kernel, laid out
+as that kernel's structures; everything else that code reaches for appears as zeroed pages,
+which are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from types import MappingProxyType
+
+from tramposim._native import arm64_asm
+from tramposim._native.engine import EXECUTE, READ, WRITE
+from tramposim.capture.runtime import CapturedRuntime
+from tramposim.errors import InputError, UnsupportedError
+from tramposim.kernel.prototype import Passing
+from tramposim.machine.addresses import PAGE, Area, address_map
+from tramposim.machine.caller import CallingLoop, build_loop, prepare_stack
+from tramposim.machine.execution import Execution, run_calls
+from tramposim.machine.kerneldata import (
+    add_ftrace_ops,
+    add_program,
+    add_trampoline_image,
+    kernel_memory,
+)
+from tramposim.machine.machine import Machine
+from tramposim.machine.maps import add_map
+from tramposim.machine.memory import KernelMemory
+from tramposim.machine.operations import boot_registers, fill_code
+from tramposim.machine.runtime import Region, Runtime, load_runtime
+from tramposim.spec import Arch, Kernel, Map, MapType
+
+__all__ = ["Patch", "Program", "ReplayKernel", "Replayed", "ReplayedImage"]
+
+WARM_CALLS = 4
+"""Calls before those that count: maps hold their entries, free lists have settled."""
+
+BUDGET_PER_CALL = 200_000
+"""Most instructions of one call; the longest captured image needs some ten thousand."""
+
+_MASK = (1 << 64) - 1
+_CALLER_DISTANCE = 0x200000
+_OFFSETS = (0x0, 0x1040, 0x2080)
+"""Where the three pointer arguments point to: lines of pages of their own."""
+_POINTERS = {Arch.X86_64: 0xFFFF888300000000, Arch.ARM64: 0xFFFF000300000000}
+_REGISTERS = {Arch.X86_64: 6, Arch.ARM64: 8}
+_STACK_SLOTS = 8
+_UNKNOWN_DATA = {Arch.X86_64: 0xFFFF888400000000, Arch.ARM64: 0xFFFF000400000000}
+"""Variables whose place in this kernel is not recorded: no code of it finds them here."""
+_ROOM = 1 << 17
+_ARRAYS = (MapType.ARRAY, MapType.PROG_ARRAY)
+"""Maps whose contents programs reach by what their own code says."""
+_DIRECT = "ftrace_caller_direct"
+_CLOCKS = ("arch_counter_get_cntvct", "guest_arch_counter_read")
+"""Readers of arm64's counter that clock sources point to; they depend on no structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A captured program: struct bpf_prog at `p`, its functions' code, its entry point."""
+
+    name: str
+    p: int
+    bpf_func: int
+    code: tuple[tuple[int, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """Bytes that were written over code, as attaching does."""
+
+    address: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedImage:
+    """An image with what it needs.
+
+    `called` is what the loop calls: the traced function, or the image itself (struct_ops).
+    `body` is the traced function's code as far as it is captured, from `called` on, and
+    `complete` tells that all of it is; `patches` go over the code around; `ops` is the
+    ftrace_ops that arm64's entry names (0: none).
+    """
+
+    name: str
+    address: int
+    code: bytes
+    size: int
+    im: int
+    called: int
+    body: bytes
+    patches: tuple[Patch, ...]
+    complete: bool
+    ops: int
+    programs: tuple[Program, ...]
+    maps: tuple[tuple[Map, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What a replay executed, the data pages that appeared, and functions that are not captured
+    but the guest runtime's."""
+
+    execution: Execution
+    data_pages: tuple[int, ...]
+    substitutes: tuple[str, ...]
+
+
+class ReplayKernel:
+    """A kernel of captured functions; every `execute` begins with fresh memory."""
+
+    def __init__(self, captured: CapturedRuntime) -> None:
+        self.captured = captured
+        self.kernel = captured.kernel
+        self.runtime, self.substitutes = _runtime(captured)
+        self._spans = sorted(
+            (r.address, r.address + len(r.data), r.name) for r in self.runtime.regions
+        )
+
+    def execute(self, image: ReplayedImage, calls: int) -> Replayed:
+        """Call the image `calls` times after some warm ones, traced.
+
+        Raises `GuestFault` if the code goes astray, `InputError` if parts of the image overlap,
+        `UnsupportedError` for a map whose layout in this kernel is not known.
+        """
+        machine = self._machine(image)
+        memory, (cpu, *_) = kernel_memory(self.runtime)
+        fill_code(machine, self._code(image))
+        machine.add_symbols(self.captured.called)
+        machine.add_symbols(self.runtime.symbols)
+        machine.add_symbols({image.name: image.address})
+        for program in image.programs:
+            machine.add_symbols({f"bpf_prog_{program.name}": program.bpf_func})
+        self._objects(memory, image)
+        loop, arguments = self._loop(machine, memory, image)
+        for region in memory.regions():
+            machine.place(region.address, region.data, READ | WRITE)
+        boot_registers(machine, cpu)
+        engine = machine.engine
+        pages: list[int] = []
+        for count, trace in ((WARM_CALLS, False), (calls, True)):
+            prepare_stack(machine, arguments, cpu.stack_top)
+            execution = run_calls(
+                machine, loop, count, trace=trace, budget=BUDGET_PER_CALL, demand=True
+            )
+            pages += engine.demanded
+        return Replayed(execution, tuple(sorted(pages)), self._substituted(execution))
+
+    def _machine(self, image: ReplayedImage) -> Machine:
+        """A machine whose calling loop lies in reach of what it calls and clear of the code.
+
+        x86_64 kernels' JIT code and text are all in reach of each other.
+        """
+        near = [image.address, *(p.bpf_func for p in image.programs)]
+        start = image.called if self.kernel.arch is Arch.ARM64 else min(near)
+        base = (start - _CALLER_DISTANCE) & -PAGE
+        taken = [(region.address, len(region.data)) for region in self._code(image)]
+        while any(a < base + PAGE and base < a + size for a, size in taken):
+            base -= PAGE
+        areas = address_map(self.kernel.arch)
+        driver = Area("driver", base, PAGE, READ | EXECUTE, 64)
+        return Machine(self.kernel, replace(areas, driver=driver))
+
+    def _code(self, image: ReplayedImage) -> list[Region]:
+        """The image, its programs and the traced function, and captured functions around them."""
+        own = [Region(image.address, image.code, image.name, True)]
+        for program in image.programs:
+            own += [Region(at, code, program.name, True) for at, code in program.code]
+        if image.body:
+            own.append(Region(image.called, image.body, "traced function", True))
+        own = _unique(own)
+        regions = own + [
+            region
+            for region in self.runtime.regions
+            if not any(
+                region.address < o.address + len(o.data)
+                and o.address < region.address + len(region.data)
+                for o in own
+            )
+        ]
+        for patch in image.patches:
+            regions = _patched(regions, patch)
+        return regions
+
+    def _objects(self, memory: KernelMemory, image: ReplayedImage) -> None:
+        for p, program in {program.p: program for program in image.programs}.items():
+            if p:
+                add_program(memory, program.bpf_func, p, program.name)
+        if image.im:
+            add_trampoline_image(memory, image.address, image.size, image.im)
+        if image.ops:
+            add_ftrace_ops(memory, image.address, image.ops)
+        for declared, address in image.maps:
+            if not self.captured.known_build and declared.type not in _ARRAYS:
+                raise UnsupportedError(
+                    f"map {declared.name}: how kernel {self.kernel.version} lays out maps of type "
+                    f"{declared.type} is not recorded"
+                )
+            add_map(memory, declared, address)
+
+    def _loop(
+        self, machine: Machine, memory: KernelMemory, image: ReplayedImage
+    ) -> tuple[CallingLoop, Sequence[tuple[Passing, int]]]:
+        """The loop of the hardware measurements: pointers as arguments 1, 2 and 5, small
+        numbers as the others, from argument 7 on the number 7 and those behind it."""
+        arch = self.kernel.arch
+        first, second, third = (_POINTERS[arch] + offset for offset in _OFFSETS)
+        for pointer in (first, second, third):
+            memory.add(pointer, 64, "what an argument points to")
+        count = _REGISTERS[arch]
+        values = [first, second, 3, 4, third, 6, 7, 8]
+        arguments = [(Passing(i, 8, register=i), values[i]) for i in range(count)]
+        arguments += [(Passing(count + i, 8, stack=i), count + 1 + i) for i in range(_STACK_SLOTS)]
+        return build_loop(machine, image.called, arguments), arguments
+
+    def _substituted(self, execution: Execution) -> tuple[str, ...]:
+        if not self.substitutes or execution.trace is None:
+            return ()
+        executed = set(execution.trace.pcs.tolist())
+        return tuple(
+            sorted(
+                name
+                for start, end, name in self._spans
+                if name in self.substitutes and any(start <= pc < end for pc in executed)
+            )
+        )
+
+
+def _unique(regions: Iterable[Region]) -> list[Region]:
+    """Without repetitions; raises `InputError` if two different ones overlap."""
+    found: dict[int, Region] = {}
+    for region in regions:
+        present = found.setdefault(region.address, region)
+        if present.data != region.data:
+            raise InputError(f"two codes at {region.address:#x}: {present.name}, {region.name}")
+    ordered = sorted(found.values(), key=lambda region: region.address)
+    for before, after in pairwise(ordered):
+        if before.address + len(before.data) > after.address:
+            raise InputError(f"{before.name} and {after.name} overlap at {after.address:#x}")
+    return ordered
+
+
+def _patched(regions: list[Region], patch: Patch) -> list[Region]:
+    """The regions with `patch` written over the one that it lies in, or beside them."""
+    for number, region in enumerate(regions):
+        at = patch.address - region.address
+        if 0 <= at < len(region.data):
+            data = bytearray(region.data)
+            part = patch.data[: len(data) - at]
+            data[at : at + len(part)] = part
+            changed = replace(region, data=bytes(data))
+            return [*regions[:number], changed, *regions[number + 1 :]]
+    return [*regions, Region(patch.address, patch.data, "patched", True)]
+
+
+def _runtime(captured: CapturedRuntime) -> tuple[Runtime, frozenset[str]]:
+    """The captured functions as a runtime; names of those that are ours and may execute."""
+    kernel = captured.kernel
+    regions: dict[int, Region] = {}
+    for function in captured.functions:
+        regions.setdefault(
+            function.address, Region(function.address, function.code, function.name, True)
+        )
+    ours = _ours(captured, kernel)
+    spans = [(r.address, r.address + len(r.data)) for r in regions.values()]
+    added = [
+        region
+        for region in ours.regions
+        if (captured.known_build or region.name in _CLOCKS)
+        and not any(a < region.address + len(region.data) and region.address < b for a, b in spans)
+    ]
+    added += _direct_entry(captured, spans)
+    symbols = dict(captured.symbols)
+    structs = captured.structs
+    unknown = _UNKNOWN_DATA[kernel.arch]
+    end = symbols["__per_cpu_start"] + structs.percpu_size
+    for name, address in ours.symbols.items():
+        if name in symbols:
+            continue
+        if captured.known_build or name in _CLOCKS:
+            symbols[name] = address
+        elif name in structs.percpu:
+            symbols[name], end = end, end + _ROOM
+        else:
+            symbols[name], unknown = unknown, unknown + _ROOM
+    size = max(structs.percpu_size, end - symbols["__per_cpu_start"])
+    runtime = Runtime(
+        kernel,
+        replace(structs, percpu_size=size),
+        1,
+        tuple(sorted([*regions.values(), *added], key=lambda region: region.address)),
+        MappingProxyType(symbols),
+        frozenset(),
+    )
+    return runtime, frozenset(region.name for region in added)
+
+
+def _direct_entry(captured: CapturedRuntime, spans: list[tuple[int, int]]) -> list[Region]:
+    """What arm64's ftrace_caller branches to with the image in x17: `br x17`.
+
+    It lies behind the function and is recorded only if the capture took it for one.
+    """
+    address = captured.called.get(_DIRECT)
+    if address is None or any(start <= address < end for start, end in spans):
+        return []
+    return [Region(address, arm64_asm.ISA.encode_one("br", 17), _DIRECT, True)]
+
+
+def _ours(captured: CapturedRuntime, kernel: Kernel) -> Runtime:
+    if not captured.known_build:
+        return load_runtime(kernel)
+    addresses = {name: address for name, address in captured.symbols.items() if "." not in name}
+    return load_runtime(kernel, {n: a for n, a in addresses.items() if not n.startswith("_s")})

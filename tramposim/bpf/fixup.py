@@ -22,6 +22,7 @@ from tramposim.bpf.inlining import (
 )
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
+from tramposim.bpf.place import place
 from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Arch, MapType, ProgKind, Program, Relocation
@@ -173,8 +174,7 @@ class Rewriter:
             return []
         if index in analysis.context_accesses and self.program.kind not in _RAW_CONTEXTS:
             raise UnsupportedError(
-                f"{self.program.name}: instruction {index}: the context of a "
-                f"{self.program.kind} program"
+                f"{place(self.program, index)}: the context of a {self.program.kind} program"
             )
         if index in analysis.kernel_loads and self.program.kind not in _TRUSTED:
             return self._probe(insn)
@@ -224,7 +224,7 @@ class Rewriter:
             elif insn.opcode == isa.LD_IMM64 and insn.src == Pseudo.FUNC:
                 what = "the address of a subprogram"
             if what:
-                raise UnsupportedError(f"{self.program.name}: instruction {index}: {what}")
+                raise UnsupportedError(f"{place(self.program, index)}: {what}")
 
     def _load(self, index: int) -> tuple[Insn, Insn]:
         """A 64-bit immediate load with the address that it stands for."""
@@ -233,8 +233,7 @@ class Rewriter:
             return first, second
         if index not in self.relocations:
             raise UnsupportedError(
-                f"{self.program.name}: instruction {index}: pseudo load {first.src} "
-                "without a relocation"
+                f"{place(self.program, index)}: pseudo load {first.src} without a relocation"
             )
         kind, name = self.relocations[index]
         if kind not in _OF_MAPS:
@@ -273,7 +272,7 @@ class Rewriter:
             return [Insn(_CALL, 0, Pseudo.CALL, number)]
         name = HELPER_NAMES.get(insn.imm)
         if name is None or insn.src:
-            raise UnsupportedError(f"{self.program.name}: instruction {index}: helper {insn.imm}")
+            raise UnsupportedError(f"{place(self.program, index)}: helper {insn.imm}")
         inline = INLINED_HELPERS.get(name)
         if inline is not None:
             replacement = inline(self.inline)
@@ -287,7 +286,7 @@ class Rewriter:
     def _kfunc(self, index: int) -> list[Insn]:
         name = self.kfuncs.get(index)
         if name is None:
-            raise UnsupportedError(f"{self.program.name}: instruction {index}: unnamed kfunc")
+            raise UnsupportedError(f"{place(self.program, index)}: unnamed kfunc")
         if name in SESSION_KFUNCS:
             if self.program.kind not in _SESSION_KINDS:
                 raise InputError(

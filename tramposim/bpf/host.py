@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.alu import signed
@@ -13,6 +14,7 @@ from tramposim.bpf.insn import Insn, Pseudo, decode
 from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
 from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
+from tramposim.bpf.place import place
 from tramposim.bpf.text import TEXT_HELPERS
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Map, ProgKind, Program, Relocation
@@ -117,7 +119,7 @@ class Host:
         calls = Calls(self._helpers(program.kind), kfuncs)
         if call is not None:
             arguments = (call.address,)
-        return interpret(insns, self.memory, calls, arguments, budget)
+        return interpret(insns, self.memory, calls, arguments, budget, partial(place, program))
 
     def _relocated(self, program: Program) -> list[Insn]:
         insns = decode(program.insns)

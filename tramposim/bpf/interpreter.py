@@ -68,14 +68,15 @@ def interpret(
     calls: Calls = Calls(),
     arguments: Sequence[int] = (),
     budget: int = BUDGET,
+    place: Callable[[int], str] = "instruction {}".format,
 ) -> int:
     """Execute a program with `arguments` in r1 and up; returns r0.
 
     Loads of 64-bit immediates must hold final addresses. Raises `GuestFault` for a bad access
     or jump and an exhausted budget, `UnsupportedError` for an instruction or function that
-    is not known; both name the instruction.
+    is not known; both name the instruction, by what `place` says of its index.
     """
-    return _Interpreter(insns, memory, calls, arguments, budget).run()
+    return _Interpreter(insns, memory, calls, arguments, budget, place).run()
 
 
 class _Interpreter:
@@ -86,8 +87,10 @@ class _Interpreter:
         calls: Calls,
         arguments: Sequence[int],
         budget: int,
+        place: Callable[[int], str],
     ) -> None:
         self.insns = insns
+        self.place = place
         self.memory = memory
         self.calls = calls
         self.budget = budget
@@ -106,7 +109,7 @@ class _Interpreter:
             while self._step():
                 pass
         except GuestFault as fault:
-            raise GuestFault(f"instruction {self.index}: {fault}") from None
+            raise GuestFault(f"{self.place(self.index)}: {fault}") from None
         finally:
             for stack in self.stacks:
                 self.memory.release(stack)
@@ -135,7 +138,7 @@ class _Interpreter:
         return True
 
     def _unknown(self, insn: Insn) -> UnsupportedError:
-        return UnsupportedError(f"instruction {self.index}: eBPF {bytes(insn).hex()}")
+        return UnsupportedError(f"{self.place(self.index)}: eBPF {bytes(insn).hex()}")
 
     def _alu(self, insn: Insn) -> None:
         registers, wide = self.registers, insn.cls == isa.ALU64
@@ -288,7 +291,7 @@ class _Interpreter:
             function = self.calls.helpers.get(insn.imm) if insn.src == 0 else None
             name = HELPER_NAMES.get(insn.imm, f"helper {insn.imm}")
         if function is None:
-            raise UnsupportedError(f"instruction {self.index}: {name} is not available")
+            raise UnsupportedError(f"{self.place(self.index)}: {name} is not available")
         try:
             result = function(tuple(self.registers[1:6]))
         except TailCall as target:
@@ -312,4 +315,5 @@ class _Interpreter:
             return
         self.tail_calls += 1
         self.insns = insns
+        self.place = "the program that was tail-called: instruction {}".format
         self.index = 0

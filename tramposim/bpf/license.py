@@ -27,11 +27,13 @@ _COMPATIBLE = {
 
 _GPL_ONLY_TEXT = """
 probe_read probe_read_str probe_read_user probe_read_user_str probe_read_kernel
-probe_read_kernel_str probe_write_user override_return trace_printk trace_vprintk
-get_current_task get_current_task_btf task_pt_regs perf_event_read  perf_event_read_value
-perf_event_output perf_prog_read_value read_branch_records  get_branch_snapshot get_stackid
-get_stack get_func_ip copy_from_user_task  snprintf seq_printf seq_write seq_printf_btf skb_output
-xdp_output timer_init  timer_set_callback timer_start timer_cancel
+probe_read_kernel_str probe_write_user override_return trace_printk trace_vprintk get_current_task
+get_current_task_btf task_pt_regs perf_event_read perf_event_read_value perf_event_output
+perf_prog_read_value read_branch_records get_branch_snapshot get_stackid get_stack get_func_ip
+copy_from_user_task snprintf seq_printf seq_write seq_printf_btf skb_output xdp_output timer_init
+timer_set_callback timer_start timer_cancel fib_lookup check_mtu tcp_check_syncookie
+tcp_gen_syncookie tcp_raw_gen_syncookie_ipv4 tcp_raw_gen_syncookie_ipv6
+tcp_raw_check_syncookie_ipv4 tcp_raw_check_syncookie_ipv6
 """
 GPL_ONLY = frozenset(f"bpf_{name}" for name in _GPL_ONLY_TEXT.split())
 """Helpers that only programs with a GPL-compatible licence may call."""

@@ -9,28 +9,20 @@ by a kernel.
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode
+from tramposim.bpf.place import place
 from tramposim.bpf.stack import successors
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import ProgKind, Program
 
-__all__ = ["check_program", "place"]
+__all__ = ["check_program"]
 
 _CALL = isa.JMP | isa.CALL
 _ARGUMENTS = range(Reg.R1, Reg.R5 + 1)
-
-
-def place(program: Program, index: int) -> str:
-    """Where an instruction is, for errors: its number and, if known, its source line."""
-    lines = program.lines
-    at = bisect_right(lines, index, key=lambda line: line[0]) - 1
-    source = f" ({lines[at][1]})" if at >= 0 else ""
-    return f"{program.name}: instruction {index}{source}"
 
 
 def check_program(program: Program) -> None:

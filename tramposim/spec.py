@@ -207,7 +207,7 @@ class Program:
     (instruction index, kind, map or symbol name); `kfuncs` are (instruction index, kfunc
     name). `target` is the function that its section name asks to attach to, if it names one.
     `lines` are (instruction index, `file:LINE: source text`), ascending: where the code that
-    begins there comes from. `autoload`: whether libbpf loads it unasked.
+    begins there comes from.
     """
 
     name: str
@@ -219,7 +219,6 @@ class Program:
     sleepable: bool = False
     target: str = ""
     lines: tuple[tuple[int, str], ...] = ()
-    autoload: bool = True
 
 
 @dataclass(frozen=True, slots=True)

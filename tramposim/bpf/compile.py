@@ -23,7 +23,15 @@ __all__ = ["compile_c", "compiler_command"]
 TIMEOUT_SECONDS = 300
 MAX_ERRORS = 4
 """Diagnostics of the compiler that an error shows."""
-_OPTIONS = ("-O2", "-g", "-mcpu=v3", "-Wno-unknown-attributes", "-fno-stack-protector", "-c")
+_OPTIONS = (
+    "-O2",
+    "-g",
+    "-mcpu=v3",
+    "-Wno-unknown-attributes",
+    "-fno-stack-protector",
+    "-fno-asynchronous-unwind-tables",
+    "-c",
+)
 _CLANG = ("-target", "bpfel")
 _ZIG = ("-m", "ziglang", "cc", "-target", "bpfel-freestanding")
 _ERROR = re.compile(r"^(.+?):(\d+):(?:\d+): (?:fatal )?error: (.*)$", re.MULTILINE)

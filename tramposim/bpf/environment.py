@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tramposim.errors import MissingFunction, UnsupportedError
 from tramposim.spec import Kernel
@@ -39,6 +39,9 @@ class FixupEnvironment:
     """arm64: bits of a user address on the CPU that runs (52 with large addresses)."""
     private_stack: Callable[[int, int], int] | None = None
     """Allocates per-CPU memory (bytes, alignment) for a private stack; the per-CPU pointer."""
+
+    text: Mapping[str, int] = field(default_factory=dict)
+    """Addresses of further functions, which programs may ask for but not call."""
 
     def symbol(self, name: str, user: str) -> int:
         """Address of a kernel symbol; `UnsupportedError` naming its user if there is none."""

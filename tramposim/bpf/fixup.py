@@ -257,9 +257,13 @@ class Rewriter:
     def _symbol_address(self, kind: Relocation, name: str) -> int:
         """Address of a kernel symbol; 0 for a weak one that this kernel does not have.
 
-        Kernel functions that are inlined have an address too, which is not known here.
+        The traced function, and kernel functions that are inlined, have an address even where
+        it is not known here.
         """
-        if kind is Relocation.WEAK_SYMBOL and name not in (*self.env.symbols, *SESSION_KFUNCS):
+        if name in self.env.text:
+            return self.env.text[name]
+        there = name in self.env.symbols or name in SESSION_KFUNCS or name == self.program.target
+        if kind is Relocation.WEAK_SYMBOL and not there:
             return 0
         return self.env.symbol(name, f"{self.program.name}: its address")
 

@@ -13,7 +13,7 @@ from tramposim.bpf.insn import encode
 from tramposim.bpf.license import check_license
 from tramposim.bpf.link import TEXT, Function, Linked, Linker, object_functions
 from tramposim.bpf.mapdefs import data_maps, declared_maps
-from tramposim.bpf.secnames import program_section
+from tramposim.bpf.secnames import ProgramSection, program_section
 from tramposim.errors import InputError
 from tramposim.spec import Arch, Kernel, Program
 
@@ -29,9 +29,10 @@ def load_object(
     """The programs of an object, linked, in the order of their sections.
 
     `where` is the file's name; `kernel_btf` are the types that CO-RE relocations are applied
-    for; `version` is what LINUX_KERNEL_VERSION gives. Programs whose section begins with `?`
-    are marked. Raises `InputError` naming section and offset for a malformed object,
-    `UnsupportedError` for what is not simulated, `AttachError` for what the kernel refuses.
+    for; `version` is what LINUX_KERNEL_VERSION gives. Programs whose section begins with `?`,
+    which libbpf loads only when asked to, are left out. Raises `InputError` naming section
+    and offset for a malformed object, `UnsupportedError` for what is not simulated,
+    `AttachError` for what the kernel refuses.
     """
     elf = read_elf(content, where)
     if elf.type != ET_REL or elf.machine != EM_BPF:
@@ -67,7 +68,11 @@ class _Object:
         mains = [f for f in self.functions.values() if f.section.name != TEXT]
         if not mains:
             raise InputError("has no programs; put them in sections with SEC()", self.elf.where)
-        return tuple(self._program(main) for main in mains)
+        sections = [program_section(main.section.name, self.elf.where) for main in mains]
+        loaded = [pair for pair in zip(mains, sections, strict=True) if pair[1].autoload]
+        if not loaded:
+            raise InputError("all of its programs are in sections with '?'", self.elf.where)
+        return tuple(self._program(main, section) for main, section in loaded)
 
     @property
     def license(self) -> str:
@@ -89,8 +94,7 @@ class _Object:
         insns = apply_core(function.insns, mine, self.btf, self.kernel_btf, where)
         return Function(function.name, function.section, function.offset, insns, function.hidden)
 
-    def _program(self, main: Function) -> Program:
-        section = program_section(main.section.name, self.elf.where)
+    def _program(self, main: Function, section: ProgramSection) -> Program:
         linked = self.linker.link(main)
         check_license(self.license, linked.insns, f"{self.elf.where}: {main.name}")
         return Program(
@@ -103,7 +107,6 @@ class _Object:
             sleepable=section.sleepable,
             target=section.target,
             lines=self._lines(linked),
-            autoload=section.autoload,
         )
 
     def _lines(self, linked: Linked) -> tuple[tuple[int, str], ...]:

@@ -44,20 +44,13 @@ def read_source(
 
     C (`.c`), an ELF object, raw instructions (`.bin`, or `.hex` in text), else assembler text.
     `btf` is a kernel's BTF file for CO-RE relocations, `include` are folders with headers for
-    C, `version` what LINUX_KERNEL_VERSION gives. Programs that libbpf loads only when asked
-    (sections with `?`) are left out. Raises `InputError` for what cannot be read, and what
-    compiling, loading and checking the programs raise.
+    C, `version` what LINUX_KERNEL_VERSION gives. Raises `InputError` for what cannot be read,
+    and what compiling, loading and checking the programs raise.
     """
-    programs = tuple(_programs(path, btf, include, version))
-    loaded = tuple(program for program in programs if program.autoload)
-    if not loaded:
-        names = ", ".join(program.name for program in programs)
-        raise InputError(
-            f"has only programs that are not loaded unasked (SEC '?'): {names}", str(path)
-        )
-    for program in loaded:
+    programs = _programs(path, btf, include, version)
+    for program in programs:
         check_program(program)
-    return loaded
+    return programs
 
 
 def _programs(
@@ -109,10 +102,12 @@ def program_images(
         symbols.setdefault(REDIRECTS.get(name, name), areas.driver.base + 16 * number)
     env = JitEnvironment(kernel, symbols, accounted=accounted)
     memory, _ = kernel_memory(runtime)
+    layout = runtime.structs
     verifier = FixupEnvironment(
         kernel,
         symbols,
         maps,
+        text={n: layout.stext + offset for n, (offset, _) in layout.text.items()},
         private_stack=lambda size, align: memory.percpu(size, "a private stack", align),
     )
     names = {address: f"map {name}" for name, address in maps.items()}

@@ -1,0 +1,138 @@
+"""C programs: our headers, the kernel's own test program, diagnostics."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
+
+import pytest
+
+from tramposim.bpf import compile as compiling
+from tramposim.bpf.compile import compile_c
+from tramposim.bpf.helpers import HELPER_IDS
+from tramposim.bpf.host import Host, TracedCall
+from tramposim.bpf.object import load_object
+from tramposim.errors import InputError, UnsupportedError
+from tramposim.spec import Program
+
+needs_compiler = pytest.mark.skipif(
+    which("clang") is None and find_spec("ziglang") is None, reason="no compiler for BPF"
+)
+HEADERS = Path(compiling.__file__).parent / "include"
+
+SESSION = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+char _license[] SEC("license") = "GPL";
+
+extern bool bpf_session_is_return(void *ctx) __ksym;
+extern __u64 *bpf_session_cookie(void *ctx) __ksym;
+
+SEC("fsession/icmp_rcv")
+int BPF_PROG(session, struct sk_buff *skb, int ret)
+{
+	__u64 *cookie = bpf_session_cookie(ctx);
+
+	if (!bpf_session_is_return(ctx)) {
+		*cookie = 0xDEADBEEF;
+		bpf_printk("entry");
+		return 0;
+	}
+	bpf_printk("exit: cookie %llx, ret %d", *cookie, ret);
+	bpf_printk("%d %d %d %d", 1, 2, 3, ret);
+	return 0;
+}
+"""
+
+
+def compiled(folder: Path, text: str, name: str = "a.bpf.c") -> dict[str, Program]:
+    source = folder / name
+    source.write_text(text)
+    return {p.name: p for p in load_object(compile_c(source), str(source))}
+
+
+@needs_compiler
+def test_a_session_carries_its_cookie(tmp_path: Path) -> None:
+    program = compiled(tmp_path, SESSION)["session"]
+    host = Host()
+    call = TracedCall(host.memory, (1,), 0)
+    assert host.run(program, call) == 0
+    call.returned(7)
+    assert host.run(program, call) == 0
+    assert host.output[:2] == ["entry", "exit: cookie deadbeef, ret 7"]
+    assert [text for _, text in program.lines][0].startswith("a.bpf.c:12: int BPF_PROG(session")
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "includes",
+    [
+        "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_tracing.h>",
+        '#include "vmlinux.h"\n#include "bpf_helpers.h"\n#include "bpf_tracing.h"',
+        "#include <stdbool.h>\n#include <stddef.h>\n#include <stdint.h>\n"
+        "#include <vmlinux.h>\n#include <bpf/bpf_tracing.h>\n#include <bpf/bpf_endian.h>\n"
+        "#include <bpf/bpf_core_read.h>",
+    ],
+)
+def test_headers_that_programs_include(tmp_path: Path, includes: str) -> None:
+    text = (
+        includes
+        + """
+SEC("fexit/f")
+int BPF_PROG(p, short a, void *b, __u64 c, int d, char e, long f, int ret)
+{
+	return a + (b != NULL) + c + d + e + f + ret;
+}
+"""
+    )
+    program = compiled(tmp_path, text)["p"]
+    host = Host()
+    call = TracedCall(host.memory, (0x10001, 5, 3, 4, 0x105, -6 & (1 << 64) - 1), 0)
+    call.returned(100)
+    assert host.run(program, call) & 0xFFFFFFFF == 1 + 1 + 3 + 4 + 5 - 6 + 100
+
+
+@needs_compiler
+def test_a_vmlinux_header_beside_the_source_comes_first(tmp_path: Path) -> None:
+    (tmp_path / "vmlinux.h").write_text(
+        "#ifndef __VMLINUX_H__\n#define __VMLINUX_H__\ntypedef unsigned __u32;\n"
+        "typedef unsigned long long __u64;\ntypedef long long __s64;\ntypedef __u32 __be32;\n"
+        "typedef __u32 __wsum;\nenum bpf_map_type { BPF_MAP_TYPE_HASH = 1 };\n#endif\n"
+    )
+    text = '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n'
+    text += 'SEC("xdp") int p(void *c) { return BPF_MAP_TYPE_HASH + 1; }\n'
+    assert Host().run(compiled(tmp_path, text)["p"]) == 2
+
+
+@needs_compiler
+def test_diagnostics_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        compiled(tmp_path, "#include <vmlinux.h>\nint f(void) { return nonsense; }\n")
+    message = str(raised.value)
+    assert "a.bpf.c:2: use of undeclared identifier 'nonsense'" in message
+    assert "\n" not in message
+    with pytest.raises(InputError, match="no such file"):
+        compile_c(tmp_path / "missing.c")
+    with pytest.raises(InputError, match="no such folder"):
+        compile_c(tmp_path / "a.bpf.c", [tmp_path / "nowhere"])
+
+
+def test_without_a_compiler_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling.shutil, "which", lambda name: None)
+    monkeypatch.setattr(compiling, "find_spec", lambda name: None)
+    with pytest.raises(UnsupportedError, match=r"pip install 'tramposim\[cc\]'"):
+        compile_c(Path("a.c"))
+
+
+def test_helper_numbers_of_the_header() -> None:
+    text = (HEADERS / "bpf" / "bpf_helper_defs.h").read_text().replace("\n\t", " ")
+    declared = {}
+    for line in text.splitlines():
+        if line.startswith("static"):
+            name = line.split("(*const ")[1].split(")")[0]
+            declared[name] = int(line.rsplit("(void *)", 1)[1].rstrip(";"))
+    assert len(declared) > 100
+    assert declared == {name: HELPER_IDS[name] for name in declared}

@@ -62,8 +62,8 @@ def test_a_session_carries_its_cookie(tmp_path: Path) -> None:
     assert host.run(program, call) == 0
     call.returned(7)
     assert host.run(program, call) == 0
-    assert host.output[:2] == ["entry", "exit: cookie deadbeef, ret 7"]
-    assert [text for _, text in program.lines][0].startswith("a.bpf.c:12: int BPF_PROG(session")
+    assert host.output == ["entry", "exit: cookie deadbeef, ret 7", "1 2 3 7"]
+    assert next(text for _, text in program.lines).startswith("a.bpf.c:12: int BPF_PROG(session")
 
 
 @needs_compiler

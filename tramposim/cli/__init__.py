@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
     "compare": "What one fsession program costs versus separate fentry + fexit programs.",
+    "bench": "The rows of the kernel's bench trig-*, in its output formats.",
     "explain": "Where the cycles go, part by part; two scenarios side by side.",
     "timeline": "When each instruction passed each stage: text, Konata, Perfetto.",
     "load": "What tracing costs at a call rate: CPU share and latency of a workload.",
@@ -27,6 +28,7 @@ COMMANDS = {
     "jit": "Compile a BPF program: labelled disassembly or hex.",
     "run": "Execute a BPF program and print its return value and maps.",
     "verify": "Rebuild captured images and programs and compare the bytes.",
+    "validate": "Hold images and programs that a JIT emitted against the kernel's rules.",
     "replay": "Execute and time captured images with their kernel's own functions.",
     "throughput": "Cycles per iteration of code blocks on a core.",
     "native": "Measure on this machine's CPU and print beside the model.",

@@ -1,0 +1,134 @@
+"""Checking a compiled program: many runs on random inputs, and the smallest that differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf.insn import decode
+from tramposim.bpf.loaded import LoadedFunction
+from tramposim.machine.rules.inputs import CALLS, Inputs
+from tramposim.machine.rules.probe import Probe
+from tramposim.machine.rules.program import CompiledProgram, ProgramRun
+from tramposim.machine.rules.rule import Violation
+
+__all__ = ["RUNS", "Counterexample", "ProgramReport", "check_program"]
+
+RUNS = 24
+"""Runs of a program unless told otherwise."""
+_TRIALS = 160
+_SHOWN = 12
+_MASK = (1 << 64) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Counterexample:
+    """The fewest input words with which code and interpreter still differ; all others are 0.
+
+    `memory` are (address, word), `calls` (number of the call, what it returns).
+    """
+
+    seed: int
+    memory: tuple[tuple[int, int], ...]
+    calls: tuple[tuple[int, int], ...]
+
+    def __str__(self) -> str:
+        words = [f"[{address:#x}] = {value:#x}" for address, value in self.memory]
+        words += [f"call {number} returns {value:#x}" for number, value in self.calls]
+        if len(words) > _SHOWN:
+            words[_SHOWN:] = [f"{len(words) - _SHOWN} more"]
+        return ", ".join(words) or "all memory zero, all calls return 0"
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramReport:
+    """What checking a program found in `runs` runs, `inconclusive` of which took too long."""
+
+    violations: tuple[Violation, ...]
+    runs: int
+    inconclusive: int = 0
+    counterexample: Counterexample | None = None
+
+
+def check_program(
+    probe: Probe,
+    program: CompiledProgram,
+    seed: int = 0,
+    runs: int = RUNS,
+    minimise: bool = True,
+) -> ProgramReport:
+    """Run the program `runs` times on inputs of the seed; stops at the first that differs."""
+    probe.load(program.listing)
+    constants = tuple(sorted(_constants(program.functions)))
+    inconclusive = 0
+    for number in range(runs):
+        inputs = Inputs(seed * 1_000_003 + number, constants)
+        run = ProgramRun(program, probe, inputs)
+        found = run.run()
+        inconclusive += not run.conclusive
+        if found:
+            example = None
+            if minimise:
+                example, found = _minimised(probe, program, inputs, run, found)
+            return ProgramReport(tuple(found), number + 1, inconclusive, example)
+    return ProgramReport((), runs, inconclusive)
+
+
+def _constants(functions: Iterable[LoadedFunction]) -> set[int]:
+    """Numbers that the program mentions, which its branches may depend on."""
+    found = {0, 1}
+    for function in functions:
+        for insn in decode(function.insns):
+            cls = insn.cls
+            if cls in (isa.JMP, isa.JMP32, isa.ALU, isa.ALU64) and not insn.from_register:
+                found |= {insn.imm & _MASK, insn.imm & 0xFFFFFFFF}
+    return found
+
+
+def _minimised(
+    probe: Probe,
+    program: CompiledProgram,
+    inputs: Inputs,
+    run: ProgramRun,
+    found: list[Violation],
+) -> tuple[Counterexample, list[Violation]]:
+    """Set ever more input words to zero as long as code and interpreter differ."""
+    kept = sorted(_looked_at(run))
+    trials = 0
+    best = found
+
+    def differs(words: list[int]) -> bool:
+        nonlocal trials, best
+        trials += 1
+        attempt = ProgramRun(
+            program, probe, Inputs(inputs.seed, inputs.constants, frozenset(words))
+        )
+        violations = attempt.run()
+        if violations:
+            best = violations
+        return bool(violations)
+
+    size = len(kept)
+    while size and trials < _TRIALS:
+        start = 0
+        while start < len(kept) and trials < _TRIALS:
+            without = kept[:start] + kept[start + size :]
+            if differs(without):
+                kept = without
+            else:
+                start += size
+        size //= 2
+    smallest = Inputs(inputs.seed, inputs.constants, frozenset(kept))
+    memory = [(a, smallest.word(a)) for a in kept if not CALLS <= a < 2 * CALLS]
+    calls = [(a - CALLS, smallest.word(a)) for a in kept if CALLS <= a < 2 * CALLS]
+    return Counterexample(inputs.seed, tuple(memory), tuple(calls)), best
+
+
+def _looked_at(run: ProgramRun) -> set[int]:
+    """Keys of the inputs that a run may have depended on: all of the memory that it touched."""
+    words = set(run.words)
+    for page in run.mapped:
+        first = page & run.mask
+        words.update(range(first, first + 4096, 8))
+    return words | {CALLS + number for number in range(len(run.events) + 1)}

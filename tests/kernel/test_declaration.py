@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tramposim.errors import InputError
-from tramposim.kernel.declaration import parse_prototype
+from tramposim.kernel.declaration import declare, parse_prototype
 from tramposim.spec import Value
 
 STRUCT_ARG, SIGNED_ARG = 1, 2  # BTF_FMODEL_*
@@ -79,3 +79,9 @@ def test_spellings() -> None:
 def test_what_is_no_prototype_is_said(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         parse_prototype(text)
+
+
+def test_a_declaration_reads_back_as_the_same_prototype() -> None:
+    for text in ("void f(void)", "int g(char c, struct[16] s, long l)", "bool h(void *p, u16 n)"):
+        prototype = parse_prototype(text)
+        assert parse_prototype(declare(prototype)) == prototype

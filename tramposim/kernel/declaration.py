@@ -12,7 +12,7 @@ import re
 from tramposim.errors import InputError
 from tramposim.spec import Prototype, Value
 
-__all__ = ["parse_prototype"]
+__all__ = ["declare", "parse_prototype"]
 
 _U8, _U16, _U32, _U64 = (Value(size) for size in (1, 2, 4, 8))
 _S8, _S16, _S32, _S64 = (Value(size, signed=True) for size in (1, 2, 4, 8))
@@ -85,6 +85,19 @@ def parse_prototype(text: str, where: str | None = None) -> Prototype:
         arguments=tuple(argument for argument in arguments if argument is not None),
         returns=_type_of(returned, where, named=False),
     )
+
+
+def declare(prototype: Prototype) -> str:
+    """A C prototype that `parse_prototype` reads back as the same: types by size and sign."""
+    arguments = (f"{_type_name(value)} a{index}" for index, value in enumerate(prototype.arguments))
+    returns = "void" if prototype.returns is None else _type_name(prototype.returns)
+    return f"{returns} {prototype.name}({', '.join(arguments) or 'void'})"
+
+
+def _type_name(value: Value) -> str:
+    if value.struct:
+        return f"struct[{value.size}]"
+    return f"{'s' if value.signed else 'u'}{8 * value.size}"
 
 
 def _split_arguments(text: str, where: str) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from tramposim import __version__
+from tramposim.kernel.declaration import declare
 from tramposim.spec import Kernel, Prototype
 from tramposim.study.measure import Measurement, measure
 from tramposim.study.records import Records, Value
@@ -108,6 +109,7 @@ def compare(
             "command": "compare",
             "version": __version__,
             "function": prototype.name,
+            "prototype": declare(prototype),
             "state": "hot",
             "basis": "core cycles per call of the core model, everything hot",
             "break_even": [_break_even_record(found) for found in break_evens],

@@ -15,9 +15,10 @@ from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
 from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
 from tramposim.bpf.place import place
+from tramposim.bpf.ring import RING_HELPERS, RingBuffer
 from tramposim.bpf.text import TEXT_HELPERS
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.spec import TRACING_KINDS, Map, ProgKind, Program, Relocation
+from tramposim.spec import TRACING_KINDS, Map, MapType, ProgKind, Program, Relocation
 
 __all__ = ["PID_TGID", "Host", "TracedCall"]
 
@@ -94,7 +95,8 @@ class Host:
         for declared in maps:
             present = self.maps.get(declared.name)
             if present is None:
-                made = make_map(declared, self.memory)
+                make = RingBuffer if declared.type is MapType.RINGBUF else make_map
+                made = make(declared, self.memory)
                 self.maps[declared.name] = made
                 self._by_handle[made.handle.address] = made
             elif present.declared != declared:
@@ -171,7 +173,8 @@ class Host:
             raise InputError(f"{program.name}: only fsession programs may call {name}")
         return self._bind(_KFUNCS[name])
 
-    def _map(self, handle: int) -> HostMap:
+    def map(self, handle: int) -> HostMap:
+        """The map that a program's map pointer means; `InputError` if it means none."""
         if handle not in self._by_handle:
             raise InputError(f"{handle:#x} is no map")
         return self._by_handle[handle]
@@ -180,16 +183,16 @@ class Host:
         return self.memory.read(address, target.declared.key_size)
 
     def _lookup(self, arguments: Sequence[int]) -> int:
-        target = self._map(arguments[0])
+        target = self.map(arguments[0])
         return target.lookup(self._key(target, arguments[1]))
 
     def _update(self, arguments: Sequence[int]) -> int:
-        target = self._map(arguments[0])
+        target = self.map(arguments[0])
         value = self.memory.read(arguments[2], target.declared.value_size)
         return target.update(self._key(target, arguments[1]), value, arguments[3])
 
     def _delete(self, arguments: Sequence[int]) -> int:
-        target = self._map(arguments[0])
+        target = self.map(arguments[0])
         return target.delete(self._key(target, arguments[1]))
 
     def _clock(self, arguments: Sequence[int]) -> int:
@@ -251,9 +254,15 @@ _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_current_pid_tgid": lambda host, arguments: PID_TGID,
     "bpf_get_current_uid_gid": lambda host, arguments: 0,
     **TEXT_HELPERS,
+    **RING_HELPERS,
 }
 
-_MAP_HELPERS = ("bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem")
+_MAP_HELPERS = (
+    "bpf_map_lookup_elem",
+    "bpf_map_update_elem",
+    "bpf_map_delete_elem",
+    *RING_HELPERS,
+)
 
 _TRACING_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_func_ip": Host._func_ip,

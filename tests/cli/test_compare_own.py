@@ -50,7 +50,7 @@ def test_every_function_has_its_table_and_pairs_meet_sessions(
     [
         (".section fentry/nosuch\nr0 = 0\nexit", [], 2, ["nosuch", "--proto"]),
         (".section xdp\nr0 = 0\nexit", [], 3, ["xdp"]),
-        ("r0 = 0\nexit", [], 2, ["trace"]),
+        ("r0 = 0\nexit", [], 3, ["trace"]),
         (TWO, ["--scenario", "fentry"], 2, ["--scenario"]),
         (TWO, ["--proto", "int g(int a)"], 2, ["no program traces g"]),
         (TWO, ["--function", "icmp_rcv", "--kernel", "6.12"], 1, ["other", "EINVAL"]),

@@ -48,7 +48,7 @@ def test_a_session_sees_arguments_and_result(
     ]
     # An int comes in the lower half of the register, as compilers leave it.
     assert result["maps"]["seen"]["00000000"] == "05" + "00" * 15 + "feffffff" + "00" * 4
-    assert result["returned"] == [0xFFFFFFFE]
+    assert result["returned"] == [{"call": 1, "function": "f", "value": 0xFFFFFFFE}]
 
 
 def test_memory_is_given_to_other_programs(
@@ -148,7 +148,8 @@ def test_all_engines_agree_on_what_happened(
     assert [run["engine"] for run in (result, *result["others"])] == ["interp", "x86_64", "arm64"]
     for engine in (result, *result["others"]):
         # The third fmod_ret program replaces the call; programs at exit see its value.
-        assert engine["returned"] == [0xFFFFFFFE, 0xFFFFFFFE, 0xFFFFFFF9]
+        returned = [call["value"] for call in engine["returned"]]
+        assert returned == [0xFFFFFFFE, 0xFFFFFFFE, 0xFFFFFFF9]
         values = [run["r0"] & 0xFFFFFFFF for run in engine["runs"] if run["when"] == "fmod_ret"]
         assert values == [0, 0, 0xFFFFFFF9]
         assert [run["when"] for run in engine["runs"]] == ["entry", "fmod_ret", "exit"] * 3
@@ -182,7 +183,7 @@ def test_test_functions_get_what_the_kernels_test_run_passes(
     assert main(["run", str(source), "--engine", engine, "--format", "json"]) == 0
     result = json.loads(capsys.readouterr().out)
     # bpf_modify_return_test(1, &two) adds 1 to what it is pointed to, then returns the sum.
-    assert result["returned"] == [1 + 3]
+    assert [call["value"] for call in result["returned"]] == [1 + 3]
     assert result["runs"][0]["r0"] == 4
 
 
@@ -192,7 +193,13 @@ def test_test_functions_get_what_the_kernels_test_run_passes(
         ("", [], 2, ["x.bpf"]),
         ("\0\1\2", [], 2, ["x.bpf"]),
         (".section fentry/nosuch\nexit", [], 2, ["nosuch", "--proto", "--btf"]),
-        (".section fentry/a\nexit\n.section fexit/b\nexit", [], 2, ["a, b", "--function"]),
+        (
+            ".section fentry/a\nexit\n.section fexit/b\nexit",
+            ["--arg", "1"],
+            2,
+            ["a, b", "--function"],
+        ),
+        (".section fentry/a\nexit\n.section fexit/b\nexit", [], 2, ["prototype of a"]),
         (".section fentry/a\nexit", ["--function", "b"], 2, ["no program traces b"]),
         (".section fentry/a\nexit", ["--proto", "int b(void)"], 2, ["no program traces b"]),
         (".section fentry/a\nexit", ["--proto", "int a("], 2, ["--proto"]),

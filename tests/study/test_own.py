@@ -11,6 +11,7 @@ from tramposim.spec import Arch, Kernel, Program
 from tramposim.study.bodies import programs_of
 from tramposim.study.call import function_call
 from tramposim.study.costs import parse_costs
+from tramposim.study.engines import Traced
 from tramposim.study.measure import measure
 from tramposim.study.own import compare_programs, groups_of
 from tramposim.study.records import Records
@@ -37,7 +38,7 @@ def own(programs: tuple[Program, ...], arch: Arch, costs: tuple[str, ...] = ()) 
     return compare_programs(
         [Kernel(arch)],
         {arch: load_core(CORES[arch])},
-        [(function, programs)],
+        [Traced(function, programs)],
         "test",
         parse_costs(costs),
     )
@@ -106,8 +107,3 @@ def test_a_stated_cost_is_added_per_call_and_named(arch: Arch) -> None:
 def test_costs_that_cannot_be_stated(word: str, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         parse_costs([word])
-
-
-def test_programs_that_trace_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="trace"):
-        groups_of(assemble("r0 = 0\nexit\n", "test"))

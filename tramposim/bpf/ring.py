@@ -99,7 +99,7 @@ def _reserve(host: Host, arguments: Sequence[int]) -> int:
 
 def _close(host: Host, address: int, discard: bool) -> int:
     rings = (made for made in host.maps.values() if isinstance(made, RingBuffer))
-    if not any([ring.close(address, discard=discard) for ring in rings]):
+    if not any(ring.close(address, discard=discard) for ring in rings):
         raise GuestFault(f"no record is reserved at {address:#x}")
     return 0
 

@@ -1,13 +1,15 @@
 """Helpers of programs that print and read text and memory that may not be there.
 
 Facts: kernel/trace/bpf_trace.c and kernel/bpf/helpers.c. A failed read gives -EFAULT and
-leaves zeros, as the kernel's copies do.
+leaves zeros, as the kernel's copies do (-ERANGE where the kernel's memory is read at a user's
+address).
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tramposim.bpf.alu import signed
@@ -24,6 +26,8 @@ COMM = b"tramposim"
 
 _MAX_FORMAT = 1024
 _MAX_SIZE = 1 << 16
+_KERNEL = 1 << 63
+"""Addresses from here on are the kernel's."""
 
 
 def _format_of(host: Host, address: int, size: int) -> str:
@@ -68,7 +72,12 @@ def _strncmp(host: Host, arguments: Sequence[int]) -> int:
     return next((a - b for a, b in zip(left, right, strict=True) if a != b), 0)
 
 
-def _probe_read(host: Host, arguments: Sequence[int]) -> int:
+def _unreadable(address: int, kernel: bool) -> int:
+    """The errno of a read that failed: the kernel's do not even try user addresses."""
+    return -errno.ERANGE if kernel and address < _KERNEL else -errno.EFAULT
+
+
+def _probe_read(host: Host, arguments: Sequence[int], kernel: bool = False) -> int:
     destination, size, source = arguments[:3]
     size &= 0xFFFFFFFF
     try:
@@ -76,10 +85,10 @@ def _probe_read(host: Host, arguments: Sequence[int]) -> int:
     except GuestFault:
         content = None
     host.memory.write(destination, bytes(size) if content is None else content)
-    return -errno.EFAULT if content is None else 0
+    return _unreadable(source, kernel) if content is None else 0
 
 
-def _probe_read_str(host: Host, arguments: Sequence[int]) -> int:
+def _probe_read_str(host: Host, arguments: Sequence[int], kernel: bool = False) -> int:
     """Bytes written, the zero included."""
     destination, size, source = arguments[:3]
     size = min(size & 0xFFFFFFFF, _MAX_SIZE)
@@ -89,7 +98,7 @@ def _probe_read_str(host: Host, arguments: Sequence[int]) -> int:
         host.memory.read(source, 1)
     except GuestFault:
         host.memory.write(destination, bytes(size))
-        return -errno.EFAULT
+        return _unreadable(source, kernel)
     text = read_string(host.memory, source, size - 1) + b"\0"
     host.memory.write(destination, text)
     return len(text)
@@ -107,12 +116,11 @@ TEXT_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_snprintf": _snprintf,
     "bpf_strncmp": _strncmp,
     "bpf_get_current_comm": _current_comm,
-    **dict.fromkeys(
-        ("bpf_probe_read", "bpf_probe_read_kernel", "bpf_probe_read_user"), _probe_read
-    ),
-    **dict.fromkeys(
-        ("bpf_probe_read_str", "bpf_probe_read_kernel_str", "bpf_probe_read_user_str"),
-        _probe_read_str,
-    ),
+    "bpf_probe_read": _probe_read,
+    "bpf_probe_read_user": _probe_read,
+    "bpf_probe_read_kernel": partial(_probe_read, kernel=True),
+    "bpf_probe_read_str": _probe_read_str,
+    "bpf_probe_read_user_str": _probe_read_str,
+    "bpf_probe_read_kernel_str": partial(_probe_read_str, kernel=True),
 }
 """By name; r1 to r5 in, r0 out."""

@@ -155,23 +155,32 @@ def _compare_own(
     costs: tuple[str, ...],
 ) -> Records:
     from tramposim.cli.progress import progress
-    from tramposim.study.call import function_call
+    from tramposim.errors import UnsupportedError
+    from tramposim.spec import TRACING_KINDS
     from tramposim.study.costs import parse_costs
     from tramposim.study.own import compare_programs
     from tramposim.study.subject import cores_of
-    from tramposim.study.traceable import programs_by_function
+    from tramposim.study.traceable import traced_functions
 
     stated = parse_costs(costs)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
-    found = programs_by_function(
-        programs, str(path), proto=chosen.proto, btf=chosen.btf, function=chosen.name
+    for program in programs:
+        if program.kind not in TRACING_KINDS:
+            raise UnsupportedError(
+                f"{program.name} is a {program.kind} program; compare measures programs that "
+                "trace a function (fentry, fexit, fmod_ret, fsession)"
+            )
+    traced = traced_functions(
+        programs,
+        str(path),
+        proto=chosen.proto,
+        btf=chosen.btf,
+        function=chosen.name,
+        arguments=chosen.arguments,
+        returns=chosen.ret,
     )
-    targets = [
-        (function_call(prototype, chosen.arguments, chosen.ret), traced)
-        for traced, prototype in found
-    ]
     with progress("compare") as step:
-        return compare_programs(kernels, cores, targets, path.name, stated, step)
+        return compare_programs(kernels, cores, traced, path.name, stated, step)
 
 
 def _compare_standard(

@@ -72,25 +72,33 @@ def run(
     """
     from tramposim.report.output import write_result
     from tramposim.report.run import run_json, run_text
-    from tramposim.study.call import function_call
+    from tramposim.spec import TRACING_KINDS
     from tramposim.study.program import read_source
     from tramposim.study.run import ENGINES, run_programs
-    from tramposim.study.traceable import programs_for
+    from tramposim.study.traceable import traced_functions
 
     try:
         content = bytes.fromhex(memory)
     except ValueError:
         raise click.BadParameter("not hex", param_hint="'--memory'") from None
-    programs, prototype = programs_for(
-        read_source(prog, btf=btf, include=include, version=version),
-        str(prog),
-        proto=proto,
-        btf=btf,
-        function=function,
+    programs = read_source(prog, btf=btf, include=include, version=version)
+    tracing = [program for program in programs if program.kind in TRACING_KINDS]
+    traced = (
+        ()
+        if not tracing
+        else traced_functions(
+            tracing,
+            str(prog),
+            proto=proto,
+            btf=btf,
+            function=function,
+            arguments=arguments,
+            returns=ret,
+        )
     )
     result = run_programs(
-        programs,
-        function_call(prototype, arguments, ret),
+        traced,
+        [program for program in programs if program.kind not in TRACING_KINDS],
         ENGINES if engine == "all" else (engine,),
         memory=content,
         calls=calls,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tramposim.spec import MapFlag, MapType, Prototype, Value
+from tramposim.spec import MapFlag, MapType, Value
 from tramposim.study.engines import EngineRun, MapContents, ProgramRun
 from tramposim.study.run import INTERPRETER, RunResult
 
@@ -31,9 +31,7 @@ def run_text(result: RunResult) -> str:
     All of that of the first engine; then whether the others did the same.
     """
     shown = result.engines[0]
-    lines = []
-    if result.function is not None:
-        lines.append(_call(result.function.prototype, shown))
+    lines = list(_calls(shown))
     lines += _runs(shown.runs)
     if shown.output:
         lines.append("trace output:")
@@ -47,13 +45,17 @@ def run_text(result: RunResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _call(prototype: Prototype, run: EngineRun) -> str:
-    """`f(1, 0xffff888104003440) returned -2`."""
-    values = [argument for argument in prototype.arguments for _ in range(argument.slots)]
-    arguments = ", ".join(_typed(*pair) for pair in zip(values, run.slots, strict=True))
-    returned = prototype.returns
-    result = f" {_typed(returned, run.returned[-1])}" if returned else ""
-    return f"{prototype.name}({arguments}) returned{result}"
+def _calls(run: EngineRun) -> Iterator[str]:
+    """The last round: `f(1, 0xffff888104003440) returned -2`."""
+    for call in run.returned:
+        if call.call != run.returned[-1].call:
+            continue
+        prototype = call.traced.function.prototype
+        values = [argument for argument in prototype.arguments for _ in range(argument.slots)]
+        arguments = ", ".join(_typed(*pair) for pair in zip(values, call.slots, strict=True))
+        returned = prototype.returns
+        result = f" {_typed(returned, call.value)}" if returned else ""
+        yield f"{prototype.name}({arguments}) returned{result}"
 
 
 def _typed(value: Value, number: int) -> str:
@@ -131,7 +133,10 @@ def run_json(result: RunResult) -> str:
 def _record(run: EngineRun) -> dict[str, object]:
     return {
         "engine": run.engine,
-        "returned": list(run.returned),
+        "returned": [
+            {"call": call.call, "function": call.traced.name, "value": call.value}
+            for call in run.returned
+        ],
         "runs": [{"call": r.call, "name": r.name, "when": r.when, "r0": r.value} for r in run.runs],
         "output": list(run.output),
         "maps": {

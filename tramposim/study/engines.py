@@ -8,30 +8,73 @@ from dataclasses import dataclass
 from tramposim.spec import Map, Program
 from tramposim.study.call import FunctionCall
 
-__all__ = ["EngineRun", "MapContents", "ProgramRun", "Task", "World"]
+__all__ = [
+    "EngineRun",
+    "MapContents",
+    "ProgramRun",
+    "Returned",
+    "Task",
+    "Traced",
+    "World",
+    "Worlds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A function, how it is called, and the programs that trace it in attach order."""
+
+    function: FunctionCall
+    programs: tuple[Program, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.function.prototype.name
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Programs in attach order, the function that tracing ones trace, the input of others.
+    """What runs in each of `calls` rounds: first the programs that trace nothing, each on
+    `memory`, then every traced function is called once.
 
-    `calls` is how often everything runs; `budget` what one execution may take: instructions
-    of eBPF on the interpreter, of the machine on a machine.
+    `budget` is what one execution may take: instructions of eBPF on the interpreter, of the
+    machine on a machine.
     """
 
-    programs: tuple[Program, ...]
-    function: FunctionCall
+    traced: tuple[Traced, ...]
+    alone: tuple[Program, ...]
     memory: bytes
     calls: int
     budget: int
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """All programs; they share their maps."""
+        return (*self.alone, *(program for traced in self.traced for program in traced.programs))
+
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Where things lie that programs can see: the traced function, and its slots' values."""
+    """Where a traced function lies, and the values of its argument slots."""
 
     function: int
     slots: tuple[int, ...]
+
+
+Worlds = Mapping[str, World]
+"""What programs can see of an engine, by function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """One call of a traced function (from 1): its slots' values, and what its caller got, cut
+    to the size of the function's result."""
+
+    call: int
+    traced: Traced
+    slots: tuple[int, ...]
+    value: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +111,11 @@ class MapContents:
 
 @dataclass(frozen=True, slots=True)
 class EngineRun:
-    """What one engine did.
-
-    `returned` is what the traced function's caller got, call by call (nothing without tracing
-    programs), cut to the size of the function's result; `runs` are the executions in order;
-    `output` the lines that programs printed; `slots` the values of the function's arguments.
-    """
+    """What one engine did: calls of functions and executions of programs, each in order, the
+    lines that programs printed, and the maps at the end."""
 
     engine: str
-    returned: tuple[int, ...]
+    returned: tuple[Returned, ...]
     runs: tuple[ProgramRun, ...]
     output: tuple[str, ...]
     maps: tuple[MapContents, ...]
-    slots: tuple[int, ...]

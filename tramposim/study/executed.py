@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
 
 from tramposim.bpf.host import Host
 from tramposim.machine.bare import BareProgram
@@ -11,8 +11,17 @@ from tramposim.machine.guestkernel import GuestKernel
 from tramposim.machine.hypercall import HostFunction, MachineMemory
 from tramposim.machine.maps import ring_records
 from tramposim.machine.traced import TracedFunction
-from tramposim.spec import TRACING_KINDS, Kernel, MapType
-from tramposim.study.engines import EngineRun, MapContents, ProgramRun, Task, World
+from tramposim.spec import Kernel, MapType
+from tramposim.study.engines import (
+    EngineRun,
+    MapContents,
+    ProgramRun,
+    Returned,
+    Task,
+    Traced,
+    World,
+    Worlds,
+)
 
 __all__ = ["execute", "map_contents"]
 
@@ -38,8 +47,8 @@ _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 _HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH)
 
 
-def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, World]:
-    """Run a task on `kernel`, and the world that the programs saw.
+def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, Worlds]:
+    """Run a task on `kernel`, and the worlds that the programs saw.
 
     Raises `AttachError` where the kernel would refuse, `UnsupportedError` for what cannot be
     built, `GuestFault` if the code goes astray.
@@ -47,43 +56,78 @@ def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, World]:
     guest = GuestKernel(kernel)
     host = Host(memory=MachineMemory(guest.machine))
     guest.add_hypercalls(_hypercalls(guest, host))
-    runs: list[ProgramRun] = []
-    returned: list[int] = []
-    function = task.function
-    loaded = {
-        number: guest.load(program)
-        for number, program in enumerate(task.programs)
-        if program.kind in TRACING_KINDS
-    }
-    traced = TracedFunction(
-        guest,
-        function.prototype,
-        [(program, 0) for program in loaded.values()],
-        arguments=function.arguments,
-        returns=function.returns,
-    )
     alone = [
-        (program.name, BareProgram(guest, program, len(task.memory)))
-        for number, program in enumerate(task.programs)
-        if number not in loaded
+        (program.name, BareProgram(guest, program, len(task.memory))) for program in task.alone
     ]
-    batch = 1 if alone else _BATCH
+    functions = [_Function(guest, traced) for traced in task.traced]
+    runs: list[ProgramRun] = []
+    returned: list[Returned] = []
+    # Rounds of more than one thing are run one by one, in their order.
+    batch = _BATCH if not alone and len(functions) == 1 else 1
     for start in range(0, task.calls, batch):
         for name, program in alone:
             value = program.run(task.memory, task.budget)
             runs.append(ProgramRun(start + 1, name, "run", value))
-        if loaded:
+        for function in functions:
             calls = min(batch, task.calls - start)
-            ends = traced.program_ends
-            begins = {program.address for program in loaded.values()}
-            execution = traced.run(calls, trace=False, watch=(*ends, *begins), budget=task.budget)
-            returned += (function.result(value) for value in execution.returns)
-            runs += _program_runs(kernel, execution, begins, ends, traced.prepare().begin, start)
+            execution = function.run(calls, task.budget)
+            returned += function.returned(execution, start)
+            runs += function.program_runs(execution, start)
     maps = tuple(_contents(guest))
-    run = EngineRun(
-        kernel.arch.value, tuple(returned), tuple(runs), tuple(host.output), maps, traced.arguments
-    )
-    return run, World(traced.target.address, traced.arguments)
+    run = EngineRun(kernel.arch.value, tuple(returned), tuple(runs), tuple(host.output), maps)
+    return run, {function.traced.name: function.world for function in functions}
+
+
+class _Function:
+    """A traced function in the guest, with its programs attached."""
+
+    def __init__(self, guest: GuestKernel, traced: Traced) -> None:
+        self.traced = traced
+        self._register = RETURN_REGISTER[guest.kernel.arch]
+        programs = [guest.load(program) for program in traced.programs]
+        call = traced.function
+        self._world = TracedFunction(
+            guest,
+            call.prototype,
+            [(program, 0) for program in programs],
+            arguments=call.arguments,
+            returns=call.returns,
+        )
+        self._begins = {program.address for program in programs}
+        self._ends = self._world.program_ends
+
+    @property
+    def world(self) -> World:
+        """What programs can see of it."""
+        return World(self._world.target.address, self._world.arguments)
+
+    def run(self, calls: int, budget: int) -> Execution:
+        """Call it, with register snapshots where programs begin and end."""
+        watch = (*self._ends, *self._begins)
+        return self._world.run(calls, trace=False, watch=watch, budget=budget)
+
+    def returned(self, execution: Execution, calls_before: int) -> Iterator[Returned]:
+        """What its callers got."""
+        for number, value in enumerate(execution.returns, calls_before + 1):
+            result = self.traced.function.result(value)
+            yield Returned(number, self.traced, self._world.arguments, result)
+
+    def program_runs(self, execution: Execution, calls_before: int) -> Iterator[ProgramRun]:
+        """Executions of its programs, from the snapshots."""
+        column = execution.snapshots.columns[self._register]
+        begin = self._world.prepare().begin
+        call, running = calls_before, False
+        for row in execution.snapshots.rows:
+            address = int(row[1])
+            if address == begin:
+                call += 1
+            elif address in self._begins:
+                running = True
+            elif address in self._ends and running:
+                # Where the image comes to after a program it also comes when it skips it.
+                where, name = self._ends[address]
+                yield ProgramRun(call, name, _WHEN[where], int(row[column]))
+                running = False
 
 
 def _hypercalls(guest: GuestKernel, host: Host) -> Mapping[str, HostFunction]:
@@ -93,30 +137,6 @@ def _hypercalls(guest: GuestKernel, host: Host) -> Mapping[str, HostFunction]:
         for name, function in host.helpers().items()
         if name in OF_THE_WORLD or name not in guest.runtime.symbols
     }
-
-
-def _program_runs(
-    kernel: Kernel,
-    execution: Execution,
-    begins: Set[int],
-    ends: Mapping[int, tuple[str, str]],
-    begin: int,
-    calls_before: int,
-) -> Iterator[ProgramRun]:
-    """Executions of programs in order, from the register snapshots at their begins and ends."""
-    column = execution.snapshots.columns[RETURN_REGISTER[kernel.arch]]
-    call, running = calls_before, False
-    for row in execution.snapshots.rows:
-        address = int(row[1])
-        if address == begin:
-            call += 1
-        elif address in begins:
-            running = True
-        elif address in ends and running:
-            # Where the image comes to after a program it also comes when it skips the program.
-            where, name = ends[address]
-            yield ProgramRun(call, name, _WHEN[where], int(row[column]))
-            running = False
 
 
 def _contents(guest: GuestKernel) -> Iterator[MapContents]:

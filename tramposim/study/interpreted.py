@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 from tramposim.bpf.host import Host, TracedCall
 from tramposim.machine.target import function_result
 from tramposim.machine.traced import Cell
-from tramposim.spec import TRACING_KINDS, ProgKind, Program
+from tramposim.spec import ProgKind, Program
 from tramposim.study.call import FunctionCall
-from tramposim.study.engines import EngineRun, MapContents, ProgramRun, Task, World
+from tramposim.study.engines import (
+    EngineRun,
+    MapContents,
+    ProgramRun,
+    Returned,
+    Task,
+    Traced,
+    World,
+    Worlds,
+)
 
 __all__ = ["interpret"]
 
@@ -21,34 +29,28 @@ _ENTRY = (ProgKind.FENTRY, ProgKind.FENTRY_MULTI, ProgKind.FSESSION, ProgKind.FS
 _EXIT = (ProgKind.FEXIT, ProgKind.FEXIT_MULTI, ProgKind.FSESSION, ProgKind.FSESSION_MULTI)
 
 
-def interpret(task: Task, world: World | None = None) -> EngineRun:
-    """Run a task; with `world` the function and its arguments lie where they lie there.
+def interpret(task: Task, worlds: Worlds | None = None) -> EngineRun:
+    """Run a task; with `worlds` functions and their arguments lie where they lie there.
 
     Raises what `tramposim.bpf.host.Host.run` raises.
     """
     host = Host()
     for program in task.programs:
         host.declare(program.maps)
-    slots = _slots(host, task.function, world)
-    func_ip = FUNC_IP if world is None else world.function
-    tracing = [program for program in task.programs if program.kind in TRACING_KINDS]
+    calls = [
+        _Call(host, traced, task.budget, worlds[traced.name] if worlds else None)
+        for traced in task.traced
+    ]
     runs: list[ProgramRun] = []
     returned = []
     for number in range(1, task.calls + 1):
         add = partial(_add, runs, number)
-        for program in task.programs:
-            if program.kind not in TRACING_KINDS:
-                add(program.name, "run", _run_alone(host, program, task))
-        if tracing:
-            returned.append(_Call(host, task, slots, func_ip, add).run(tracing))
-    return EngineRun(
-        "interp",
-        tuple(returned),
-        tuple(runs),
-        tuple(host.output),
-        tuple(MapContents(made.declared, dict(made.items())) for made in host.maps.values()),
-        slots,
-    )
+        for program in task.alone:
+            add(program.name, "run", _run_alone(host, program, task))
+        for call in calls:
+            returned.append(Returned(number, call.traced, call.slots, call.run(add)))
+    maps = tuple(MapContents(made.declared, dict(made.items())) for made in host.maps.values())
+    return EngineRun("interp", tuple(returned), tuple(runs), tuple(host.output), maps)
 
 
 def _add(runs: list[ProgramRun], call: int, name: str, when: str, value: int) -> None:
@@ -81,25 +83,23 @@ def _run_alone(host: Host, program: Program, task: Task) -> int:
 
 
 class _Call:
-    """One call of the traced function."""
+    """Calls of one traced function."""
 
-    def __init__(
-        self, host: Host, task: Task, slots: Sequence[int], func_ip: int, add: partial[None]
-    ) -> None:
+    def __init__(self, host: Host, traced: Traced, budget: int, world: World | None) -> None:
         self.host = host
-        self.task = task
-        self.slots = slots
-        self.func_ip = func_ip
-        self.add = add
+        self.traced = traced
+        self.budget = budget
+        self.slots = _slots(host, traced.function, world)
+        self.func_ip = FUNC_IP if world is None else world.function
 
-    def run(self, programs: Sequence[Program]) -> int:
+    def run(self, add: partial[None]) -> int:
         """Run the programs around the function; returns what its caller gets."""
-        host, function = self.host, self.task.function
+        host, programs = self.host, self.traced.programs
         contexts = {id(p): TracedCall(host.memory, self.slots, self.func_ip) for p in programs}
 
         def run(program: Program, when: str) -> int:
-            value = host.run(program, contexts[id(program)], self.task.budget)
-            self.add(program.name, when, value)
+            value = host.run(program, contexts[id(program)], self.budget)
+            add(program.name, when, value)
             return value
 
         try:
@@ -123,10 +123,10 @@ class _Call:
         finally:
             for context in contexts.values():
                 context.release()
-        return function.result(value)
+        return self.traced.function.result(value)
 
     def _function(self) -> int:
-        function = self.task.function
+        function = self.traced.function
         if function.returns is not None:
             return function.returns
         return function_result(function.prototype, self.slots, self.host.memory)

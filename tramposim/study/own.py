@@ -13,10 +13,11 @@ from itertools import groupby
 
 from tramposim import __version__
 from tramposim.errors import InputError
-from tramposim.spec import TRACING_KINDS, Kernel, ProgKind, Program
+from tramposim.spec import Kernel, ProgKind, Program
 from tramposim.study.bodies import programs_of
 from tramposim.study.call import FunctionCall
 from tramposim.study.costs import NO_COSTS
+from tramposim.study.engines import Traced
 from tramposim.study.measure import Measurement, measure, measure_programs
 from tramposim.study.precheck import check_programs
 from tramposim.study.records import Records, Value
@@ -64,16 +65,7 @@ def _term(program: Program) -> Term:
 
 
 def groups_of(programs: Sequence[Program]) -> tuple[Group, ...]:
-    """What is measured of a file's programs, all of one function; each group once.
-
-    Raises `InputError` if a program traces nothing.
-    """
-    for program in programs:
-        if program.kind not in TRACING_KINDS:
-            raise InputError(
-                f"{program.name} is a {program.kind} program; compare measures programs that "
-                "trace a function (fentry, fexit, fmod_ret, fsession)"
-            )
+    """What is measured of a file's programs that trace one function; each group once."""
     groups = [Group((), "untraced"), *(Group((program,), "alone") for program in programs)]
     around = tuple(program for program in programs if program.kind in _PAIR)
     if {program.kind for program in around} == set(_PAIR):
@@ -86,7 +78,7 @@ def groups_of(programs: Sequence[Program]) -> tuple[Group, ...]:
 def compare_programs(
     kernels: Iterable[Kernel],
     cores: Mapping[str, Core],
-    targets: Iterable[tuple[FunctionCall, Sequence[Program]]],
+    traced: Iterable[Traced],
     source: str,
     costs: Mapping[str, float] = NO_COSTS,
     progress: Callable[[str], None] = lambda text: None,
@@ -97,14 +89,15 @@ def compare_programs(
     `costs` as for `measure_programs`. Raises `AttachError` where a kernel would refuse,
     `UnsupportedError` for what cannot be executed, and what the machine raises.
     """
-    targets = tuple(targets)
+    traced = tuple(traced)
     rows: list[Mapping[str, Value]] = []
     for kernel in kernels:
         core = cores[kernel.arch]
-        for function, programs in targets:
-            check_programs(kernel, programs, function.prototype)
+        for one in traced:
+            function = one.function
+            check_programs(kernel, one.programs, function.prototype)
             measured = []
-            for group in groups_of(programs):
+            for group in groups_of(one.programs):
                 progress(f"{kernel.arch} {function.prototype.name} {group.body}")
                 subject = Subject(kernel, function.prototype, group.scenario, group.body)
                 found = measure_programs(subject, group.programs, core, function, costs)
@@ -115,7 +108,7 @@ def compare_programs(
             "command": "compare",
             "version": __version__,
             "source": source,
-            "function": ", ".join(function.prototype.name for function, _ in targets),
+            "function": ", ".join(one.name for one in traced),
             "state": "hot",
             "basis": "core cycles per call of the core model, everything hot",
         },

@@ -13,25 +13,31 @@ from tramposim.bpf.insn import decode
 from tramposim.bpf.stack import analyse
 from tramposim.errors import AttachError, UnsupportedError
 from tramposim.kernel.load import TargetFunction, check_context_access, check_kfunc, check_load
-from tramposim.spec import TRACING_KINDS, Kernel, ProgKind, Program, Prototype
+from tramposim.spec import Kernel, ProgKind, Program, Prototype
 
-__all__ = ["check_programs"]
+__all__ = ["check_alone", "check_programs"]
 
 
 def check_programs(kernel: Kernel, programs: Iterable[Program], prototype: Prototype) -> None:
-    """Whether the kernel loads the programs for the function, or by themselves.
+    """Whether the kernel loads the programs, which trace it, for the function.
 
-    Raises `AttachError` with the verifier's words where it refuses, `UnsupportedError` for a
-    kind of program that cannot be executed here; both name the program.
+    Raises `AttachError` with the verifier's words where it refuses; they name the program.
     """
     function = TargetFunction.of(prototype)
     for program in programs:
-        if program.kind in TRACING_KINDS:
-            try:
-                _check_tracing(kernel, program, function)
-            except AttachError as refusal:
-                raise refusal.of(program.name) from None
-        elif program.kind is not ProgKind.SOCKET:
+        try:
+            _check_tracing(kernel, program, function)
+        except AttachError as refusal:
+            raise refusal.of(program.name) from None
+
+
+def check_alone(programs: Iterable[Program]) -> None:
+    """Whether programs that trace nothing can be executed by themselves.
+
+    Raises `UnsupportedError` for a kind whose context is not known.
+    """
+    for program in programs:
+        if program.kind is not ProgKind.SOCKET:
             raise UnsupportedError(
                 f"{program.name}: {program.kind} programs are not executed; "
                 "their context is not known here"

@@ -13,14 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tramposim.bpf.interpreter import BUDGET
-from tramposim.errors import InputError
-from tramposim.spec import TRACING_KINDS, Arch, Program
-from tramposim.study.call import FunctionCall
-from tramposim.study.engines import EngineRun, Task
+from tramposim.errors import GuestFault, InputError
+from tramposim.spec import Arch, Program
+from tramposim.study.engines import EngineRun, Task, Traced
 from tramposim.study.executed import execute
 from tramposim.study.interpreted import interpret
 from tramposim.study.kernels import kernel_of
-from tramposim.study.precheck import check_programs
+from tramposim.study.precheck import check_alone, check_programs
 
 __all__ = ["ENGINES", "INTERPRETER", "MAX_CALLS", "RunResult", "run_programs"]
 
@@ -35,14 +34,13 @@ MAX_CALLS = 1_000_000
 class RunResult:
     """What each engine did, and how machines differ from the interpreter in their world."""
 
-    function: FunctionCall | None
     engines: tuple[EngineRun, ...]
     differences: tuple[str, ...] = ()
 
 
 def run_programs(
-    programs: Sequence[Program],
-    function: FunctionCall,
+    traced: Sequence[Traced],
+    alone: Sequence[Program] = (),
     engines: Sequence[str] = (INTERPRETER,),
     *,
     memory: bytes = b"",
@@ -50,46 +48,53 @@ def run_programs(
     budget: int = BUDGET,
     kernel: str = "7.2",
 ) -> RunResult:
-    """Run programs `calls` times on each of `engines`.
+    """Run programs `calls` times on each of `engines`; they share their maps.
 
-    Tracing programs run as attached to `function`; any other program gets `memory` in r1 and
-    its length in r2. With the interpreter and a machine among the engines their results are
-    compared. Raises `AttachError` where the kernel version refuses a program, `InputError`
-    for what cannot be run, and what the engines raise.
+    In each round the programs of `alone` run, with the address of `memory` in r1 and its
+    length in r2, then every function of `traced` is called once. With the interpreter and a
+    machine among the engines their results are compared. Raises `AttachError` where the
+    kernel version refuses a program, `InputError` for what cannot be run, and what the
+    engines raise.
     """
     if not 1 <= calls <= MAX_CALLS:
         raise InputError(f"{calls} calls; 1 to {MAX_CALLS:,} can be run")
-    if not programs:
-        raise InputError("there is no program")
     archs = [Arch(engine) for engine in engines if engine != INTERPRETER]
     kernels = {arch: kernel_of(arch, kernel) for arch in archs}
-    tracing = [program for program in programs if program.kind in TRACING_KINDS]
     for checked in kernels.values() or (kernel_of(Arch.X86_64, kernel),):
-        check_programs(checked, programs, function.prototype)
-    task = Task(tuple(programs), function, memory, calls, budget)
+        for one in traced:
+            check_programs(checked, one.programs, one.function.prototype)
+        check_alone(alone)
+    task = Task(tuple(traced), tuple(alone), memory, calls, budget)
+    interpreted = INTERPRETER in engines
     runs: dict[str, EngineRun] = {}
     differences: list[str] = []
     for arch in archs:
-        runs[arch], world = execute(kernels[arch], task)
-        if INTERPRETER in engines:
-            reference = interpret(task, world)
+        try:
+            runs[arch], worlds = execute(kernels[arch], task)
+        except GuestFault:
+            if interpreted:
+                # If a program is at fault, the interpreter knows its instruction and line.
+                interpret(task)
+            raise
+        if interpreted:
+            reference = interpret(task, worlds)
             differences += _differences(reference, runs[arch])
             runs.setdefault(INTERPRETER, reference)
-    if INTERPRETER in engines and INTERPRETER not in runs:
+    if interpreted and INTERPRETER not in runs:
         runs[INTERPRETER] = interpret(task)
-    return RunResult(
-        function if tracing else None,
-        tuple(runs[engine] for engine in ENGINES if engine in runs),
-        tuple(differences),
-    )
+    shown = tuple(runs[engine] for engine in ENGINES if engine in runs)
+    return RunResult(shown, tuple(differences))
 
 
 def _differences(reference: EngineRun, run: EngineRun) -> Iterator[str]:
     """How a machine's run differs from the interpreter's, a text each, the first ones first."""
     engine = run.engine
-    for call, (wanted, got) in enumerate(zip(reference.returned, run.returned, strict=True), 1):
-        if wanted != got:
-            yield f"{engine}: call {call} returned {got:#x}, the interpreter's {wanted:#x}"
+    for wanted, got in zip(reference.returned, run.returned, strict=True):
+        if wanted.value != got.value:
+            yield (
+                f"{engine}: call {got.call} of {got.traced.name} returned {got.value:#x}, "
+                f"the interpreter's {wanted.value:#x}"
+            )
             break
     if len(reference.runs) != len(run.runs):
         yield (

@@ -1,4 +1,4 @@
-"""Which function programs trace, and what its prototype is."""
+"""Which functions programs trace, and what their prototypes are."""
 
 from __future__ import annotations
 
@@ -10,59 +10,54 @@ from tramposim.errors import InputError, TramposimError
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.machine.testrun import TEST_FUNCTIONS
 from tramposim.spec import Program, Prototype
+from tramposim.study.call import Argument, function_call
+from tramposim.study.engines import Traced
 from tramposim.study.subject import DEFAULT_FUNCTION
 from tramposim.study.workload import known_workloads, read_workload
 
-__all__ = ["known_prototype", "programs_by_function", "programs_for"]
+__all__ = ["known_prototype", "traced_functions"]
 
 
-def programs_for(
+def traced_functions(
     programs: Sequence[Program],
     where: str,
     *,
     proto: str | None = None,
     btf: Path | None = None,
     function: str | None = None,
-) -> tuple[tuple[Program, ...], Prototype]:
-    """The programs that trace one function, with the function's prototype.
+    arguments: Sequence[Argument] = (),
+    returns: int | None = None,
+) -> tuple[Traced, ...]:
+    """The functions that programs trace, in the order of their first program.
 
-    The function is the one of `proto` (a C prototype), else `function`, else the one that all
-    sections name; programs whose sections name none trace it too. The prototype comes from
-    `proto`, else from the BTF file, else from what is known here: the kernel's own test
-    functions and those of the workloads. Raises `InputError` that says what to give.
+    Programs whose sections name no function trace the one of `proto` (a C prototype), else
+    `function`, else the only one that other sections name, else the default. `proto` or
+    `function` choose one of several. Prototypes come from `proto`, else from the BTF file,
+    else from what is known here: the kernel's own test functions and those of the workloads.
+    `arguments` and `returns` say how a single function is called. Raises `InputError` that
+    says what to give.
     """
-    targets = tuple(dict.fromkeys(program.target for program in programs if program.target))
     prototype = parse_prototype(proto, "--proto") if proto else None
-    name = prototype.name if prototype else function
     if prototype and function and prototype.name != function:
         raise InputError(f"{function}, but --proto declares {prototype.name}", "--function")
-    if name is None:
-        if len(targets) > 1:
-            raise InputError(
-                f"its programs trace {', '.join(targets)}; choose one with --function", where
-            )
-        name = targets[0] if targets else parse_prototype(DEFAULT_FUNCTION).name
-    chosen = tuple(program for program in programs if program.target in ("", name))
-    if not chosen:
-        raise InputError(f"no program traces {name}; there are {', '.join(targets)}", where)
-    if prototype is None:
-        prototype = prototype_from_btf(btf, name) if btf else known_prototype(name)
-    return chosen, prototype
-
-
-def programs_by_function(
-    programs: Sequence[Program],
-    where: str,
-    *,
-    proto: str | None = None,
-    btf: Path | None = None,
-    function: str | None = None,
-) -> tuple[tuple[tuple[Program, ...], Prototype], ...]:
-    """The same for every function that sections name, unless one is chosen."""
+    chosen = prototype.name if prototype else function
     targets = tuple(dict.fromkeys(program.target for program in programs if program.target))
-    if proto or function or len(targets) < 2:
-        return (programs_for(programs, where, proto=proto, btf=btf, function=function),)
-    return tuple(programs_for(programs, where, btf=btf, function=target) for target in targets)
+    names = (chosen,) if chosen else targets or (parse_prototype(DEFAULT_FUNCTION).name,)
+    unnamed = any(not program.target for program in programs)
+    if len(names) > 1:
+        choose = f"its programs trace {', '.join(names)}; choose one with --function"
+        if unnamed:
+            raise InputError(f"{choose}: some sections name none", where)
+        if arguments or returns is not None:
+            raise InputError(f"--arg and --ret are for one function, but {choose}", where)
+    found = []
+    for name in names:
+        traced = tuple(program for program in programs if program.target in ("", name))
+        if not traced:
+            raise InputError(f"no program traces {name}; there are {', '.join(targets)}", where)
+        known = prototype or (prototype_from_btf(btf, name) if btf else known_prototype(name))
+        found.append(Traced(function_call(known, arguments, returns), traced))
+    return tuple(found)
 
 
 def known_prototype(name: str) -> Prototype:

@@ -256,6 +256,33 @@ always_inline u32 atomic32_compare_exchange_acquire(void *address, u32 old, u32 
 }
 #endif
 
+#if defined(__ARM_FEATURE_ATOMICS)
+always_inline _Bool local_compare_exchange64(void *pointer, u64 old, u64 new)
+{
+	u64 found = old;
+
+	__asm__ __volatile__("nop\n\tcas %x0, %x2, %1"
+			     : "+r"(found), "+Q"(*(u64 *)pointer)
+			     : "r"(new)
+			     : "memory");
+	return found == old;
+}
+#else
+always_inline _Bool local_compare_exchange64(void *pointer, u64 old, u64 new)
+{
+	u64 found;
+	u32 failed;
+
+	__asm__ __volatile__("b 1f\n1: prfm pstl1strm, %2\n"
+			     "2: ldxr %0, %2\n\tcmp %0, %3\n\tb.ne 3f\n\t"
+			     "stxr %w1, %4, %2\n\tcbnz %w1, 2b\n3:"
+			     : "=&r"(found), "=&r"(failed), "+Q"(*(u64 *)pointer)
+			     : "r"(old), "r"(new)
+			     : "memory", "cc");
+	return found == old;
+}
+#endif
+
 always_inline void atomic64_inc(void *address)
 {
 	atomic64_add(address, 1);
@@ -280,16 +307,17 @@ always_inline u64 load_acquire(void *pointer)
 }
 
 #if defined(__ARM_FEATURE_ATOMICS)
-always_inline u32 exchange32(void *pointer, u32 value)
-{
-	u32 old;
-
-	__asm__ __volatile__("swpal %w2, %w0, %1\n\tnop\n\tnop\n\tnop"
-			     : "=&r"(old), "+Q"(*(u32 *)pointer)
-			     : "r"(value)
-			     : "memory");
-	return old;
-}
+#define EXCHANGE(name, type, width)                                               \
+	always_inline type name(void *pointer, type value)                        \
+	{                                                                         \
+		type old;                                                         \
+		__asm__ __volatile__("swpal %" width "2, %" width "0, %1\n\t"      \
+				     "nop\n\tnop\n\tnop"                          \
+				     : "=&r"(old), "+Q"(*(type *)pointer)         \
+				     : "r"(value)                                 \
+				     : "memory");                                 \
+		return old;                                                       \
+	}
 
 always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 {
@@ -302,17 +330,20 @@ always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 	return old;
 }
 #else
-always_inline u32 exchange32(void *pointer, u32 value)
-{
-	u32 old, failed;
-
-	__asm__ __volatile__("prfm pstl1strm, %2\n1: ldxr %w0, %2\n\tstlxr %w1, %w3, %2\n\t"
-			     "cbnz %w1, 1b\n\tdmb ish"
-			     : "=&r"(old), "=&r"(failed), "+Q"(*(u32 *)pointer)
-			     : "r"(value)
-			     : "memory");
-	return old;
-}
+#define EXCHANGE(name, type, width)                                               \
+	always_inline type name(void *pointer, type value)                        \
+	{                                                                         \
+		u32 failed;                                                       \
+		type old;                                                         \
+		__asm__ __volatile__("prfm pstl1strm, %2\n1: ldxr %" width "0, %2\n\t" \
+				     "stlxr %w1, %" width "3, %2\n\t"            \
+				     "cbnz %w1, 1b\n\tdmb ish"                    \
+				     : "=&r"(old), "=&r"(failed),                 \
+				       "+Q"(*(type *)pointer)                     \
+				     : "r"(value)                                 \
+				     : "memory");                                 \
+		return old;                                                       \
+	}
 
 always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 {
@@ -326,6 +357,8 @@ always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 	return old;
 }
 #endif
+EXCHANGE(exchange32, u32, "w")
+EXCHANGE(exchange64, u64, "")
 
 always_inline u64 irq_save(void)
 {

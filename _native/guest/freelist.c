@@ -93,3 +93,12 @@ direct struct free_node *__pcpu_freelist_pop(struct freelist *list)
 	}
 	return pop_from((char *)list + PCPU_FREELIST_EXTRALIST);
 }
+
+struct free_node *pcpu_freelist_pop(struct freelist *list)
+{
+	u64 flags = irq_save();
+	struct free_node *node = __pcpu_freelist_pop(list);
+
+	irq_restore(flags);
+	return node;
+}

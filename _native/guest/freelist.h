@@ -9,6 +9,8 @@ struct freelist;
 struct free_node;
 
 extern direct void pcpu_freelist_push(struct freelist *list, struct free_node *node);
+/* With interrupts off, or turning them off. */
 extern direct struct free_node *__pcpu_freelist_pop(struct freelist *list);
+extern struct free_node *pcpu_freelist_pop(struct freelist *list);
 
 #endif

@@ -63,8 +63,10 @@ typedef long s64;
 #define E2BIG 7
 #define EEXIST 17
 #define EINVAL 22
+#define ENOSPC 28
 #define EBUSY 16
 #define ENOMEM 12
+#define EFAULT 14
 
 #if defined(__x86_64__)
 #include "x86_64.h"

@@ -47,6 +47,7 @@ extern void *__htab_map_lookup_elem(struct htab *htab, const void *key);
 extern direct struct elem *alloc_htab_elem(struct htab *htab, const void *key, const void *value,
 					   u32 key_size, u32 hash, _Bool percpu, _Bool all_cpus,
 					   struct elem *old MAP_FLAGS(u64 map_flags));
+extern void pcpu_init_value(struct htab *htab, char *pointer, const void *value, _Bool all_cpus);
 extern direct void free_htab_elem(struct htab *htab, struct elem *elem);
 extern direct void check_and_cancel_fields(struct htab *htab, struct elem *elem);
 

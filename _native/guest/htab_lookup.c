@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* Finding elements of hash maps. */
 #include "htab.h"
+#include "percpu.h"
 
 always_inline _Bool matches(struct elem *elem, u32 hash, const void *key, u32 size)
 {
@@ -69,5 +70,18 @@ traceable void *htab_percpu_map_lookup_elem(struct htab *htab, const void *key)
 	if (elem)
 		return this_cpu_pointer(char,
 					*percpu_pointer(elem, AT(u32, htab, BPF_MAP_KEY_SIZE)));
+	return 0;
+}
+
+traceable void *htab_percpu_map_lookup_percpu_elem(struct htab *htab, const void *key, u32 cpu)
+{
+	struct elem *elem;
+
+	if (unlikely(cpu >= nr_cpu_ids))
+		return 0;
+	elem = __htab_map_lookup_elem(htab, key);
+	if (elem)
+		return *percpu_pointer(elem, AT(u32, htab, BPF_MAP_KEY_SIZE)) +
+		       __per_cpu_offset[cpu];
 	return 0;
 }

@@ -55,11 +55,22 @@ traceable void *htab_lru_map_lookup_elem(struct htab *htab, const void *key)
 	return ELEM_VALUE(elem, AT(u32, htab, BPF_MAP_KEY_SIZE));
 }
 
+/* A node is taken before the bucket is locked: taking one may lock other buckets. */
+always_inline struct elem *take_elem(struct htab *htab, struct place place, const void *key)
+{
+	struct lru_node *node = bpf_lru_pop_free(LRU(htab), place.hash);
+
+	if (unlikely(!node))
+		return 0;
+	count_element(htab);
+	memcpy(ELEM_KEY(ELEM(node)), key, place.key_size);
+	return ELEM(node);
+}
+
 traceable s64 htab_lru_map_update_elem(struct htab *htab, const void *key, const void *value,
 				       u64 flags)
 {
 	struct elem *elem, *old;
-	struct lru_node *node;
 	struct place place;
 	u64 saved = 0;
 	s64 result;
@@ -67,13 +78,9 @@ traceable s64 htab_lru_map_update_elem(struct htab *htab, const void *key, const
 	if (unlikely(flags > BPF_EXIST))
 		return -EINVAL;
 	place = place_of(htab, key);
-	/* A node is taken before the bucket is locked: taking one may lock other buckets. */
-	node = bpf_lru_pop_free(LRU(htab), place.hash);
-	if (unlikely(!node))
+	elem = take_elem(htab, place, key);
+	if (unlikely(!elem))
 		return -ENOMEM;
-	count_element(htab);
-	elem = ELEM(node);
-	memcpy(ELEM_KEY(elem), key, place.key_size);
 	memcpy(ELEM_VALUE(elem, place.key_size), value, AT(u32, htab, BPF_MAP_VALUE_SIZE));
 	result = htab_lock_bucket(place.bucket, &saved);
 	if (unlikely(result))
@@ -116,4 +123,55 @@ traceable s64 htab_lru_map_delete_elem(struct htab *htab, const void *key)
 		return -ENOENT;
 	htab_lru_push_free(htab, elem);
 	return 0;
+}
+
+traceable void *htab_lru_percpu_map_lookup_elem(struct htab *htab, const void *key)
+{
+	struct elem *elem = __htab_map_lookup_elem(htab, key);
+
+	if (!elem)
+		return 0;
+	set_reference(LRU_NODE(elem));
+	return this_cpu_pointer(char, *percpu_pointer(elem, AT(u32, htab, BPF_MAP_KEY_SIZE)));
+}
+
+/* Existing values change where they are, so an element is needed only for a new key. */
+traceable s64 htab_lru_percpu_map_update_elem(struct htab *htab, const void *key,
+					      const void *value, u64 flags)
+{
+	struct elem *elem = 0, *old;
+	struct place place;
+	u64 saved = 0;
+	s64 result;
+
+	if (unlikely(flags > BPF_EXIST))
+		return -EINVAL;
+	place = place_of(htab, key);
+	if (flags != BPF_EXIST) {
+		elem = take_elem(htab, place, key);
+		if (unlikely(!elem))
+			return -ENOMEM;
+	}
+	result = htab_lock_bucket(place.bucket, &saved);
+	if (unlikely(result))
+		goto give_back;
+	old = find_in(place, key);
+	result = check_flags(old, flags);
+	if (unlikely(result))
+		goto unlock;
+	if (old) {
+		set_reference(LRU_NODE(old));
+		memcpy(this_cpu_pointer(char, *percpu_pointer(old, place.key_size)), value,
+		       AT(u32, htab, BPF_MAP_VALUE_SIZE));
+	} else {
+		pcpu_init_value(htab, *percpu_pointer(elem, place.key_size), value, 0);
+		link_first(place.bucket, elem);
+		elem = 0;
+	}
+unlock:
+	htab_unlock_bucket(place.bucket, saved);
+give_back:
+	if (elem)
+		htab_lru_push_free(htab, elem);
+	return result;
 }

@@ -144,3 +144,26 @@ traceable s64 bpf_ringbuf_output(struct map *map, const void *data, u64 size, u6
 	bpf_ringbuf_commit(record, flags, 0);
 	return 0;
 }
+
+#define QUERY_AVAILABLE 0
+#define QUERY_SIZE 1
+#define QUERY_CONSUMER 2
+#define QUERY_PRODUCER 3
+
+traceable u64 bpf_ringbuf_query(struct map *map, u64 what)
+{
+	struct ring *ring = AT(struct ring *, map, BPF_RINGBUF_MAP_RB);
+
+	if (what == QUERY_SIZE)
+		return AT(u64, ring, BPF_RINGBUF_MASK) + 1;
+	if (what == QUERY_CONSUMER)
+		return load_acquire((char *)ring + BPF_RINGBUF_CONSUMER_POS);
+	if (what == QUERY_PRODUCER)
+		return load_acquire((char *)ring + BPF_RINGBUF_PRODUCER_POS);
+	if (what == QUERY_AVAILABLE) {
+		u64 consumed = load_acquire((char *)ring + BPF_RINGBUF_CONSUMER_POS);
+
+		return load_acquire((char *)ring + BPF_RINGBUF_PRODUCER_POS) - consumed;
+	}
+	return 0;
+}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Comparing and copying as kernels without string instructions do: words, then the rest. */
+/* Comparing, copying and filling as kernels without string instructions do: words, then the rest. */
 #include "string.h"
 
 #define WORD(type, pointer, offset) (*(volatile type *)((char *)(pointer) + (offset)))
@@ -97,3 +97,21 @@ noinline void *memcpy(void *to, const void *from, u64 size)
 	return memcpy_orig(to, from, size);
 }
 #endif
+
+noinline void *memset(void *to, int byte, u64 size)
+{
+	u64 pattern = (u8)byte * 0x0101010101010101ul;
+	char *into = to;
+
+	while (size >= 8) {
+		WORD(u64, into, 0) = pattern;
+		into += 8;
+		size -= 8;
+	}
+	while (size) {
+		WORD(u8, into, 0) = byte;
+		into++;
+		size--;
+	}
+	return to;
+}

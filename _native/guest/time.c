@@ -218,3 +218,26 @@ traceable u64 bpf_ktime_get_ns(void)
 {
 	return ktime_get_mono_fast_ns();
 }
+
+extern u64 guest_boot_offset, guest_tai_offset;
+
+/* The monotonic clock and what the machine slept, or its distance from atomic time. */
+noinline u64 ktime_get_boot_fast_ns(void)
+{
+	return ktime_get_mono_fast_ns() + ONCE(u64, &guest_boot_offset, 0);
+}
+
+noinline u64 ktime_get_tai_fast_ns(void)
+{
+	return ktime_get_mono_fast_ns() + ONCE(u64, &guest_tai_offset, 0);
+}
+
+traceable u64 bpf_ktime_get_boot_ns(void)
+{
+	return ktime_get_boot_fast_ns();
+}
+
+traceable u64 bpf_ktime_get_tai_ns(void)
+{
+	return ktime_get_tai_fast_ns();
+}

@@ -176,6 +176,12 @@ always_inline u32 exchange32(void *pointer, u32 value)
 	return value;
 }
 
+always_inline u64 exchange64(void *pointer, u64 value)
+{
+	__asm__ __volatile__("xchgq %0, %1" : "+r"(value), "+m"(*(u64 *)pointer)::"memory");
+	return value;
+}
+
 always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 {
 	u32 old = ONCE(u32, pointer, 0), found;
@@ -192,6 +198,18 @@ always_inline u32 atomic32_or_acquire(void *pointer, u32 bits)
 		old = found;
 	} while (unlikely(!done));
 	return old;
+}
+
+/* Atomic on this CPU only: without a lock prefix. */
+always_inline _Bool local_compare_exchange64(void *pointer, u64 old, u64 new)
+{
+	_Bool done;
+
+	__asm__ __volatile__("cmpxchgq %[new], %[word]"
+			     : "+a"(old), [word] "+m"(*(u64 *)pointer), "=@ccz"(done)
+			     : [new] "r"(new)
+			     : "memory");
+	return done;
 }
 
 always_inline u64 irq_save(void)

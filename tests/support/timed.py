@@ -59,10 +59,12 @@ def trace_steps(guest: Guest, steps: Sequence[Step], calls: int = 6, warmup: int
     code = driver_code(guest, steps)
     guest.boot([Region(start, code.ljust(PAGE, b"\0"), "driver", True)])
     emulator = guest.emulator
+    starts: list[int] = []
     for step in range(warmup + calls):
         if step == warmup:
             guest.executed, guest.accesses, guest.owners = [], [], []
-        starts = starts + [len(guest.executed)] if step > warmup else [0]
+            starts = []
+        starts.append(len(guest.executed))
         if arch is Arch.X86_64:
             emulator.reg_write(x86.UC_X86_REG_RSP, guest.cpu.stack_top)
             emulator.reg_write(x86.UC_X86_REG_R15, 1 << 20)

@@ -58,6 +58,7 @@ class GuestKernel:
         self.memory, (self.cpu, *_) = kernel_memory(self.runtime, addresses)
         self.machine = Machine(kernel, addresses)
         self.machine.add_symbols(self.runtime.symbols)
+        self.machine.add_exceptions(self.runtime.exceptions)
         for region in self.runtime.regions:
             self.machine.place(region.address, region.data, READ | EXECUTE, region.name)
         self.maps: dict[str, PlacedMap] = {}

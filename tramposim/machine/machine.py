@@ -20,6 +20,8 @@ __all__ = ["Machine"]
 _CHUNK = 16 * PAGE
 _SYMBOL_REACH = 1 << 16
 
+_DATA_FAULTS = ("unmapped-read", "unmapped-write", "protected-read", "protected-write")
+
 
 class Machine:
     """One CPU of a kernel in supervisor mode.
@@ -39,6 +41,7 @@ class Machine:
         self._code: dict[int, tuple[int, str]] = {}
         self._by_address: list[tuple[int, str]] | None = None
         self._on_hypercall: Callable[[int], None] | None = None
+        self._exceptions: dict[int, int] = {}
 
     def map(self, address: int, size: int, permissions: int) -> None:
         """Map the pages of a range that are not mapped yet.
@@ -128,6 +131,14 @@ class Machine:
         symbol = self.symbol_of(address)
         return f"{address:#x} ({symbol})" if symbol else f"{address:#x}"
 
+    def add_exceptions(self, exceptions: Mapping[int, int]) -> None:
+        """Let accesses fail: a data access at a key that faults goes on at its value.
+
+        That is what the kernel's exception table says. What the exception itself costs a CPU
+        (entry, search of the table, return) is not executed.
+        """
+        self._exceptions.update(exceptions)
+
     def set_doors(self, base: int, size: int, on_hypercall: Callable[[int], None]) -> None:
         """Call `on_hypercall` with the pc before any of the instructions in a range executes."""
         self.engine.set_doors(base, size)
@@ -142,14 +153,22 @@ class Machine:
         """
         engine = self.engine
         stop = engine.run(begin, until, budget, trace=trace, demand=demand)
-        while stop.reason == "hypercall" and self._on_hypercall is not None:
-            self._on_hypercall(stop.pc)
-            stop = engine.run(stop.pc, until, budget, trace=trace, resume=True, demand=demand)
+        while (go_on := self._go_on_at(stop)) is not None:
+            stop = engine.run(go_on, until, budget, trace=trace, resume=True, demand=demand)
         if stop.reason != "end":
             raise fault_of(
                 self.arch, stop, engine.last_pc, self.describe, self.symbol_of, self._peek
             )
         return stop
+
+    def _go_on_at(self, stop: Stop) -> int | None:
+        """Where a stopped run goes on: behind a hypercall, or where an exception is handled."""
+        if stop.reason == "hypercall" and self._on_hypercall is not None:
+            self._on_hypercall(stop.pc)
+            return stop.pc
+        if stop.reason in _DATA_FAULTS:
+            return self._exceptions.get(self.engine.last_pc)
+        return None
 
     def _peek(self, address: int, size: int) -> bytes:
         """Up to `size` mapped bytes at an address."""

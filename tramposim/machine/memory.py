@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from tramposim.errors import BuildError, InputError
 from tramposim.machine.addresses import AddressMap, address_map
+from tramposim.machine.placement import percpu_size
 from tramposim.machine.runtime import Region, Runtime
 
 __all__ = ["KernelMemory"]
@@ -42,11 +43,12 @@ class KernelMemory:
         self._kmalloc = self.addresses.kmalloc
         self._vmalloc = self.addresses.vmalloc
         self._percpu_start = runtime.symbols["__per_cpu_start"]
-        self._percpu = self._percpu_start + runtime.structs.percpu_size
+        static = percpu_size(runtime.structs)
+        self._percpu = self._percpu_start + static
         for cpu in range(runtime.cpus):
             self.add(
                 self.percpu_address(self._percpu_start, cpu),
-                runtime.structs.percpu_size,
+                static,
                 f"per-CPU variables of CPU {cpu}",
             )
 

@@ -14,10 +14,25 @@ from dataclasses import dataclass
 from tramposim.kernel.structs import Structs
 from tramposim.machine.elf import ElfObject
 
-__all__ = ["OWN_DATA", "Placement", "place"]
+__all__ = ["OWN_DATA", "OWN_PERCPU", "Placement", "percpu_size", "place"]
 
-OWN_DATA: Mapping[str, int] = {"arch_timer_read_counter": 8}
+OWN_DATA: Mapping[str, int] = {
+    "arch_timer_read_counter": 8,
+    "guest_boot_offset": 8,
+    "guest_tai_offset": 8,
+}
 """Variables of the runtime that the captured records do not place: bytes of each."""
+
+OWN_PERCPU: Mapping[str, int] = {
+    "numa_node": 4,
+    "irqsave_flags": 8,
+    "bpf_trace_nest_level": 4,
+    "bpf_bprintf_nest_level": 4,
+    "bpf_bprintf_bufs": 3 * (512 + 1024),
+    "guest_trace_ring": 8,
+}
+"""Per-CPU variables that the captured records do not place: bytes of each. They lie behind the
+kernel's own, each at a multiple of 64."""
 
 _PAGE = 0x1000
 _ROOM = 16
@@ -35,6 +50,15 @@ class Placement:
     sections: Mapping[int, int]
     symbols: Mapping[str, int]
     stubs: Mapping[str, tuple[int, int]]
+
+
+def percpu_size(structs: Structs) -> int:
+    """Bytes of per-CPU variables, the kernel's and ours."""
+    return structs.percpu_size + sum(_line(size) for size in OWN_PERCPU.values())
+
+
+def _line(size: int) -> int:
+    return (size + 63) & -64
 
 
 def _base(known: Mapping[str, int], addresses: Mapping[str, int]) -> int | None:
@@ -120,6 +144,10 @@ def _variables(
     symbols["__per_cpu_start"] = start
     for name, offset in structs.percpu.items():
         symbols[name] = addresses.get(name, start + offset)
+    offset = structs.percpu_size
+    for name, size in OWN_PERCPU.items():
+        symbols[name] = start + offset
+        offset += _line(size)
     for name, size in OWN_DATA.items():
         symbols[name] = addresses.get(name, free)
-        free += (size + 63) & -64
+        free += _line(size)

@@ -88,7 +88,8 @@ class Runtime:
     `regions` are its functions, one each, in address order; `symbols` maps every function,
     global and per-CPU variable (address as linked; add the CPU's offset) to its address;
     `accounted` are the functions with call depth accounting before them, to which a JIT
-    emits plain calls.
+    emits plain calls. `exceptions` is the exception table: an access that may fault -> where
+    execution goes on if it does.
     """
 
     kernel: Kernel
@@ -97,6 +98,7 @@ class Runtime:
     regions: tuple[Region, ...]
     symbols: Mapping[str, int]
     accounted: frozenset[str]
+    exceptions: Mapping[int, int] = MappingProxyType({})
 
     def address(self, name: str) -> int:
         """Address of a symbol; raises `UnsupportedError` if the runtime does not have it."""
@@ -160,6 +162,7 @@ class _Loader:
             tuple(sorted(regions, key=lambda region: region.address)),
             MappingProxyType(self.symbols),
             frozenset(self.accounted),
+            MappingProxyType(self._exceptions()),
         )
 
     def _table(self, name: str, width: int) -> list[tuple[tuple[Symbol, int], ...]]:
@@ -176,6 +179,18 @@ class _Loader:
         if symbol.section not in self.code:
             raise BuildError(f"patch table names {symbol.name}, which is not code")
         return self.code[symbol.section], symbol.value + addend
+
+    def _exceptions(self) -> dict[int, int]:
+        return {
+            self._placed(access): self._placed(target)
+            for access, target in self._table(".exceptions", 2)
+        }
+
+    def _placed(self, target: tuple[Symbol, int]) -> int:
+        symbol, addend = target
+        if symbol.section not in self.placement.sections:
+            raise BuildError(f"exception table names {symbol.name}, which is not code")
+        return self.placement.sections[symbol.section] + symbol.value + addend
 
     def _static_branches(self) -> None:
         on = {"bpf_stats_enabled_key": self.kernel.stats, "guest_clock_not_tsc": False}

@@ -103,7 +103,11 @@ class MapType(StrEnum):
     PERF_EVENT_ARRAY = "perf_event_array"
     PERCPU_HASH = "percpu_hash"
     PERCPU_ARRAY = "percpu_array"
+    STACK_TRACE = "stack_trace"
     LRU_HASH = "lru_hash"
+    LRU_PERCPU_HASH = "lru_percpu_hash"
+    QUEUE = "queue"
+    STACK = "stack"
     RINGBUF = "ringbuf"
 
 

@@ -35,12 +35,6 @@ class MapGuest(Guest):
         self.value = self.memory.kmalloc(4096, "value")
         self.boot()
 
-    def read_bytes(self, address: int, size: int) -> bytes:
-        return bytes(self.emulator.mem_read(self._physical(address), size))
-
-    def write_bytes(self, address: int, data: bytes) -> None:
-        self.emulator.mem_write(self._physical(address), data)
-
     def run(self, function: str, key: bytes, value: bytes | None = None, flags: int = 0) -> int:
         """Calls a map operation; returns its result as a signed number."""
         self.write_bytes(self.key, key)

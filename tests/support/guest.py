@@ -132,7 +132,16 @@ class Guest:
             for number, value in enumerate(arguments):
                 emulator.reg_write(arm.UC_ARM64_REG_X0 + number, value)
             result, pc = arm.UC_ARM64_REG_X0, arm.UC_ARM64_REG_PC
-        emulator.emu_start(self._start(address), self._start(stop), count=budget)
+        start = address
+        while True:
+            try:
+                emulator.emu_start(self._start(start), self._start(stop), count=budget)
+                break
+            except uc.UcError:
+                # What the kernel's handler of page faults looks up.
+                if self.executed[-1] not in self.runtime.exceptions:
+                    raise
+                start = self.runtime.exceptions[self.executed[-1]]
         end = emulator.reg_read(pc)
         assert end & VA == stop & VA, f"stopped at {end:#x} after {len(self.executed)}"
         return int(emulator.reg_read(result))
@@ -151,6 +160,17 @@ class Guest:
             else:
                 found[hex(address)] += 1
         return found
+
+    def read_bytes(self, address: int, size: int) -> bytes:
+        return bytes(self.emulator.mem_read(self._physical(address), size))
+
+    def write_bytes(self, address: int, data: bytes) -> None:
+        self.emulator.mem_write(self._physical(address), data)
+
+    def signed(self, target: str, *arguments: int, budget: int = 20000) -> int:
+        """Calls a function; its result as a signed number."""
+        result = self.call(target, *(a & (1 << 64) - 1 for a in arguments), budget=budget)
+        return result - (1 << 64) if result >> 63 else result
 
     def read(self, address: int, size: int = 8) -> int:
         data = self.emulator.mem_read(self._physical(address), size)

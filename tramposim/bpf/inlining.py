@@ -42,6 +42,11 @@ _LOOKUP = {MapType.PERCPU_HASH: "htab_percpu_map_lookup_elem"}
 REDIRECTS = {
     "bpf_get_attach_cookie": "bpf_get_attach_cookie_tracing",
     "bpf_get_prandom_u32": "bpf_user_rnd_u32",
+    "bpf_get_stack": "bpf_get_stack_raw_tp",
+    "bpf_get_stackid": "bpf_get_stackid_raw_tp",
+    "bpf_perf_event_output": "bpf_perf_event_output_raw_tp",
+    "bpf_probe_read": "bpf_probe_read_compat",
+    "bpf_probe_read_str": "bpf_probe_read_compat_str",
 }
 """Helpers that stay calls, but of a function with another name."""
 

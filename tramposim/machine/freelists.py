@@ -9,7 +9,7 @@ from tramposim.errors import InputError
 from tramposim.machine.memory import KernelMemory
 from tramposim.spec import Map
 
-__all__ = ["add_free_lists", "add_lru_lists", "pop_free", "sequence"]
+__all__ = ["add_free_lists", "add_lru_lists", "link_free_nodes", "pop_free", "sequence"]
 
 _LRU_FREE = 2
 _LRU_LOCAL_TARGET = 128
@@ -22,11 +22,15 @@ def sequence(first: int, step: int, count: int) -> NDArray[np.uint64]:
 
 
 def add_free_lists(memory: KernelMemory, elements: int, size: int, count: int, spec: Map) -> int:
-    """Spreads elements evenly over the CPUs' lists, later ones first; the lists' pointer."""
+    """Spreads a hash map's elements over the CPUs' lists; the lists' per-CPU pointer."""
+    first = elements + memory.structs.offset("htab_elem.fnode")
+    return link_free_nodes(memory, first, size, count, spec)
+
+
+def link_free_nodes(memory: KernelMemory, first: int, size: int, count: int, spec: Map) -> int:
+    """Spreads nodes, one every `size` bytes, evenly over the CPUs' lists, later ones first."""
     layout, cpus = memory.structs, memory.runtime.cpus
-    node = layout.offset("htab_elem.fnode")
     lists = memory.percpu(layout.sizes["pcpu_freelist_head"], f"free lists of {spec.name}", 16)
-    first = elements + node
     for cpu in range(cpus):
         share = count // cpus + (cpu < count % cpus)
         links = sequence(first - size, size, share)

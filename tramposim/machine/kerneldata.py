@@ -15,7 +15,9 @@ from tramposim.machine.runtime import NR_CPUS, Runtime
 from tramposim.spec import Arch
 
 __all__ = [
+    "COMM",
     "COUNTER_HZ",
+    "TRACE_RING_BYTES",
     "Cpu",
     "TrampolineImage",
     "add_ftrace_ops",
@@ -27,6 +29,12 @@ __all__ = [
 COUNTER_HZ = {Arch.X86_64: 2_000_000_000, Arch.ARM64: 25_000_000}
 """Frequency of the counter that clocks read: the TSC, or the generic timer (25 MHz, as
 server SoCs of the Neoverse N1 class have)."""
+
+COMM = "tramposim"
+"""Name of the tasks (task_struct.comm); they run as root."""
+
+TRACE_RING_BYTES = 1 << 16
+"""Bytes of a CPU's trace buffer (`bpf_trace_printk`); the oldest lines give way."""
 
 _STACK_SIZE = 0x4000
 _CANARY = 0x5AC0FFEE5AC0FF00
@@ -71,6 +79,8 @@ def _globals(memory: KernelMemory, runtime: Runtime) -> None:
         bits = min(8, runtime.cpus - cpu)
         memory.put(mask + cpu // 8, (1 << bits) - 1, 1)
     memory.add(symbols["timekeeping_suspended"], 4, "timekeeping_suspended")
+    for clock in ("guest_boot_offset", "guest_tai_offset"):
+        memory.add(symbols[clock], 8, clock)
     counters = memory.percpu(32, "srcu_ctr of rcu_tasks_trace", 16)
     srcu = memory.add(symbols["rcu_tasks_trace_srcu_struct"], 64, "rcu_tasks_trace_srcu_struct")
     memory.put(srcu + layout.offset("srcu_struct.srcu_ctrp"), counters)
@@ -117,6 +127,9 @@ def _task(memory: KernelMemory, runtime: Runtime, cpu: int) -> Cpu:
     memory.put_member(task, "task_struct.stack", stack)
     memory.put_member(task, "task_struct.pid", 1000 + cpu, 4)
     memory.put_member(task, "task_struct.tgid", 1000 + cpu, 4)
+    credentials = memory.kmalloc(layout.sizes["cred"], f"credentials of CPU {cpu}'s task", 64)
+    memory.put_member(task, "task_struct.cred", credentials)
+    memory.write(task + layout.offset("task_struct.comm"), COMM.encode())
     memory.put_member(task, "task_struct.cpus_ptr", task + layout.offset("task_struct.cpus_mask"))
     if arch is Arch.ARM64:
         memory.put_member(task, "thread_info.preempt_count", _NEED_RESCHED_CLEAR[arch])
@@ -154,6 +167,13 @@ def _random_state(memory: KernelMemory, runtime: Runtime, cpu: Cpu) -> None:
         memory.put(state + 4 * component, seed | 1 << 16, 4)
 
 
+def _trace_ring(memory: KernelMemory, runtime: Runtime, cpu: Cpu) -> None:
+    data = runtime.structs.offset("trace_ring.data")
+    ring = memory.vmalloc(data + TRACE_RING_BYTES, f"trace buffer of CPU {cpu.number}")
+    memory.put_member(ring, "trace_ring.size", TRACE_RING_BYTES)
+    memory.put(memory.percpu_address(runtime.symbols["guest_trace_ring"], cpu.number), ring)
+
+
 def kernel_memory(
     runtime: Runtime, addresses: AddressMap | None = None
 ) -> tuple[KernelMemory, tuple[Cpu, ...]]:
@@ -171,6 +191,7 @@ def kernel_memory(
     cpus = tuple(_task(memory, runtime, cpu) for cpu in range(runtime.cpus))
     for cpu in cpus:
         _random_state(memory, runtime, cpu)
+        _trace_ring(memory, runtime, cpu)
         if runtime.kernel.arch is Arch.X86_64:
             _x86_64_variables(memory, runtime, cpu)
     return memory, cpus

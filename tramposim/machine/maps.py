@@ -7,107 +7,59 @@ and the guest runtime work on these bytes; the readers take any way to read gues
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.machine.freelists import add_free_lists, add_lru_lists, pop_free, sequence
 from tramposim.machine.memory import KernelMemory
+from tramposim.machine.outputmaps import add_perf_buffers, add_ring, perf_records, ring_records
+from tramposim.machine.placedmap import (
+    MAX_MAP_BYTES,
+    PERCPU_TYPES,
+    PlacedMap,
+    Read,
+    add_header,
+    check_size,
+    power_of_two,
+    round8,
+    word,
+)
+from tramposim.machine.queuemaps import add_queue, add_stack_traces, queue_values, stack_trace
 from tramposim.spec import Map, MapFlag, MapType
 
-__all__ = ["MAX_MAP_BYTES", "PlacedMap", "add_map", "array_values", "hash_entries", "ring_records"]
+__all__ = [
+    "MAX_MAP_BYTES",
+    "PlacedMap",
+    "add_map",
+    "array_values",
+    "hash_entries",
+    "perf_records",
+    "queue_values",
+    "ring_records",
+    "stack_trace",
+]
 
-Read = Callable[[int, int], bytes]
-"""Reads guest memory: (address, size) -> bytes."""
-
-MAX_MAP_BYTES = 1 << 28
-"""Most memory that one map may take here."""
-
-_TYPE_NUMBERS = {
-    MapType.HASH: 1,
-    MapType.ARRAY: 2,
-    MapType.PROG_ARRAY: 3,
-    MapType.PERF_EVENT_ARRAY: 4,
-    MapType.PERCPU_HASH: 5,
-    MapType.PERCPU_ARRAY: 6,
-    MapType.LRU_HASH: 9,
-    MapType.RINGBUF: 27,
-}
-
-_OPERATIONS = {
-    MapType.LRU_HASH: (
-        "htab_lru_map_lookup_elem",
-        "htab_lru_map_update_elem",
-        "htab_lru_map_delete_elem",
-    ),
-    MapType.ARRAY: ("array_map_lookup_elem", "array_map_update_elem", "array_map_delete_elem"),
-    MapType.PERCPU_ARRAY: (
-        "percpu_array_map_lookup_elem",
-        "array_map_update_elem",
-        "array_map_delete_elem",
-    ),
-    MapType.HASH: ("htab_map_lookup_elem", "htab_map_update_elem", "htab_map_delete_elem"),
-    MapType.PERCPU_HASH: (
-        "htab_percpu_map_lookup_elem",
-        "htab_percpu_map_update_elem",
-        "htab_map_delete_elem",
-    ),
-}
-"""Functions behind a map's ops: lookup, update, delete."""
-
-_ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY, MapType.PROG_ARRAY, MapType.PERF_EVENT_ARRAY)
-_HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH)
+_ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY, MapType.PROG_ARRAY)
+_LRUS = (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH)
+_HASHES = (MapType.HASH, MapType.PERCPU_HASH, *_LRUS)
 _MAX_KEY = 512
 _PAGE = 4096
-_RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30
 
-
-@dataclass(frozen=True, slots=True)
-class PlacedMap:
-    """A map in memory.
-
-    `address` is what programs load (struct bpf_map). Arrays: value i lies at `values` + i *
-    `stride`; per-CPU arrays: its per-CPU pointer does. Hashes: `buckets` of 16 bytes,
-    `bucket_count` of them (a power of two). Ring buffers: the ring lies at
-    `values`. `percpu_offsets` are what the CPUs add to per-CPU pointers.
-    """
-
-    map: Map
-    address: int
-    values: int
-    stride: int
-    buckets: int
-    bucket_count: int
-    hash_seed: int
-    percpu_offsets: tuple[int, ...]
-
-    @property
-    def percpu(self) -> bool:
-        """Whether every CPU has its own value."""
-        return self.map.type in (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH)
-
-
-def _round8(size: int) -> int:
-    return (size + 7) & -8
-
-
-def _power_of_two(count: int) -> int:
-    return 1 << (count - 1).bit_length()
-
-
-def _check_ring(spec: Map, where: str) -> None:
-    if spec.key_size or spec.value_size:
-        raise InputError("key_size and value_size of a ring buffer are 0", where)
-    if spec.max_entries % _PAGE or spec.max_entries & (spec.max_entries - 1):
-        raise InputError(
-            f"max_entries is {spec.max_entries}; the bytes of a ring are a power of two"
-            f" and at least a page ({_PAGE})",
-            where,
-        )
-    if 2 * spec.max_entries > MAX_MAP_BYTES:
-        raise InputError(f"takes {2 * spec.max_entries} bytes; at most {MAX_MAP_BYTES}", where)
+OTHER_TYPES: Mapping[MapType, Callable[[KernelMemory, Map, int | None], PlacedMap]] = (
+    MappingProxyType(
+        {
+            MapType.RINGBUF: add_ring,
+            MapType.PERF_EVENT_ARRAY: add_perf_buffers,
+            MapType.QUEUE: add_queue,
+            MapType.STACK: add_queue,
+            MapType.STACK_TRACE: add_stack_traces,
+        }
+    )
+)
+"""How maps are laid out that are neither arrays nor hashes."""
 
 
 def _check(spec: Map, cpus: int) -> None:
@@ -118,48 +70,23 @@ def _check(spec: Map, cpus: int) -> None:
         raise InputError(f"a map of type {spec.type} cannot be mapped to user space", where)
     if spec.max_entries < 1 or spec.max_entries >= 1 << 31:
         raise InputError(f"max_entries is {spec.max_entries}; give at least 1", where)
-    if spec.type is MapType.RINGBUF:
-        _check_ring(spec, where)
-        return
     if spec.type in _ARRAYS and spec.key_size != 4:
         raise InputError(f"key_size of an array is 4 bytes, not {spec.key_size}", where)
     if not 1 <= spec.key_size <= _MAX_KEY:
         raise InputError(f"key_size is {spec.key_size}; a key has 1 to {_MAX_KEY} bytes", where)
     if spec.value_size < 1:
         raise InputError(f"value_size is {spec.value_size}; a value has at least 1 byte", where)
-    copies = cpus if spec.type in (MapType.PERCPU_ARRAY, MapType.PERCPU_HASH) else 1
-    size = spec.max_entries * (64 + spec.key_size + spec.value_size * copies)
-    if size > MAX_MAP_BYTES:
-        raise InputError(f"takes {size} bytes; at most {MAX_MAP_BYTES} are emulated", where)
-
-
-def _header(memory: KernelMemory, spec: Map, address: int) -> None:
-    layout, runtime = memory.structs, memory.runtime
-    ops = memory.kmalloc(layout.sizes["bpf_map_ops"], f"operations of {spec.name}")
-    members = ("map_lookup_elem", "map_update_elem", "map_delete_elem")
-    for member, function in zip(members, _OPERATIONS.get(spec.type, ()), strict=False):
-        memory.put_member(ops, f"bpf_map_ops.{member}", runtime.address(function))
-    memory.put_member(address, "bpf_map.ops", ops)
-    for member, value in (
-        ("map_type", _TYPE_NUMBERS[spec.type]),
-        ("key_size", spec.key_size),
-        ("value_size", spec.value_size),
-        ("max_entries", spec.max_entries),
-    ):
-        memory.put_member(address, f"bpf_map.{member}", value, 4)
-
-
-def _offsets(memory: KernelMemory) -> tuple[int, ...]:
-    return tuple(memory.percpu_offset(cpu) for cpu in range(memory.runtime.cpus))
+    copies = cpus if spec.type in PERCPU_TYPES else 1
+    check_size(spec.max_entries * (64 + spec.key_size + spec.value_size * copies), where)
 
 
 def _array(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
     """struct bpf_array; unprivileged-safe: the index is masked, so a power of two is there."""
     layout = memory.structs
     start = layout.offset("bpf_array.value")
-    element = _round8(spec.value_size)
+    element = round8(spec.value_size)
     stride = element if spec.type is MapType.ARRAY else 8
-    slots = _power_of_two(spec.max_entries)
+    slots = power_of_two(spec.max_entries)
     size = start + slots * stride
     if address is None and spec.flags & MapFlag.MMAPABLE:
         # Values begin a page, so that user space can map them; the header lies right before.
@@ -169,7 +96,7 @@ def _array(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
         address = memory.kmalloc(size, f"map {spec.name}", 256)
     else:
         memory.add(address, size, f"map {spec.name}")
-    _header(memory, spec, address)
+    add_header(memory, spec, address)
     memory.put_member(address, "bpf_array.elem_size", element, 4)
     memory.put_member(address, "bpf_array.index_mask", slots - 1, 4)
     for index, at in enumerate(range(0, len(spec.content), spec.value_size)):
@@ -179,24 +106,24 @@ def _array(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
         first = memory.percpu(element * spec.max_entries, f"values of {spec.name}", 8)
         pointers = sequence(first, element, spec.max_entries)
         memory.put_column(address + start, stride, pointers)
-    return PlacedMap(spec, address, address + start, stride, 0, 0, 0, _offsets(memory))
+    return PlacedMap(spec, address, address + start, stride, 0, 0, 0, memory.percpu_offsets())
 
 
 def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> PlacedMap:
     """struct bpf_htab with preallocated elements."""
     layout, cpus = memory.structs, memory.runtime.cpus
     name = f"map {spec.name}"
-    percpu, lru = spec.type is MapType.PERCPU_HASH, spec.type is MapType.LRU_HASH
+    percpu, lru = spec.type in PERCPU_TYPES, spec.type in _LRUS
     key = layout.offset("htab_elem.key")
-    size = key + _round8(spec.key_size) + (8 if percpu else _round8(spec.value_size))
+    size = key + round8(spec.key_size) + (8 if percpu else round8(spec.value_size))
     # A CPU keeps a spare element for updates in place; per-CPU values are updated where they are.
     count = spec.max_entries + (0 if percpu or lru else cpus)
     if address is None:
         address = memory.kmalloc(layout.sizes["bpf_htab"], name, 256)
     else:
         memory.add(address, layout.sizes["bpf_htab"], name)
-    _header(memory, spec, address)
-    bucket_count = _power_of_two(spec.max_entries)
+    add_header(memory, spec, address)
+    bucket_count = power_of_two(spec.max_entries)
     buckets = memory.kmalloc(bucket_count * layout.sizes["bucket"], f"buckets of {spec.name}")
     ends = np.arange(bucket_count, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     memory.put_column(buckets, layout.sizes["bucket"], ends)
@@ -207,10 +134,10 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
         lists = add_free_lists(memory, elements, size, count, spec)
         memory.put_member(address, "bpf_htab.freelist", lists)
     if percpu:
-        value_size = _round8(spec.value_size)
+        value_size = round8(spec.value_size)
         first = memory.percpu(value_size * count, f"values of {spec.name}", 8)
         pointers = sequence(first, value_size, count)
-        memory.put_column(elements + key + _round8(spec.key_size), size, pointers)
+        memory.put_column(elements + key + round8(spec.key_size), size, pointers)
     elif not lru:
         spares = memory.percpu(8, f"spare elements of {spec.name}", 8)
         memory.put_member(address, "bpf_htab.extra_elems", spares)
@@ -222,7 +149,7 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     memory.put_member(address, "bpf_htab.n_buckets", bucket_count, 4)
     memory.put_member(address, "bpf_htab.elem_size", size, 4)
     memory.put_member(address, "bpf_htab.hashrnd", seed, 4)
-    return PlacedMap(spec, address, 0, 0, buckets, bucket_count, seed, _offsets(memory))
+    return PlacedMap(spec, address, 0, 0, buckets, bucket_count, seed, memory.percpu_offsets())
 
 
 def add_map(
@@ -233,38 +160,14 @@ def add_map(
     Raises `InputError` for sizes that a kernel would refuse or that are too large here,
     `UnsupportedError` for a map type without a layout.
     """
+    if spec.type in OTHER_TYPES:
+        return OTHER_TYPES[spec.type](memory, spec, address)
     _check(spec, memory.runtime.cpus)
     if spec.type in _ARRAYS:
         return _array(memory, spec, address)
     if spec.type in _HASHES:
         return _hash(memory, spec, address, seed & 0xFFFFFFFF)
-    if spec.type is MapType.RINGBUF:
-        return _ring(memory, spec, address)
     raise UnsupportedError(f"map {spec.name}: maps of type {spec.type} are not emulated")
-
-
-def _ring(memory: KernelMemory, spec: Map, address: int | None) -> PlacedMap:
-    """struct bpf_ringbuf_map and its ring: header page, position pages, data twice in a row.
-
-    Kernels map the data pages twice; here the second copy is memory of its own, which
-    programs and readers cannot tell, because a record is written and read contiguously.
-    """
-    layout, name = memory.structs, f"map {spec.name}"
-    size = layout.offset("bpf_ringbuf_map.rb") + 8
-    if address is None:
-        address = memory.kmalloc(size, name, 256)
-    else:
-        memory.add(address, size, name)
-    _header(memory, spec, address)
-    data = layout.offset("bpf_ringbuf.data")
-    ring = memory.vmalloc(data + 2 * spec.max_entries, f"ring of {spec.name}")
-    memory.put_member(address, "bpf_ringbuf_map.rb", ring)
-    memory.put_member(ring, "bpf_ringbuf.mask", spec.max_entries - 1)
-    return PlacedMap(spec, address, ring, 0, 0, 0, 0, _offsets(memory))
-
-
-def _word(read: Read, address: int) -> int:
-    return int.from_bytes(read(address, 8), "little")
 
 
 def _value(placed: PlacedMap, read: Read, at: int, cpu: int | None) -> bytes:
@@ -275,7 +178,7 @@ def _value(placed: PlacedMap, read: Read, at: int, cpu: int | None) -> bytes:
             f"name a CPU from 0 to {len(placed.percpu_offsets) - 1}: every CPU has its own values",
             f"map {placed.map.name}",
         )
-    target = (_word(read, at) + placed.percpu_offsets[cpu]) & ((1 << 64) - 1)
+    target = (word(read, at) + placed.percpu_offsets[cpu]) & ((1 << 64) - 1)
     return read(target, placed.map.value_size)
 
 
@@ -300,38 +203,14 @@ def hash_entries(
     key_at = layout.offset("htab_elem.key")
     seen = 0
     for index in range(placed.bucket_count):
-        link = _word(read, placed.buckets + index * layout.sizes["bucket"])
+        link = word(read, placed.buckets + index * layout.sizes["bucket"])
         while not link & 1:
             seen += 1
             if seen > placed.map.max_entries:
                 raise InputError("its lists have more entries than it can hold", placed.map.name)
             key = read(link + key_at, placed.map.key_size)
-            value = link + key_at + _round8(placed.map.key_size)
+            value = link + key_at + round8(placed.map.key_size)
             yield key, _value(placed, read, value, cpu)
-            link = _word(read, link + layout.offset("htab_elem.next"))
+            link = word(read, link + layout.offset("htab_elem.next"))
         if link >> 1 != index:
             raise InputError(f"bucket {index} ends as bucket {link >> 1}", placed.map.name)
-
-
-def ring_records(placed: PlacedMap, memory: KernelMemory, read: Read) -> Iterator[bytes]:
-    """The committed, not discarded records between the consumer and the producer, oldest first.
-
-    Ends at a record that is reserved but not committed, as a consumer would.
-    """
-    if placed.map.type is not MapType.RINGBUF:
-        raise InputError("is not a ring buffer", f"map {placed.map.name}")
-    layout, ring = memory.structs, placed.values
-    position = _word(read, ring + layout.offset("bpf_ringbuf.consumer_pos"))
-    end = _word(read, ring + layout.offset("bpf_ringbuf.producer_pos"))
-    data = ring + layout.offset("bpf_ringbuf.data")
-    while position < end:
-        at = data + position % placed.map.max_entries
-        header = int.from_bytes(read(at, 4), "little")
-        if header & _RING_BUSY:
-            return
-        size = header & ~_RING_DISCARDED
-        if size > placed.map.max_entries:
-            raise InputError(f"a record of {size} bytes", f"map {placed.map.name}")
-        if not header & _RING_DISCARDED:
-            yield read(at + 8, size)
-        position += _round8(size + 8)

@@ -96,6 +96,10 @@ class KernelMemory:
         """What a CPU adds to per-CPU pointers (its this_cpu_off, gs base or tpidr_el1)."""
         return (self.addresses.percpu + cpu * PERCPU_UNIT - self._percpu_start) & _MASK
 
+    def percpu_offsets(self) -> tuple[int, ...]:
+        """The offsets of all CPUs."""
+        return tuple(self.percpu_offset(cpu) for cpu in range(self.runtime.cpus))
+
     def percpu_address(self, pointer: int, cpu: int) -> int:
         """Address of a per-CPU pointer's target on a CPU."""
         return (pointer + self.percpu_offset(cpu)) & _MASK

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -98,7 +98,7 @@ class Runtime:
     regions: tuple[Region, ...]
     symbols: Mapping[str, int]
     accounted: frozenset[str]
-    exceptions: Mapping[int, int] = MappingProxyType({})
+    exceptions: Mapping[int, int] = field(default_factory=dict)
 
     def address(self, name: str) -> int:
         """Address of a symbol; raises `UnsupportedError` if the runtime does not have it."""
@@ -188,7 +188,7 @@ class _Loader:
 
     def _placed(self, target: tuple[Symbol, int]) -> int:
         symbol, addend = target
-        if symbol.section not in self.placement.sections:
+        if symbol.section is None or symbol.section not in self.placement.sections:
             raise BuildError(f"exception table names {symbol.name}, which is not code")
         return self.placement.sections[symbol.section] + symbol.value + addend
 

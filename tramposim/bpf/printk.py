@@ -20,8 +20,8 @@ MAX_STRING = 512
 """Longest string that one conversion prints (MAX_BPRINTF_BUF shares 512 bytes)."""
 
 _CONVERSION = re.compile(
-    r"%(?:%|(?P<flags>[-+ #0]*)(?P<width>\d*)"
-    r"(?P<kind>(?P<long>l{0,2})[diuxX]|c|s|p(?:[iI][46]|[ku]s|[KxsSB])?))"
+    r"%(?:%|(?P<flags>[-+ 0]*)(?P<width>\d*)"
+    r"(?P<kind>(?P<long>l{0,2})[diuxX]|c|s|p(?:[iI][46]|[ku]s|[KxsSB]|(?![0-9A-Za-z]))))"
 )
 
 
@@ -79,8 +79,7 @@ def _convert(match: re.Match[str], value: int, memory: Memory) -> str:
     bits = 64 if match["long"] else 32
     value &= (1 << bits) - 1
     if kind[-1] in "xX":
-        digits = f"{value:{kind[-1]}}"
-        return f"0{kind[-1]}{digits}" if "#" in flags and value else digits
+        return f"{value:{kind[-1]}}"
     if kind[-1] in "di":
         value = signed(value, bits)
         sign = "+" if "+" in flags else " " if " " in flags else ""

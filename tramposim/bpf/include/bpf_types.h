@@ -162,6 +162,12 @@ enum {
 	BPF_RB_PROD_POS = 3,
 };
 
+enum bpf_ret_code {
+	BPF_OK = 0,
+	BPF_DROP = 2,
+	BPF_REDIRECT = 7,
+};
+
 enum xdp_action {
 	XDP_ABORTED = 0,
 	XDP_DROP,

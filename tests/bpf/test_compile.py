@@ -136,3 +136,23 @@ def test_helper_numbers_of_the_header() -> None:
             declared[name] = int(line.rsplit("(void *)", 1)[1].rstrip(";"))
     assert len(declared) > 100
     assert declared == {name: HELPER_IDS[name] for name in declared}
+
+
+@needs_compiler
+def test_one_header_for_all(tmp_path: Path) -> None:
+    text = """
+#include "bpf_all.h"
+
+SEC("fexit/icmp_rcv")
+int BPF_PROG(p, struct sk_buff *skb, int ret)
+{
+	bpf_printk("skb=%d ret=%d\\n", skb != NULL, ret);
+	return BPF_OK;
+}
+"""
+    program = compiled(tmp_path, text)["p"]
+    host = Host()
+    call = TracedCall(host.memory, (1,), 0)
+    call.returned(3)
+    assert host.run(program, call) == 0
+    assert host.output == ["skb=1 ret=3"]

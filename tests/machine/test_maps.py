@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 from support.guest import Guest
 
-from tramposim.errors import InputError
+from tramposim.errors import InputError, UnsupportedError
 from tramposim.machine.kerneldata import kernel_memory
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries, ring_records
 from tramposim.machine.runtime import load_runtime
-from tramposim.spec import Arch, Kernel, Map, MapType, Returns
+from tramposim.spec import Arch, Kernel, Map, MapFlag, MapType, Returns
 
 ENOENT, E2BIG, EAGAIN, EEXIST, EINVAL = 2, 7, 11, 17, 22
 ANY, NOEXIST, EXIST, F_LOCK = 0, 1, 2, 4
@@ -274,3 +274,28 @@ def test_map_lies_where_it_is_asked_for() -> None:
     assert add_map(memory, Map("m", MapType.ARRAY, 4, 8, 4), address).address == address
     with pytest.raises(InputError, match="overlaps"):
         add_map(memory, Map("n", MapType.ARRAY, 4, 8, 4), address + 8)
+
+
+@pytest.mark.parametrize("arch", list(Arch))
+def test_global_data_begins_a_page_and_has_its_content(arch: Arch) -> None:
+    memory, _ = kernel_memory(load_runtime(Kernel(arch)))
+    content = bytes(range(1, 31))
+    data = Map("d", MapType.ARRAY, 4, 40, 1, content=content, flags=MapFlag.MMAPABLE)
+    placed = add_map(memory, data)
+    assert placed.values % 4096 == 0
+    assert placed.values == placed.address + memory.structs.offset("bpf_array.value")
+    assert memory.read(placed.values, 40) == content + bytes(10)
+    several = add_map(memory, Map("a", MapType.ARRAY, 4, 12, 3, content=content))
+    assert list(array_values(several, memory.read)) == [
+        content[:12],
+        content[12:24],
+        content[24:] + bytes(6),
+    ]
+
+
+def test_flags_that_change_how_a_map_works_are_refused() -> None:
+    memory, _ = kernel_memory(load_runtime(Kernel(Arch.X86_64)))
+    with pytest.raises(UnsupportedError, match="without preallocated elements"):
+        add_map(memory, Map("h", MapType.HASH, 4, 8, 4, flags=MapFlag.NO_PREALLOC))
+    with pytest.raises(InputError, match="cannot be mapped"):
+        add_map(memory, Map("h", MapType.HASH, 4, 8, 4, flags=MapFlag.MMAPABLE))

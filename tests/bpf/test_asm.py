@@ -60,7 +60,7 @@ def test_encoding_and_its_inverse(text: str, hexadecimal: str) -> None:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("r1 = 5\nr11 = 1", "f:2:1"),
+        ("r1 = 5\nr13 = 1", "f:2:1"),
         ("goto nowhere", "f:1:6"),
         ("r1 = map[m] ll", "f:1:10"),
         (".map m hash key=8 value=8", "f:1:26"),

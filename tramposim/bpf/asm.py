@@ -12,11 +12,16 @@ One instruction a line::
     store_release((u32 *)(r1 + 0), r2)                    r0 = *(u16 *)skb[14]
     if r1 s> 7 goto out         goto out     gotol out    may_goto out     exit
     call bpf_ktime_get_ns       call 5       call subprogram    call bpf_session_cookie
+    callx r3                    gotox r3     tail_call 0        nospec
     r1 = map[counts] ll         r1 = map[counts][0] + 8 ll      r1 = &subprogram ll
+    r1 = addr_space_cast(r2, 0, 1)           r1 = &(void __percpu *)(r2)
 
 `w` registers select 32-bit operations. Jump targets are labels (`out:`) or relative
 instruction counts (`goto +3`, `goto pc+3`). `;`, `//` and `#` start comments. The index,
 opcode and bytes that dumps put before an instruction are skipped (`12: (bf) r1 = r2`).
+What only dumps have is read, too: `map[id:5] ll`, `btf[id:7] ll`, `&pc+3 ll`, `call kfunc#9`,
+loads and stores through `(u8 * probe)` and `(u8 * arena)`, and reserved fields that are not
+zero, behind the instruction: `w0 = w0 {imm=1}`.
 A called name is a helper, else a label of the program, else a kernel function (kfunc).
 
 Directives::
@@ -35,21 +40,14 @@ import re
 from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.helpers import HELPER_IDS
-from tramposim.bpf.insn import ALU_OPS, JMP_OPS, Insn, Pseudo, encode
-from tramposim.bpf.syntax import Cursor, Token, tokenize
+from tramposim.bpf.insn import Insn, Pseudo, encode, load_imm64
+from tramposim.bpf.statements import Statements
+from tramposim.bpf.syntax import Cursor, tokenize
 from tramposim.errors import InputError
 from tramposim.spec import Map, MapType, ProgKind, Program, Relocation
 
 __all__ = ["assemble"]
 
-_ALU_BY_TEXT = {text: op for op, text in ALU_OPS.items() if text != "="}
-_JMP_BY_TEXT = {text: op for op, text in JMP_OPS.items()}
-_SIGNED_ALU = {"s/=": isa.DIV, "s%=": isa.MOD}
-_SIZE_BITS = {"8": isa.B, "16": isa.H, "32": isa.W, "64": isa.DW}
-_ATOMIC_OPS = {"+=": isa.ADD, "|=": isa.OR, "&=": isa.AND, "^=": isa.XOR}
-_FETCH_OPS = {"add": isa.ADD, "or": isa.OR, "and": isa.AND, "xor": isa.XOR}
-_SWAPS = {"be": isa.ALU | isa.END | isa.X, "le": isa.ALU | isa.END, "bswap": isa.ALU64 | isa.END}
 _SECTION_KINDS = {kind.value: kind for kind in ProgKind} | {
     "fentry.multi": ProgKind.FENTRY_MULTI,
     "fexit.multi": ProgKind.FEXIT_MULTI,
@@ -92,6 +90,12 @@ class _Assembler:
         self._file = file
         self._maps: dict[str, Map] = {}
         self._sections: list[_Section] = []
+        self._statements = Statements(self)
+
+    @property
+    def slots(self) -> list[Insn]:
+        """Instructions of the current section."""
+        return self._section.slots
 
     @property
     def _section(self) -> _Section:
@@ -112,7 +116,7 @@ class _Assembler:
         elif at.token.text.startswith("."):
             at.fail(f"unknown directive {at.token.text!r}; known are .map and .section")
         else:
-            self._instruction(at)
+            self._statements.parse(at)
             if len(self._section.slots) > _MAX_INSNS:
                 at.fail(f"more than {_MAX_INSNS:,} instructions")
         at.end()
@@ -158,247 +162,16 @@ class _Assembler:
             at.fail(f"unknown section kind {kind!r}; known are {', '.join(_SECTION_KINDS)}", name)
         self._sections.append(_Section(_SECTION_KINDS[kind], sleepable, target))
 
-    def _emit(self, opcode: int, dst: int = 0, src: int = 0, offset: int = 0, imm: int = 0) -> None:
-        self._section.slots.append(Insn(opcode, dst, src, offset, imm))
+    def jumps_to(self, label: str, place: str) -> None:
+        """The next slot jumps to a label."""
+        self._section.jumps.append((len(self.slots), label, place))
 
-    def _instruction(self, at: Cursor) -> None:
-        text = at.token.text
-        if text == "exit":
-            at.take()
-            self._emit(isa.JMP | isa.EXIT)
-        elif text in ("goto", "gotol", "may_goto"):
-            at.take()
-            self._jump(at, {"goto": isa.JMP, "gotol": isa.JMP32, "may_goto": isa.MAY_GOTO}[text])
-        elif text == "if":
-            self._conditional(at)
-        elif text in ("call", "callx"):
-            self._call(at)
-        elif text == "nospec":
-            at.take()
-            self._emit(isa.ST | isa.ATOMIC)
-        elif text == "lock":
-            at.take()
-            self._atomic_update(at)
-        elif text == "store_release":
-            at.take()
-            at.expect("(")
-            size, dst, offset = self._typed_address(at)
-            at.expect(",")
-            src, _ = self._register(at)
-            at.expect(")")
-            self._emit(isa.STX | isa.ATOMIC | size, dst, src, offset, isa.STORE_REL)
-        elif text == "*":
-            self._store(at)
-        else:
-            self._assignment(at)
+    def refers_to(self, name: str, place: str) -> None:
+        """The next slot calls, or loads the address of, a named function."""
+        self._section.calls.append((len(self.slots), name, place))
 
-    def _register(self, at: Cursor) -> tuple[int, bool]:
-        """A register: its number and whether it was written as a 64-bit one."""
-        token = at.word("a register")
-        digits = token.text[1:]
-        if token.text[0] not in "rw" or not digits.isdigit():
-            at.fail(f"expected a register, found {token.text!r}", token)
-        number = int(digits)
-        if number > isa.Reg.FP and number != isa.Reg.AX:
-            at.fail(f"there is no register {token.text}; r0 to r10 exist", token)
-        return number, token.text[0] == "r"
-
-    def _is_register(self, token: Token) -> bool:
-        return token.kind == "word" and token.text[0] in "rw" and token.text[1:].isdigit()
-
-    def _imm32(self, at: Cursor) -> int:
-        token = at.token
-        value = at.integer("a register or number")
-        if not -(1 << 31) <= value < 1 << 32:
-            at.fail(f"{value} does not fit the 32-bit immediate; load it with `ll`", token)
-        return value - (1 << 32) if value >= 1 << 31 else value
-
-    def _offset16(self, at: Cursor, value: int, token: Token) -> int:
-        if not -(1 << 15) <= value < 1 << 15:
-            at.fail(f"offset {value} does not fit 16 bits", token)
-        return value
-
-    def _target(self, at: Cursor) -> int | str:
-        if at.token.text == "pc" or at.token.kind in ("number", "op"):
-            at.accept("pc")
-            return at.integer("a label or relative target")
-        return at.word("a label").text
-
-    def _jump(self, at: Cursor, cls: int) -> None:
-        place = at.place()
-        token = at.token
-        target = self._target(at)
-        opcode = cls if cls == isa.MAY_GOTO else cls | isa.JA
-        if isinstance(target, str):
-            self._section.jumps.append((len(self._section.slots), target, place))
-            self._emit(opcode)
-        elif cls == isa.JMP32:
-            self._emit(opcode, imm=target)
-        else:
-            self._emit(opcode, offset=self._offset16(at, target, token))
-
-    def _conditional(self, at: Cursor) -> None:
-        at.take()
-        dst, wide = self._register(at)
-        op = at.take()
-        if op.text not in _JMP_BY_TEXT:
-            at.fail(f"expected a comparison, found {op.text!r}", op)
-        opcode = (isa.JMP if wide else isa.JMP32) | _JMP_BY_TEXT[op.text]
-        src = imm = 0
-        if self._is_register(at.token):
-            token = at.token
-            src, src_wide = self._register(at)
-            if src_wide != wide:
-                at.fail("both registers of a comparison must be of one width", token)
-            opcode |= isa.X
-        else:
-            imm = self._imm32(at)
-        at.expect("goto")
-        place, token = at.place(), at.token
-        target = self._target(at)
-        if isinstance(target, str):
-            self._section.jumps.append((len(self._section.slots), target, place))
-            target = 0
-        self._emit(opcode, dst, src, self._offset16(at, target, token), imm)
-
-    def _call(self, at: Cursor) -> None:
-        indirect = at.take().text == "callx"
-        if indirect:
-            self._emit(isa.JMP | isa.CALL | isa.X, self._register(at)[0])
-            return
-        opcode = isa.JMP | isa.CALL
-        place = at.place()
-        if at.accept("pc"):
-            self._emit(opcode, src=Pseudo.CALL, imm=at.integer("a relative target"))
-        elif at.token.kind == "number":
-            self._emit(opcode, imm=at.integer("a helper id"))
-        else:
-            name = at.word("a helper, label, kernel function or helper id").text
-            if at.accept("#"):
-                at.integer("a helper id")
-            if name in HELPER_IDS:
-                self._emit(opcode, imm=HELPER_IDS[name])
-            else:
-                self._section.calls.append((len(self._section.slots), name, place))
-                self._emit(opcode)
-
-    def _address(self, at: Cursor) -> tuple[int, int]:
-        """`rN [+-] OFFSET`: base register and offset."""
-        base, _ = self._register(at)
-        token = at.token
-        offset = at.integer("an offset") if token.text in ("+", "-") else 0
-        return base, self._offset16(at, offset, token)
-
-    def _access_type(self, at: Cursor) -> tuple[int, bool]:
-        """`(uN *)`: size bits, and whether it is signed."""
-        at.expect("(")
-        token = at.word("an access type such as u64")
-        if token.text[0] not in "us" or token.text[1:] not in _SIZE_BITS:
-            at.fail(f"expected an access type such as u64, found {token.text!r}", token)
-        at.expect("*", ")")
-        return _SIZE_BITS[token.text[1:]], token.text[0] == "s"
-
-    def _typed_address(self, at: Cursor) -> tuple[int, int, int]:
-        """`(uN *)(rN + OFFSET)`: size bits, base register, offset."""
-        size, _ = self._access_type(at)
-        at.expect("(")
-        base, offset = self._address(at)
-        at.expect(")")
-        return size, base, offset
-
-    def _store(self, at: Cursor) -> None:
-        at.expect("*")
-        size, dst, offset = self._typed_address(at)
-        at.expect("=")
-        if self._is_register(at.token):
-            src, _ = self._register(at)
-            self._emit(isa.STX | isa.MEM | size, dst, src, offset)
-        else:
-            self._emit(isa.ST | isa.MEM | size, dst, 0, offset, self._imm32(at))
-
-    def _atomic_update(self, at: Cursor) -> None:
-        at.expect("*")
-        size, dst, offset = self._typed_address(at)
-        op = at.take()
-        if op.text not in _ATOMIC_OPS:
-            at.fail(f"expected +=, |=, &= or ^=, found {op.text!r}", op)
-        src, _ = self._register(at)
-        self._emit(isa.STX | isa.ATOMIC | size, dst, src, offset, _ATOMIC_OPS[op.text])
-
-    def _assignment(self, at: Cursor) -> None:
-        first = at.token
-        dst, wide = self._register(at)
-        cls = isa.ALU64 if wide else isa.ALU
-        op = at.take()
-        if op.text == "=":
-            self._assign(at, first, dst, wide)
-            return
-        if op.text not in _ALU_BY_TEXT and op.text not in _SIGNED_ALU:
-            at.fail(f"expected an assignment operator, found {op.text!r}", op)
-        signed = op.text in _SIGNED_ALU
-        code = _SIGNED_ALU[op.text] if signed else _ALU_BY_TEXT[op.text]
-        self._operate(at, cls | code, dst, wide, 1 if signed else 0)
-
-    def _operate(self, at: Cursor, opcode: int, dst: int, wide: bool, offset: int) -> None:
-        if self._is_register(at.token):
-            token = at.token
-            src, src_wide = self._register(at)
-            if src_wide != wide:
-                at.fail("both registers of an operation must be of one width", token)
-            self._emit(opcode | isa.X, dst, src, offset)
-        else:
-            self._emit(opcode, dst, 0, offset, self._imm32(at))
-
-    def _assign(self, at: Cursor, first: Token, dst: int, wide: bool) -> None:
-        cls = isa.ALU64 if wide else isa.ALU
-        text = at.token.text
-        if text == "-" and self._is_register(at.peek()):
-            at.take()
-            token = at.token
-            src, _ = self._register(at)
-            if src != dst or token.text != first.text:
-                at.fail(f"only {first.text} = -{first.text} exists", token)
-            self._emit(cls | isa.NEG, dst)
-        elif text == "*":
-            self._load(at, dst)
-        elif text == "(":
-            at.take()
-            kind = at.word("s8, s16 or s32")
-            if kind.text not in ("s8", "s16", "s32"):
-                at.fail(f"expected s8, s16 or s32, found {kind.text!r}", kind)
-            at.expect(")")
-            src, _ = self._register(at)
-            self._emit(cls | isa.MOV | isa.X, dst, src, int(kind.text[1:]))
-        elif text == "map" and at.peek().text == "[":
-            self._map_load(at, dst)
-        elif text == "&":
-            self._address_load(at, dst)
-        elif at.token.kind == "word" and not self._is_register(at.token):
-            self._named(at, dst, wide)
-        elif self._is_register(at.token):
-            self._operate(at, cls | isa.MOV, dst, wide, 0)
-        else:
-            self._constant(at, cls, dst, wide)
-
-    def _constant(self, at: Cursor, cls: int, dst: int, wide: bool) -> None:
-        token = at.token
-        start = at.peek(2 if token.text in ("-", "+") else 1)
-        if wide and start.text == "ll":
-            value = at.integer("a number")
-            at.expect("ll")
-            if not -(1 << 63) <= value < 1 << 64:
-                at.fail(f"{value} does not fit 64 bits", token)
-            self._imm64(dst, 0, value & ((1 << 64) - 1))
-        else:
-            self._emit(cls | isa.MOV, dst, imm=self._imm32(at))
-
-    def _imm64(self, dst: int, src: int, value: int) -> None:
-        low, high = value & 0xFFFFFFFF, value >> 32
-        self._emit(isa.LD_IMM64, dst, src, 0, low - (1 << 32) if low >= 1 << 31 else low)
-        self._emit(0, imm=high - (1 << 32) if high >= 1 << 31 else high)
-
-    def _map_load(self, at: Cursor, dst: int) -> None:
-        at.expect("map", "[")
+    def loads_map(self, at: Cursor, dst: int) -> None:
+        """Parse a named map load, whose `map[` has been read, and emit it."""
         name = at.word("a map name")
         if name.text not in self._maps:
             at.fail(f"map {name.text!r} is not declared; declare it with .map", name)
@@ -412,97 +185,9 @@ class _Assembler:
                 if value > self._maps[name.text].value_size:
                     at.fail(f"offset {value} lies outside the value of {name.text}", token)
         at.accept("ll")
-        self._section.relocations.append((len(self._section.slots), kind, name.text))
+        self._section.relocations.append((len(self.slots), kind, name.text))
         pseudo = Pseudo.MAP_FD if kind is Relocation.MAP else Pseudo.MAP_VALUE
-        self._imm64(dst, pseudo, value << 32)
-
-    def _address_load(self, at: Cursor, dst: int) -> None:
-        at.expect("&")
-        if at.accept("(", "void", "__percpu", "*", ")", "("):
-            src, _ = self._register(at)
-            at.expect(")")
-            self._emit(isa.ALU64 | isa.MOV | isa.X, dst, src, isa.PERCPU_MOV)
-            return
-        place = at.place()
-        name = at.word("a subprogram's label")
-        at.accept("ll")
-        self._section.calls.append((len(self._section.slots), name.text, place))
-        self._imm64(dst, Pseudo.FUNC, 0)
-
-    def _load(self, at: Cursor, dst: int) -> None:
-        at.expect("*")
-        size, signed = self._access_type(at)
-        if at.accept("skb", "["):
-            if self._is_register(at.token):
-                src, _ = self._register(at)
-                imm = at.integer("an offset") if at.token.text in ("+", "-") else 0
-                self._emit(isa.LD | isa.IND | size, 0, src, 0, imm)
-            else:
-                self._emit(isa.LD | isa.ABS | size, imm=self._imm32(at))
-            at.expect("]")
-            return
-        at.expect("(")
-        src, offset = self._address(at)
-        at.expect(")")
-        self._emit(isa.LDX | (isa.MEMSX if signed else isa.MEM) | size, dst, src, offset)
-
-    def _named(self, at: Cursor, dst: int, wide: bool) -> None:
-        """Assignments whose right side starts with a word: swaps, atomics, casts."""
-        name = at.word("an operand")
-        stem = name.text.rstrip("0123456789")
-        if stem in _SWAPS and name.text[len(stem) :] in ("16", "32", "64"):
-            token = at.token
-            src, _ = self._register(at)
-            if src != dst:
-                at.fail(f"{name.text} swaps a register in place", token)
-            self._emit(_SWAPS[stem], dst, imm=int(name.text[len(stem) :]))
-        elif name.text == "load_acquire":
-            at.expect("(")
-            size, src, offset = self._typed_address(at)
-            at.expect(")")
-            self._emit(isa.STX | isa.ATOMIC | size, dst, src, offset, isa.LOAD_ACQ)
-        elif name.text == "addr_space_cast":
-            at.expect("(")
-            src, _ = self._register(at)
-            at.expect(",")
-            to = at.integer("an address space")
-            at.expect(",")
-            imm = to << 16 | at.integer("an address space")
-            at.expect(")")
-            self._emit(isa.ALU64 | isa.MOV | isa.X, dst, src, isa.ADDR_SPACE_CAST, imm)
-        elif name.text.startswith(("atomic_", "atomic64_", "xchg_", "xchg32_", "cmpxchg_")):
-            self._fetch(at, name, dst)
-        else:
-            at.fail(f"unknown operand {name.text!r}", name)
-
-    def _fetch(self, at: Cursor, name: Token, dst: int) -> None:
-        """`atomic64_fetch_add((u64 *)(r1 + 0), r2)` and the exchanges; result in `dst`."""
-        parts = name.text.split("_")
-        at.expect("(")
-        if at.token.text == "(":
-            size, base, offset = self._typed_address(at)
-        else:
-            size = isa.DW if parts[-1] == "64" else isa.W
-            base, offset = self._address(at)
-        at.expect(",")
-        source = at.token
-        src, _ = self._register(at)
-        if "cmpxchg" in parts:
-            if src != 0 or dst != 0:
-                at.fail("cmpxchg compares with, and returns the old value in, r0", source)
-            at.expect(",")
-            src, _ = self._register(at)
-            imm = isa.CMPXCHG
-        elif "xchg" in parts:
-            imm = isa.XCHG
-        elif parts[1:2] == ["fetch"] and parts[-1] in _FETCH_OPS:
-            imm = _FETCH_OPS[parts[-1]] | isa.FETCH
-        else:
-            at.fail(f"unknown atomic operation {name.text!r}", name)
-        if imm != isa.CMPXCHG and src != dst:
-            at.fail("a fetching operation returns the old value in its source register", source)
-        at.expect(")")
-        self._emit(isa.STX | isa.ATOMIC | size, base, src, offset, imm)
+        self._section.slots += load_imm64(dst, pseudo, value << 32)
 
     def finish(self) -> tuple[Program, ...]:
         """Resolve names and make the programs."""

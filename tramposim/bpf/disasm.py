@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.fields import canonical, reserved
 from tramposim.bpf.helpers import HELPER_NAMES
-from tramposim.bpf.insn import ALU_OPS, JMP_OPS, Insn, Pseudo, decode
+from tramposim.bpf.insn import ALU_OPS, ATOMIC_NAMES, ATOMIC_OPS, JMP_OPS, Insn, Pseudo, decode
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Program, Relocation
 
 __all__ = ["disassemble", "disassemble_program", "format_insn"]
 
 _BITS = {isa.B: 8, isa.H: 16, isa.W: 32, isa.DW: 64}
-_ATOMIC = {isa.ADD: "+=", isa.OR: "|=", isa.AND: "&=", isa.XOR: "^="}
-_FETCH = {isa.ADD: "add", isa.OR: "or", isa.AND: "and", isa.XOR: "xor"}
+_REGISTERS = isa.Reg.AX + 1
 
 
 def disassemble(code: bytes) -> list[str]:
@@ -27,7 +27,12 @@ def disassemble(code: bytes) -> list[str]:
     while len(lines) < len(insns):
         insn = insns[len(lines)]
         wide = insn.opcode == isa.LD_IMM64
-        upper = insns[len(lines) + 1].imm if wide else 0
+        upper = 0
+        if wide:
+            second = insns[len(lines) + 1]
+            upper = second.imm
+            if second != Insn(0, imm=upper):
+                raise UnsupportedError(f"{bytes(second).hex()} behind a 64-bit immediate load")
         lines.append(format_insn(insn, upper))
         if wide:
             lines.append("")
@@ -98,44 +103,62 @@ def _with_label(insn: Insn, index: int, text: str, labels: Mapping[int, str]) ->
 def format_insn(insn: Insn, upper: int = 0) -> str:
     """The text of one instruction; `upper` is the imm of a 64-bit load's second slot.
 
-    Raises `UnsupportedError` for an opcode that eBPF does not have.
+    Reserved fields that are not zero follow in braces. Raises `UnsupportedError` for what
+    eBPF does not have.
     """
+    marks = reserved(insn)
+    plain = canonical(insn)
     text = None
-    if insn.cls in (isa.ALU, isa.ALU64):
-        text = _alu(insn)
-    elif insn.cls in (isa.JMP, isa.JMP32):
-        text = _jump(insn)
-    elif insn.opcode == isa.LD_IMM64:
-        text = _imm64(insn, upper)
-    else:
-        text = _memory(insn)
+    if max(insn.dst, insn.src) < _REGISTERS:
+        text = _format(plain, upper)
     if text is None:
         raise UnsupportedError(f"unknown eBPF instruction {bytes(insn).hex()}")
-    return text
+    if not marks:
+        return text
+    return f"{text} {{{', '.join(f'{name}={value}' for name, value in marks.items())}}}"
+
+
+def _format(insn: Insn, upper: int) -> str | None:
+    if insn.cls in (isa.ALU, isa.ALU64):
+        return _alu(insn)
+    if insn.cls in (isa.JMP, isa.JMP32):
+        return _jump(insn)
+    if insn.opcode == isa.LD_IMM64:
+        return _imm64(insn, upper)
+    return _memory(insn)
 
 
 def _alu(insn: Insn) -> str | None:
     letter = "r" if insn.cls == isa.ALU64 else "w"
     dst, src = f"{letter}{insn.dst}", f"{letter}{insn.src}"
     if insn.op == isa.NEG:
-        return f"{dst} = -{dst}"
+        return None if insn.from_register else f"{dst} = -{dst}"
     if insn.op == isa.END:
+        if insn.cls == isa.ALU64 and insn.from_register:
+            return None
         swap = "bswap" if insn.cls == isa.ALU64 else "be" if insn.from_register else "le"
         return f"r{insn.dst} = {swap}{insn.imm} r{insn.dst}" if insn.imm in (16, 32, 64) else None
     operator = ALU_OPS.get(insn.op)
     if operator is None:
         return None
     if insn.op == isa.MOV and insn.from_register and insn.offset:
-        if insn.offset in (8, 16, 32):
-            return f"{dst} = (s{insn.offset}){src}"
-        if insn.offset == isa.ADDR_SPACE_CAST:
-            return f"{dst} = addr_space_cast({src}, {insn.imm >> 16 & 0xFFFF}, {insn.imm & 0xFFFF})"
-        return f"{dst} = &(void __percpu *)({src})" if insn.offset == isa.PERCPU_MOV else None
+        return _special_move(insn, dst, src)
     if insn.offset:
         if insn.offset != 1 or insn.op not in (isa.DIV, isa.MOD):
             return None
         operator = f"s{operator}"
     return f"{dst} {operator} {src if insn.from_register else insn.imm}"
+
+
+def _special_move(insn: Insn, dst: str, src: str) -> str | None:
+    wide = insn.cls == isa.ALU64
+    if insn.offset in (8, 16) or (insn.offset == 32 and wide):
+        return f"{dst} = (s{insn.offset}){src}"
+    if insn.offset == isa.ADDR_SPACE_CAST and wide:
+        return f"{dst} = addr_space_cast({src}, {insn.imm >> 16 & 0xFFFF}, {insn.imm & 0xFFFF})"
+    if insn.offset == isa.PERCPU_MOV and wide:
+        return f"{dst} = &(void __percpu *)({src})"
+    return None
 
 
 def _signed(value: int) -> str:
@@ -146,10 +169,11 @@ def _jump(insn: Insn) -> str | None:
     wide = insn.cls == isa.JMP
     if insn.op == isa.JA:
         if insn.from_register:
-            return None
+            return f"gotox r{insn.dst}" if wide else None
         return f"goto {_signed(insn.offset)}" if wide else f"gotol {_signed(insn.imm)}"
     if insn.op in (isa.CALL, isa.EXIT, isa.JCOND, isa.TAIL_CALL):
-        return _control(insn) if wide else None
+        only_immediate = insn.from_register and insn.op != isa.CALL
+        return _control(insn) if wide and not only_immediate else None
     letter = "r" if wide else "w"
     operand = f"{letter}{insn.src}" if insn.from_register else str(insn.imm)
     return f"if {letter}{insn.dst} {JMP_OPS[insn.op]} {operand} goto {_signed(insn.offset)}"
@@ -167,24 +191,36 @@ def _control(insn: Insn) -> str | None:
     if insn.src == Pseudo.CALL:
         return f"call pc{_signed(insn.imm)}"
     if insn.src == Pseudo.KFUNC:
-        return f"call kfunc#{insn.imm}"
-    return f"call {HELPER_NAMES.get(insn.imm, insn.imm)}"
+        return f"call kfunc#{insn.imm & 0xFFFFFFFF}" + (f"[{insn.offset}]" if insn.offset else "")
+    return None if insn.src else f"call {HELPER_NAMES.get(insn.imm, insn.imm)}"
 
 
-def _imm64(insn: Insn, upper: int) -> str:
-    value = (upper & 0xFFFFFFFF) << 32 | insn.imm & 0xFFFFFFFF
-    if insn.src == Pseudo.FUNC:
-        return f"r{insn.dst} = &pc{_signed(insn.imm)} ll"
-    if insn.src in (Pseudo.MAP_FD, Pseudo.MAP_IDX):
-        return f"r{insn.dst} = map[id:{insn.imm}] ll"
+def _imm64(insn: Insn, upper: int) -> str | None:
+    load = f"r{insn.dst} ="
+    number = f"{load} {(upper & 0xFFFFFFFF) << 32 | insn.imm & 0xFFFFFFFF:#x} ll"
+    if insn.src == 0:
+        return number
+    if insn.src == Pseudo.BTF_ID:
+        module = f"[fd:{upper}]" if upper else ""
+        return f"{load} btf[id:{insn.imm}]{module} ll"
     if insn.src in (Pseudo.MAP_VALUE, Pseudo.MAP_IDX_VALUE):
-        return f"r{insn.dst} = map[id:{insn.imm}][0] + {upper} ll"
-    return f"r{insn.dst} = {value:#x} ll"
+        space = "id" if insn.src == Pseudo.MAP_VALUE else "idx"
+        return f"{load} map[{space}:{insn.imm}][0] {_spaced(upper)} ll"
+    if insn.src not in (Pseudo.FUNC, Pseudo.MAP_FD, Pseudo.MAP_IDX):
+        return None
+    if upper:
+        # The verifier has put an address there, and left the mark of what it was.
+        return f"{number} {{src={insn.src}}}"
+    if insn.src == Pseudo.FUNC:
+        return f"{load} &pc{_signed(insn.imm)} ll"
+    return f"{load} map[{'id' if insn.src == Pseudo.MAP_FD else 'idx'}:{insn.imm}] ll"
 
 
 def _memory(insn: Insn) -> str | None:
     bits = _BITS[insn.opcode & 0x18]
     if insn.cls == isa.LD:
+        if bits == 64:
+            return None
         if insn.mode == isa.ABS:
             return f"r0 = *(u{bits} *)skb[{insn.imm}]"
         if insn.mode == isa.IND:
@@ -216,6 +252,8 @@ def _load(insn: Insn, bits: int, place: str) -> str | None:
         isa.PROBE_MEM32SX: ("s", " arena"),
     }
     kind = (plain | probing).get(insn.mode)
+    if kind and kind[0] == "s" and bits == 64:
+        return None
     return f"r{insn.dst} = *({kind[0]}{bits} *{kind[1]}){place}" if kind else None
 
 
@@ -230,12 +268,11 @@ def _atomic(insn: Insn, bits: int, place: str) -> str | None:
         return f"store_release({typed}, r{insn.src})"
     if bits < 32:
         return None
-    if insn.imm in _ATOMIC:
-        return f"lock *{typed} {_ATOMIC[insn.imm]} r{insn.src}"
+    if insn.imm in ATOMIC_OPS:
+        return f"lock *{typed} {ATOMIC_OPS[insn.imm]} r{insn.src}"
     if insn.imm == isa.XCHG:
         return f"r{insn.src} = {name}_xchg({typed}, r{insn.src})"
     if insn.imm == isa.CMPXCHG:
         return f"r0 = {name}_cmpxchg({typed}, r0, r{insn.src})"
-    if insn.imm & ~isa.FETCH in _FETCH:
-        return f"r{insn.src} = {name}_fetch_{_FETCH[insn.imm & ~isa.FETCH]}({typed}, r{insn.src})"
-    return None
+    update = ATOMIC_NAMES.get(insn.imm & ~isa.FETCH)
+    return f"r{insn.src} = {name}_fetch_{update}({typed}, r{insn.src})" if update else None

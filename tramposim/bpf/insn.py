@@ -17,9 +17,13 @@ from tramposim.errors import InputError
 __all__ = [
     "ALU",
     "ALU64",
+    "ALU_NAMES",
     "ALU_OPS",
+    "ATOMIC_NAMES",
+    "ATOMIC_OPS",
     "JMP",
     "JMP32",
+    "JMP_NAMES",
     "JMP_OPS",
     "LD",
     "LDX",
@@ -31,6 +35,7 @@ __all__ = [
     "Reg",
     "decode",
     "encode",
+    "load_imm64",
 ]
 
 LD, LDX, ST, STX, ALU, JMP, JMP32, ALU64 = range(8)
@@ -82,8 +87,44 @@ JMP_OPS = {
 }
 """Comparison operator of a conditional jump by its operation bits."""
 
+ALU_NAMES = {
+    ADD: "add",
+    SUB: "sub",
+    MUL: "mul",
+    DIV: "div",
+    OR: "or",
+    AND: "and",
+    LSH: "lsh",
+    RSH: "rsh",
+    MOD: "mod",
+    XOR: "xor",
+    MOV: "mov",
+    ARSH: "arsh",
+}
+"""Mnemonic of a two-operand arithmetic instruction by its operation bits."""
+
+JMP_NAMES = {
+    JEQ: "jeq",
+    JGT: "jgt",
+    JGE: "jge",
+    JSET: "jset",
+    JNE: "jne",
+    JSGT: "jsgt",
+    JSGE: "jsge",
+    JLT: "jlt",
+    JLE: "jle",
+    JSLT: "jslt",
+    JSLE: "jsle",
+}
+"""Mnemonic of a conditional jump by its operation bits."""
+
 FETCH, XCHG, CMPXCHG = 0x01, 0xE1, 0xF1
 LOAD_ACQ, STORE_REL = 0x100, 0x110
+
+ATOMIC_OPS = {ADD: "+=", OR: "|=", AND: "&=", XOR: "^="}
+"""Assignment operator of an atomic update by its immediate (without `FETCH`)."""
+ATOMIC_NAMES = {ADD: "add", OR: "or", AND: "and", XOR: "xor"}
+"""Name of an atomic update by its immediate (without `FETCH`)."""
 
 LD_IMM64 = LD | DW | IMM
 MAY_GOTO = JMP | JCOND
@@ -174,3 +215,11 @@ def decode(code: bytes) -> list[Insn]:
 def encode(insns: Iterable[Insn]) -> bytes:
     """Encode instructions to bytes."""
     return b"".join(map(bytes, insns))
+
+
+def load_imm64(dst: int, src: int, value: int) -> tuple[Insn, Insn]:
+    """The two slots of a 64-bit immediate load (`value` modulo 2**64)."""
+    low, high = value & 0xFFFFFFFF, value >> 32 & 0xFFFFFFFF
+    first = low - (1 << 32) if low >= 1 << 31 else low
+    second = high - (1 << 32) if high >= 1 << 31 else high
+    return Insn(LD_IMM64, dst, src, 0, first), Insn(0, imm=second)

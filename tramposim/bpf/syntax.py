@@ -16,12 +16,13 @@ _TOKEN = re.compile(
   | (?P<comment>;.*|//.*|\#(?!\d).*|/\*.*?\*/)
   | (?P<op>s(?:>>=|/=|%=|>=|<=|>|<)
       |<<=|>>=|\+=|-=|\*=|/=|%=|\|=|&=|\^=|==|!=|>=|<=
-      |[-+*/%|&^=<>()\[\],:\#])
+      |[-+*/%|&^=<>()\[\]{},:\#])
   | (?P<number>0[xX][0-9a-fA-F]+|[0-9]+)
   | (?P<word>\.?[A-Za-z_$][A-Za-z0-9_.$/?@]*)
     """,
     re.VERBOSE,
 )
+_MAX_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,10 @@ class Cursor:
             negative = self.take().text == "-"
         if self.token.kind != "number":
             self.fail(f"expected {what}, found {self.token.text!r}")
-        value = int(self.take().text, 0) if self.token.text != "0" else int(self.take().text)
+        token = self.take()
+        if len(token.text) > _MAX_DIGITS:
+            self.fail(f"a number of {len(token.text)} digits", token)
+        value = int(token.text, 16 if token.text[:2].lower() == "0x" else 10)
         return -value if negative else value
 
     def end(self) -> None:

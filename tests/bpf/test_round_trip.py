@@ -38,7 +38,9 @@ def test_random_instructions(syntax: str) -> None:
         code = b"".join(random_instruction(rng) for _ in range(100))
         if not same(syntax, code):
             pieces = [code[i : i + 8] for i in range(0, len(code), 8)]
-            assert [one.hex() for one in pieces if one[0] not in (0, 0x18) and not same(syntax, one)]
+            assert [
+                one.hex() for one in pieces if one[0] not in (0, 0x18) and not same(syntax, one)
+            ]
             raise AssertionError(code.hex())
 
 
@@ -68,12 +70,14 @@ def test_reserved_fields_are_kept(syntax: str, code: bytes) -> None:
     ],
 )  # fmt: skip
 def test_what_is_no_instruction_is_refused(syntax: str, code: bytes) -> None:
-    with pytest.raises(UnsupportedError, match="unknown eBPF instruction|behind a 64-bit"):
+    with pytest.raises(UnsupportedError, match=r"unknown eBPF instruction|behind a 64-bit"):
         SYNTAXES[syntax][0](code)
 
 
 @syntaxes
-@pytest.mark.parametrize("name", [*RECORDS, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)])
+@pytest.mark.parametrize(
+    "name", [*RECORDS, *(pytest.param(n, marks=pytest.mark.slow) for n in MORE)]
+)
 def test_instructions_of_captured_programs(shared: Path, syntax: str, name: str) -> None:
     """As given to the kernel, as it shows them, and as its JIT got them."""
     with lzma.open(shared / "golden" / f"{name}.jsonl.xz", "rt") as lines:

@@ -60,15 +60,18 @@ def _arithmetic() -> dict[str, tuple[Entry, ...]]:
             ("swap", isa.ALU64 | isa.END),
         ):
             table[f"{name}{width}"] = (Entry(opcode, ("dst",), imm=width),)
-    move = isa.ALU64 | isa.MOV | isa.X
-    table["mov_percpu"] = (Entry(move, ("dst", "src"), isa.PERCPU_MOV),)
+    special = isa.ALU64 | isa.MOV | isa.X
+    table["mov_percpu"] = (Entry(special, ("dst", "src"), isa.PERCPU_MOV),)
     cast = ("dst", "src", "space to", "space from")
-    table["addr_space_cast"] = (Entry(move, cast, isa.ADDR_SPACE_CAST),)
+    table["addr_space_cast"] = (Entry(special, cast, isa.ADDR_SPACE_CAST),)
     return table
 
 
 def _memory() -> dict[str, tuple[Entry, ...]]:
-    table = {"lddw": (Entry(isa.LD_IMM64, ("dst", "imm64")),), "nospec": (Entry(isa.ST | 0xC0),)}
+    table: dict[str, tuple[Entry, ...]] = {
+        "lddw": (Entry(isa.LD_IMM64, ("dst", "imm64")),),
+        "nospec": (Entry(isa.ST | isa.ATOMIC),),
+    }
     for size, letter in _SIZES.items():
         for prefix, loads, signed in (
             ("", isa.MEM, isa.MEMSX),
@@ -108,7 +111,7 @@ def _atomics() -> dict[str, tuple[Entry, ...]]:
 
 
 def _jumps() -> dict[str, tuple[Entry, ...]]:
-    table = {
+    table: dict[str, tuple[Entry, ...]] = {
         "ja": (Entry(isa.JMP | isa.JA, ("near",)),),
         "ja32": (Entry(isa.JMP32 | isa.JA, ("far",)),),
         "gotox": (Entry(isa.JMP | isa.JA | isa.X, ("dst",)),),

@@ -176,7 +176,7 @@ class Statements:
         place = at.place()
         if at.accept("pc"):
             self._emit(opcode, src=Pseudo.CALL, imm=self._distance(at))
-        elif at.token.kind == "number":
+        elif at.token.kind == "number" or at.token.text == "-":
             self._emit(opcode, imm=self._imm32(at))
         elif at.accept("kfunc", "#"):
             number, offset = self._imm32(at), 0

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from tramposim.errors import InputError, TramposimError, UnsupportedError
-from tramposim.spec import Arch, Kernel
+from tramposim.errors import InputError, TramposimError
+from tramposim.spec import Arch, Kernel, Program
 
 __all__ = ["main"]
 
@@ -37,8 +37,14 @@ Example:
     show_default=True,
     help="The reference interpreter, or the JIT's code in the emulated machine.",
 )
-@click.option("--elf", is_flag=True, help="The program is an ELF object.")
-def _plugin(memory: str, arch: str, engine: str, elf: bool) -> None:
+@click.option(
+    "--elf", is_flag=True, help="The program is an ELF object, whose first program is run."
+)
+@click.option("--program", metavar="HEX", help="The program, instead of standard input.")
+@click.option("--debug", is_flag=True, help="Accepted and ignored.")
+def _plugin(
+    memory: str, arch: str, engine: str, elf: bool, program: str | None, debug: bool
+) -> None:
     """Execute the eBPF program on standard input (hex) and print r0 in hex.
 
     The program gets the address of MEMORY-HEX in r1 and its length in r2.
@@ -46,17 +52,22 @@ def _plugin(memory: str, arch: str, engine: str, elf: bool) -> None:
     from tramposim.machine.bare import compile_and_run, interpret_bare
 
     content = _bytes(memory, "the memory")
-    text = sys.stdin.read(_MAX_TEXT + 1)
+    text = sys.stdin.read(_MAX_TEXT + 1) if program is None else program
     if len(text) > _MAX_TEXT:
         raise InputError(f"more than {_MAX_TEXT >> 20} MiB of program text")
-    code = _bytes(text, "the program")
-    if elf:
-        raise UnsupportedError("programs in ELF objects; give its instructions in hex")
+    given = _bytes(text, "the program")
+    code = _first_program(given) if elf else given
     if engine == "interp":
         result = interpret_bare(code, content)
     else:
         result = compile_and_run(Kernel(Arch(arch)), code, content)
     click.echo(f"{result.value:x}")
+
+
+def _first_program(content: bytes) -> Program:
+    from tramposim.bpf.first import first_program
+
+    return first_program(content, "the program")
 
 
 def _bytes(text: str, what: str) -> bytes:

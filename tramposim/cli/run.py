@@ -23,6 +23,7 @@ Examples:
   tramposim run session.bpf.c --engine all --calls 100
   tramposim run session.bpf --proto 'int f(int a, long b)' --arg 5 --arg 0x10 --ret -2
   tramposim run icmp.bpf.o --btf /sys/kernel/btf/vmlinux --arg mem:45000054
+  tramposim run add.data --engine all
   tramposim run filter.bpf --memory 0011aabb --format json"""
 )
 @click.argument("prog", metavar="PROG", type=Path)
@@ -64,12 +65,14 @@ def run(
     format_name: str,
     output: str,
 ) -> int:
-    """Execute BPF programs: C, libbpf object, or assembler text.
+    """Execute BPF programs: C, libbpf object, assembler text, or a conformance test (.data).
 
     Programs that trace a function run as if attached to it from left to right: the last
     attached first, at entry, then at exit. Prints what each returned, what it printed, and
     the maps. With --engine all a difference between the engines is a finding (exit code 1).
     """
+    if prog.suffix == ".data":
+        return _conformance(prog, engine, budget, version, format_name, output)
     from tramposim.report.output import write_result
     from tramposim.report.run import run_json, run_text
     from tramposim.spec import TRACING_KINDS
@@ -107,3 +110,20 @@ def run(
     )
     write_result(run_json(result) if format_name == "json" else run_text(result), output)
     return 1 if result.differences else 0
+
+
+def _conformance(
+    path: Path, engine: str, budget: int, version: str, format_name: str, output: str
+) -> int:
+    """Run a conformance test file; 1 if it fails on any engine."""
+    from tramposim.report.conformance import conformance_json, conformance_text
+    from tramposim.report.output import write_result
+    from tramposim.study.conformance import read_conformance, run_conformance
+    from tramposim.study.run import ENGINES
+
+    test = read_conformance(path)
+    engines = ENGINES if engine == "all" else (engine,)
+    results = run_conformance(test, engines, budget, version)
+    show = conformance_json if format_name == "json" else conformance_text
+    write_result(show(test, results), output)
+    return 0 if all(result.passed for result in results) else 1

@@ -40,28 +40,25 @@ class BareResult:
     memory: bytes
 
 
-def interpret_bare(code: bytes, memory: bytes = b"", budget: int = BUDGET) -> BareResult:
-    """Run the program on the reference interpreter; `budget` counts its instructions.
+def interpret_bare(code: bytes | Program, memory: bytes = b"", budget: int = BUDGET) -> BareResult:
+    """Run a program on the reference interpreter; `budget` counts its instructions.
 
     Raises `GuestFault` for a bad access, jump or exhausted budget, `UnsupportedError` for
     what is not known, `InputError` for a program or memory that cannot be read.
     """
-    _check(code, memory)
+    program = _checked(code, memory)
     host = Host()
     region = host.memory.allocate(max(len(memory), 1), "the memory", memory)
-    program = Program("bare", ProgKind.SOCKET, code)
     value = host.run(program, budget=budget, arguments=(region.address, len(memory)))
     return BareResult(value, bytes(region.data[: len(memory)]))
 
 
 def compile_and_run(
-    kernel: Kernel, code: bytes, memory: bytes = b"", budget: int = BUDGET
+    kernel: Kernel, code: bytes | Program, memory: bytes = b"", budget: int = BUDGET
 ) -> BareResult:
-    """Compile the program as `kernel`'s JIT does and run it; `budget` counts machine
+    """Compile a program as `kernel`'s JIT does and run it; `budget` counts machine
     instructions. Raises what `interpret_bare` raises."""
-    _check(code, memory)
-    guest = GuestKernel(kernel)
-    program = BareProgram(guest, Program("bare", ProgKind.SOCKET, code), len(memory))
+    program = BareProgram(GuestKernel(kernel), _checked(code, memory), len(memory))
     value = program.run(memory, budget)
     return BareResult(value, program.memory)
 
@@ -117,9 +114,11 @@ def _placed(guest: GuestKernel, code: bytes) -> LoadedProgram:
         program = bare_program(code, env, addresses)
 
 
-def _check(code: bytes, memory: bytes) -> None:
-    if not code:
+def _checked(code: bytes | Program, memory: bytes) -> Program:
+    program = Program("bare", ProgKind.SOCKET, code) if isinstance(code, bytes) else code
+    if not program.insns:
         raise InputError("a program without instructions")
-    decode(code)
+    decode(program.insns)
     if len(memory) > _MAX_MEMORY:
         raise InputError(f"{len(memory):,} bytes of memory; at most {_MAX_MEMORY:,} are possible")
+    return program

@@ -130,13 +130,15 @@ cdef class CoreState:
         """Empty a structure.
 
         Caches: code, data, l2, l3, uops; TLBs: itlb, dtlb, stlb, "walk caches"; branches:
-        "fast btb", btb (both levels), history (outcomes and return stack), predictors (all).
+        "upper btb" (all levels but the last), btb, history (outcomes and return stack), predictors (all).
         """
-        if structure == "fast btb":
+        if structure == "upper btb":
             btb_empty(&self.predictors.fast)
+            btb_empty(&self.predictors.main)
         elif structure == "btb":
             btb_empty(&self.predictors.fast)
             btb_empty(&self.predictors.main)
+            btb_empty(&self.predictors.last_level)
         elif structure == "history":
             predictors_disturb(&self.predictors)
         elif structure == "predictors":
@@ -231,7 +233,7 @@ cdef class CoreState:
 
         `kind` "data" or "code": level of its line (1 L1, 2 L2, 3 L3, 4 memory, 5 written by
         another CPU); "data page" or "code page": 1 first-level TLB, 2 second, 3 walk; "branch":
-        level of the BTB (0 fast, 1 main, 2 none); "uops": 1 if its window is in the uop cache.
+        level of the BTB (0 fast, 1 main, 2 last, 3 none); "uops": 1 if its window is in the uop cache.
         """
         cdef Py_ssize_t i, n = addresses.shape[0]
         cdef bytearray made = bytearray(n)
@@ -247,8 +249,12 @@ cdef class CoreState:
                 found[i] = self._page_level(kind == "code page", addresses[i])
         elif kind == "branch":
             for i in range(n):
-                found[i] = (0 if btb_has(&self.predictors.fast, addresses[i])
-                            else 1 if btb_has(&self.predictors.main, addresses[i]) else 2)
+                if btb_has(&self.predictors.fast, addresses[i]):
+                    found[i] = 0
+                elif btb_has(&self.predictors.main, addresses[i]):
+                    found[i] = 1
+                else:
+                    found[i] = 2 if btb_has(&self.predictors.last_level, addresses[i]) else 3
         elif kind == "uops":
             while (1 << shift) < self.memory.params.uop_cache_window:
                 shift += 1
@@ -281,6 +287,7 @@ cdef class CoreState:
             elif kind == "branch":
                 btb_touch(&self.predictors.fast, addresses[i])
                 btb_touch(&self.predictors.main, addresses[i])
+                btb_touch(&self.predictors.last_level, addresses[i])
             elif kind == "uops":
                 _bring(&self.memory.windows, addresses[i] >> shift, False)
             else:

@@ -85,7 +85,7 @@ cdef void fetch_resteer(
     Fetch *unit, Memory *memory, FrontEnd *front, uint64_t pc
 ) noexcept nogil:
     """Decode finds a branch that no BTB knew: the predictor starts anew behind it."""
-    memory_miss(memory, BRANCH_TARGET, 2, pc, pc, unit.params.decode_resteer)
+    memory_miss(memory, BRANCH_TARGET, 3, pc, pc, unit.params.decode_resteer)
     _until(front, front.cycle + unit.params.decode_resteer)
     unit.ahead = front.cycle
     unit.line = NO_KEY

@@ -538,6 +538,8 @@ cdef class Pipeline:
             bubbles = self.core.fast_btb_bubble
             if level or insn.crowd > self.core.fast_btb_density:
                 bubbles = self.core.main_btb_bubble
+            if level == 2:
+                bubbles = self.core.last_btb_bubble
             if insn.crowd > self.core.main_btb_density:
                 bubbles = self.core.crowded_bubble
             if seen < 2:
@@ -546,7 +548,7 @@ cdef class Pipeline:
             frontend_taken(&self.front, bubbles)
             if self.memory != NULL:
                 fetch_taken(&self.fetch, &self.front, bubbles)
-                if level == 2 and right:
+                if level == 3 and right:
                     fetch_resteer(&self.fetch, self.memory, &self.front, insn.pc)
         if not right:
             frontend_redirect(&self.front, resolved + penalty)

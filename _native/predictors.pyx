@@ -98,6 +98,7 @@ cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
         raise MemoryError
     btb_open(&unit.fast, core.fast_btb_entries, 4)
     btb_open(&unit.main, core.main_btb_entries, 8)
+    btb_open(&unit.last_level, core.last_btb_entries, 6)
     unit.depth = core.return_stack
     if unit.depth > MAX_RETURN_STACK:
         raise ValueError("return stack too deep")
@@ -114,6 +115,7 @@ cdef void predictors_close(Predictors *unit) noexcept nogil:
         free(unit.tagged[i])
     btb_close(&unit.fast)
     btb_close(&unit.main)
+    btb_close(&unit.last_level)
     memset(unit, 0, sizeof(Predictors))
 
 
@@ -128,6 +130,7 @@ cdef void predictors_forget(Predictors *unit) noexcept nogil:
         memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
     btb_empty(&unit.fast)
     btb_empty(&unit.main)
+    btb_empty(&unit.last_level)
     unit.filled = 0
 
 
@@ -148,6 +151,7 @@ cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
         raise ValueError("predictors of different shape")
     _btb_copy(&to.fast, &source.fast)
     _btb_copy(&to.main, &source.main)
+    _btb_copy(&to.last_level, &source.last_level)
     memcpy(to.base, source.base, 1 << BASE_BITS)
     memcpy(to.targets, source.targets, sizeof(Target) << TARGET_BITS)
     memcpy(to.last, source.last, sizeof(Target) << TARGET_BITS)
@@ -287,10 +291,15 @@ cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
 
 
 cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil:
-    """Level of the BTB that knows the taken branch at `pc`: 0 fast, 1 main, 2 none; learn."""
+    """Level of the BTB that knows the taken branch at `pc`: 0 fast, 1 main, 2 last, 3 none.
+
+    It is in all of them afterwards.
+    """
     unit.came_from = pc
     cdef bint fast = btb_touch(&unit.fast, pc)
     cdef bint main = btb_touch(&unit.main, pc)
     if fast:
         return 0
-    return 1 if main else 2
+    if main:
+        return 1
+    return 2 if btb_touch(&unit.last_level, pc) else 3

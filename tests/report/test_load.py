@@ -39,7 +39,7 @@ def test_the_table_says_on_what_basis() -> None:
     assert "every call is timed hot" in flat
     assert "seed 1." in flat
     assert "…" not in text
-    assert all(len(line) <= 118 for line in text.splitlines())
+    assert all(len(line) <= 120 for line in text.splitlines())
 
 
 def test_the_verdict_compares_one_session_with_the_pair() -> None:

@@ -23,7 +23,7 @@ cdef enum MissKind:
     CODE_LINE = 1
     DATA_PAGE = 2                  # level: Found of tlbs
     CODE_PAGE = 3
-    BRANCH_TARGET = 4              # level: of the BTB, 2 none
+    BRANCH_TARGET = 4              # level 3: no BTB knew it
     KINDS = 5
 
 cdef packed struct MissRec:

@@ -38,6 +38,7 @@ cdef struct Predictors:
     uint64_t came_from             # the last taken branch
     Btb fast
     Btb main
+    Btb last_level
     uint64_t stack[MAX_RETURN_STACK]
     int depth
     int top

@@ -102,6 +102,8 @@ cdef struct CoreParams:
     int main_btb_entries
     int main_btb_bubble
     int main_btb_density
+    int last_btb_entries
+    int last_btb_bubble
     int crowded_bubble
     int return_stack
     int return_retarget_bubble

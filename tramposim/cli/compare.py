@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from tramposim.cli.function import function_options
-from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    format_option,
+    kernel_option,
+    output_option,
+    state_option,
+)
 
 if TYPE_CHECKING:
     from tramposim.spec import Kernel, Program
@@ -26,6 +32,7 @@ Examples:
   tramposim compare
   tramposim compare --arch x86_64 --returns its --entry call
   tramposim compare --scenario 'fsession*4' --scenario 'fentry*4+fexit*4' --body count
+  tramposim compare --state cold-code
   tramposim compare workloads/icmp_rcv.toml --format json -o compare.json
   tramposim compare session.bpf.c
   tramposim compare session.bpf.o --btf /sys/kernel/btf/vmlinux --cost bpf_printk=800"""
@@ -70,6 +77,7 @@ Examples:
     help="Cycles that a helper without code here is stated to cost (may be given more than "
     "once); every result that used it says so.",
 )
+@state_option("hot, with a column of cold calls")
 @format_option("table", "json", "csv", "md")
 @output_option()
 def compare(
@@ -88,12 +96,13 @@ def compare(
     arguments: tuple[Argument, ...],
     ret: int | None,
     costs: tuple[str, ...],
+    state: str | None,
     format_name: str,
     output: str,
 ) -> None:
     """What one fsession program costs versus separate fentry + fexit programs.
 
-    Cycles per call, everything hot, for the standard scenarios and bodies on both
+    Cycles per call, hot and cold, for the standard scenarios and bodies on both
     architectures; then the break-even. WORKLOAD names a file whose function is traced instead
     of bpf_fentry_test1.
 
@@ -111,7 +120,7 @@ def compare(
             raise click.UsageError("the programs of a file define the scenarios; no --scenario")
         chosen = _Function(proto, btf, function, arguments, ret)
         programs = read_source(Path(subject), btf=btf, include=include, version=version)
-        records = _compare_own(Path(subject), programs, kernels, core_names, chosen, costs)
+        records = _compare_own(Path(subject), programs, kernels, core_names, chosen, costs, state)
         _write(records, format_name, output, own=True)
         return
     for option, given in (
@@ -125,7 +134,7 @@ def compare(
     if (btf is None) != (function is None):
         raise click.UsageError("--btf and --function belong together where there are no programs")
     records = _compare_standard(
-        subject, kernels, core_names, _Function(proto, btf, function), words, body
+        subject, kernels, core_names, _Function(proto, btf, function), words, body, state
     )
     _write(records, format_name, output, own=False)
 
@@ -153,6 +162,7 @@ def _compare_own(
     core_names: tuple[str, ...],
     chosen: _Function,
     costs: tuple[str, ...],
+    state: str | None,
 ) -> Records:
     from tramposim.cli.progress import progress
     from tramposim.errors import UnsupportedError
@@ -180,7 +190,7 @@ def _compare_own(
         returns=chosen.ret,
     )
     with progress("compare") as step:
-        return compare_programs(kernels, cores, traced, path.name, stated, step)
+        return compare_programs(kernels, cores, traced, path.name, stated, step, state)
 
 
 def _compare_standard(
@@ -190,6 +200,7 @@ def _compare_standard(
     chosen: _Function,
     words: tuple[str, ...],
     body: str | None,
+    state: str | None,
 ) -> Records:
     from tramposim.bpf.vmlinux import prototype_from_btf
     from tramposim.cli.progress import progress
@@ -203,7 +214,7 @@ def _compare_standard(
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
     grid = grid_of(words, body) if words else GRID
     with progress("compare") as step:
-        return compare(kernels, cores, prototype, grid, step)
+        return compare(kernels, cores, prototype, grid, step, state)
 
 
 def _write(records: Records, format_name: str, output: str, *, own: bool) -> None:

@@ -9,7 +9,14 @@ import click
 
 from tramposim.spec import Arch
 
-__all__ = ["arch_option", "format_option", "kernel_option", "output_option"]
+__all__ = [
+    "STATE_NAMES",
+    "arch_option",
+    "format_option",
+    "kernel_option",
+    "output_option",
+    "state_option",
+]
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -60,4 +67,20 @@ def arch_option(*, both: bool) -> _Decorator:
         default=[arch.value for arch in Arch] if both else Arch.X86_64.value,
         show_default=True,
         help="Architecture" + (" (may be given more than once)." if both else "."),
+    )
+
+
+STATE_NAMES = ("hot", "cold-code", "cold-data", "cold-tlb", "cold-core", "cold", "first")
+"""Starting states as `timing.states` defines them (not imported: --help stays fast)."""
+
+
+def state_option(default: str) -> _Decorator:
+    """`--state NAME`: what of caches, TLBs and predictors a call finds."""
+    return click.option(
+        "--state",
+        type=click.Choice(STATE_NAMES),
+        help="What a call finds: everything in the first level (hot), code, data or translations "
+        "evicted to the second (cold-code, cold-data, cold-tlb; cold-core: all three), every "
+        "line in memory (cold), or nothing known at all (first).  "
+        f"[default: {default}]",
     )

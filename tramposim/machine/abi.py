@@ -16,7 +16,14 @@ from tramposim.kernel.prototype import Passing
 from tramposim.machine.caller import CALLEE_SAVED, CallingLoop
 from tramposim.spec import Arch
 
-__all__ = ["ARGUMENT_REGISTERS", "Snapshots", "Violation", "check_arguments", "check_loop"]
+__all__ = [
+    "ARGUMENT_REGISTERS",
+    "STACK_POINTER",
+    "Snapshots",
+    "Violation",
+    "check_arguments",
+    "check_loop",
+]
 
 ARGUMENT_REGISTERS = {
     Arch.X86_64: ("rdi", "rsi", "rdx", "rcx", "r8", "r9"),
@@ -24,7 +31,7 @@ ARGUMENT_REGISTERS = {
 }
 """Registers of integer arguments, in order (System V psABI 3.2.3, AAPCS64 6.8.2)."""
 
-_STACK_POINTER = {Arch.X86_64: "rsp", Arch.ARM64: "sp"}
+STACK_POINTER = {Arch.X86_64: "rsp", Arch.ARM64: "sp"}
 _ALIGNMENT = {Arch.X86_64: 8, Arch.ARM64: 16}
 
 
@@ -77,7 +84,7 @@ def _check_loop(arch: Arch, loop: CallingLoop, snapshots: Snapshots) -> Iterator
             f"{len(before)} calls, {len(after)} returns",
         )  # fmt: skip
     count = min(len(before), len(after))
-    pointer = _STACK_POINTER[arch]
+    pointer = STACK_POINTER[arch]
     for register in (*CALLEE_SAVED[arch], pointer):
         was = snapshots.values(before[:count], register)
         now = snapshots.values(after[:count], register)

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tramposim.errors import GuestFault, InputError
-from tramposim.machine.abi import Snapshots, Violation, check_loop
+from tramposim.machine.abi import STACK_POINTER, Snapshots, Violation, check_loop
 from tramposim.machine.caller import COUNTER, CallingLoop
 from tramposim.machine.machine import Machine
+from tramposim.machine.pages import page_ranges
 from tramposim.machine.trace import Trace
 from tramposim.spec import Arch
 
@@ -67,12 +67,21 @@ def run_calls(
     if violations:
         raise GuestFault(f"calling convention broken: {violations[0]}")
     returned = snapshots.values(snapshots.at(loop.returned), RETURN_REGISTER[machine.arch])
-    recorded = _trace(machine, snapshots.at(loop.begin)) if trace else None
+    recorded = _trace(machine, snapshots, loop) if trace else None
     return Execution(tuple(returned.tolist()), stop.executed, recorded, snapshots, violations)
 
 
-def _trace(machine: Machine, starts: NDArray[np.uint64]) -> Trace:
+def _trace(machine: Machine, snapshots: Snapshots, loop: CallingLoop) -> Trace:
     regions = machine.code_regions()
     pcs, accesses = machine.take_trace(regions)
+    starts = snapshots.at(loop.begin)
     calls = np.append(starts[:, 0].astype(np.int64), np.int64(len(pcs)))
-    return Trace(machine.arch, pcs, accesses, calls, regions)
+    return Trace(
+        machine.arch,
+        pcs,
+        accesses,
+        calls,
+        regions,
+        page_ranges(machine.addresses),
+        int(snapshots.values(starts, STACK_POINTER[machine.arch])[0]),
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tramposim.errors import InputError
 from tramposim.spec import Arch
 
-__all__ = ["ACCESS", "STORE", "CodeRegion", "Trace"]
+__all__ = ["ACCESS", "STORE", "CodeRegion", "PageRange", "Trace"]
 
 ACCESS = np.dtype([("address", "<u8"), ("insn", "<u4"), ("size", "<u2"), ("flags", "<u2")])
 """One memory access: virtual address, index of its instruction in `Trace.pcs`, bytes, flags."""
@@ -29,6 +29,15 @@ class CodeRegion:
 
 
 @dataclass(frozen=True, slots=True)
+class PageRange:
+    """Virtual addresses from `start` to before `end`, mapped with pages of 2**`shift` bytes."""
+
+    start: int
+    end: int
+    shift: int
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """Executed instructions in program order.
 
@@ -37,6 +46,8 @@ class Trace:
     `calls` are the indices into `pcs` at which each call of the traced function begins (the
     first instruction of an iteration of the calling loop), followed by the end of the last.
     Branch outcomes follow from the next pc. `regions` hold the bytes of everything executed.
+    `pages` tell what is mapped with pages other than 4 KB, in ascending order; `stack` is the
+    stack pointer of the code that makes the calls, if known.
     """
 
     arch: Arch
@@ -44,6 +55,8 @@ class Trace:
     accesses: NDArray[np.void]
     calls: NDArray[np.int64]
     regions: tuple[CodeRegion, ...]
+    pages: tuple[PageRange, ...] = ()
+    stack: int | None = None
 
     @property
     def call_count(self) -> int:

@@ -19,9 +19,11 @@ COLUMNS = (
     Column("cycles_per_call", "cycles"),
     Column("cycles_over_untraced", "over"),
     Column("over_pair_ratio", "×pair", decimals=2),
+    Column("cycles_per_call_cold", "cold", decimals=0),
+    Column("over_pair_ratio_cold", "×cold", decimals=2),
     Column("instructions_per_call", "insns", decimals=0),
     Column("uops_per_call", "uops", decimals=0),
-    Column("image_bytes", "image B"),
+    Column("image_bytes", "img B"),
     Column("program_bytes", "prog B"),
     Column("programs", "progs"),
     Column("links", "links"),
@@ -30,8 +32,9 @@ COLUMNS = (
 
 LEGEND = (
     "cycles: core cycles per call, the call itself included; over: cycles over the untraced "
-    "call; ×pair: over, relative to fentry+fexit with the same kind of body; insns, uops "
-    "(unfused): executed per call; image B, prog B: bytes of machine code; slots: of the "
+    "call; ×pair: over, relative to fentry+fexit with the same kind of body; cold: cycles of a "
+    "call whose lines of code and data are all in memory, ×cold: ×pair for it; insns, uops "
+    "(unfused): executed per call; img B, prog B: bytes of machine code; slots: of the "
     "trampoline's limit on programs (an fsession takes two)."
 )
 
@@ -42,7 +45,7 @@ def compare_text(records: Records, output: str = "-") -> str:
     for title, rows in _tables(records):
         parts += [
             TextTable(
-                COLUMNS,
+                _columns(rows),
                 rows,
                 title,
                 section_of=lambda row: _body_class(row),
@@ -58,7 +61,7 @@ def compare_text(records: Records, output: str = "-") -> str:
 def compare_markdown(records: Records) -> str:
     """The same as Markdown."""
     blocks = [
-        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(COLUMNS, rows)}"
+        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(_columns(rows), rows)}"
         for title, rows in _tables(records)
     ]
     blocks.append(LEGEND + "\n")
@@ -84,6 +87,15 @@ def _tables(records: Records) -> Sequence[tuple[str, Sequence[Mapping[str, objec
             )
         )
     return tables
+
+
+def _columns(rows: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
+    """The columns without those of cold calls if none were timed."""
+    return tuple(
+        column
+        for column in COLUMNS
+        if not column.field.endswith("_cold") or any(column.field in row for row in rows)
+    )
 
 
 def _repeats_untraced(row: Mapping[str, object]) -> bool:

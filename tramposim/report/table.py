@@ -17,7 +17,7 @@ from tramposim.report.columns import Column, format_value
 
 __all__ = ["TextTable", "render"]
 
-_PLAIN_WIDTH = 118
+_PLAIN_WIDTH = 120
 _GAP = 2
 """Characters between two columns, and around all of them."""
 

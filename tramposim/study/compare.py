@@ -16,9 +16,9 @@ from tramposim.study.measure import Measurement, measure
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED, parse_scenario
 from tramposim.study.subject import Subject
-from tramposim.timing import Core
+from tramposim.timing import STATES, Core
 
-__all__ = ["GRID", "BreakEven", "break_even", "compare", "grid_of"]
+__all__ = ["GRID", "BreakEven", "break_even", "compare", "grid_of", "state_meta"]
 
 STATELESS_BODIES = ("empty", "count")
 STATELESS_SCENARIOS = (
@@ -84,10 +84,12 @@ def compare(
     prototype: Prototype,
     grid: Iterable[tuple[str, str]] = GRID,
     progress: Callable[[str], None] = lambda text: None,
+    state: str | None = None,
 ) -> Records:
     """Measure the grid on each kernel (with the core of its architecture).
 
     `cores` maps an architecture's name to its core. `progress` is told what is measured next.
+    Calls begin in `state`; None: hot, and the cost of a cold call beside.
     Raises what building, executing and timing raise.
     """
     grid = tuple(grid)
@@ -98,7 +100,14 @@ def compare(
         measured: dict[tuple[str, str], Measurement] = {}
         for scenario, body in grid:
             progress(f"{kernel.arch} {scenario} {body}")
-            subject = Subject(kernel, prototype, parse_scenario(scenario), body)
+            subject = Subject(
+                kernel,
+                prototype,
+                parse_scenario(scenario),
+                body,
+                state=state or "hot",
+                cold=state is None,
+            )
             measured[scenario, body] = measure(subject, core)
         rows += _rows(measured)
         found = break_even(measured.values())
@@ -110,27 +119,35 @@ def compare(
             "version": __version__,
             "function": prototype.name,
             "prototype": declare(prototype),
-            "state": "hot",
-            "basis": "core cycles per call of the core model, everything hot",
+            **state_meta(state),
             "break_even": [_break_even_record(found) for found in break_evens],
         },
         rows=tuple(rows),
     )
 
 
+def state_meta(state: str | None) -> dict[str, str]:
+    """What a record says of the starting state of its calls."""
+    name = state or "hot"
+    basis = f"core cycles per call of the core model, {name}: {STATES[name]}"
+    if state is None:
+        basis += f"; _cold: {STATES['cold']}"
+    return {"state": name, "basis": basis}
+
+
 def _rows(measured: Mapping[tuple[str, str], Measurement]) -> list[Mapping[str, Value]]:
-    def cycles(scenario: str, body: str) -> float | None:
-        """Cycles of the scenario with this kind of body (latency-hash, latency-cookie: one)."""
+    def like(scenario: str, body: str) -> Measurement | None:
+        """The scenario with this kind of body (latency-hash, latency-cookie: one)."""
         kind = body.split("-")[0]
         found = (
-            measurement.cycles_per_call
+            measurement
             for (word, name), measurement in measured.items()
             if word == scenario and (name.split("-")[0] == kind or scenario == UNTRACED)
         )
         return next(found, None)
 
     return [
-        measurement.record(cycles(UNTRACED, body), cycles("fentry+fexit", body))
+        measurement.record(like(UNTRACED, body), like("fentry+fexit", body))
         for (_, body), measurement in measured.items()
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tramposim.kernel.image import Image
@@ -46,6 +46,7 @@ class Measurement:
     links: int
     slots: int
     stated: tuple[StatedCost, ...] = ()
+    cold: Timing | None = None
 
     @property
     def image_instructions(self) -> int:
@@ -62,14 +63,20 @@ class Measurement:
         """
         return self.timing.cycles_per_call + sum(cost.cycles_per_call for cost in self.stated)
 
+    @property
+    def cold_cycles_per_call(self) -> float | None:
+        """Core cycles of a call that finds all its lines in memory, if timed."""
+        if self.cold is None:
+            return None
+        return self.cold.cycles_per_call + sum(cost.cycles_per_call for cost in self.stated)
+
     def record(
-        self, untraced: float | None = None, pair: float | None = None
+        self, untraced: Measurement | None = None, pair: Measurement | None = None
     ) -> Mapping[str, Value]:
         """The measurement as a row of a record.
 
-        `untraced` and `pair` are the cycles per call of the untraced function and of the
-        fentry+fexit pair with the same kind of body; what depends on one that is not given
-        is absent.
+        `untraced` and `pair` are the untraced function and the fentry+fexit pair with the same
+        kind of body; what depends on one that is not given is absent.
         """
         kernel = self.subject.kernel
         row: dict[str, Value] = {
@@ -80,15 +87,15 @@ class Measurement:
             "returns": kernel.returns.value,
             "scenario": self.subject.scenario.word,
             "body": self.subject.body,
+            "state": self.subject.state,
             "cycles_per_call": round(self.cycles_per_call, 2),
         }
         if self.entry is not None:
             row["entry"] = self.entry
-        if untraced is not None:
-            over = self.cycles_per_call - untraced
-            row["cycles_over_untraced"] = round(over, 2)
-            if pair is not None and self.image is not None:
-                row["over_pair_ratio"] = round(over / (pair - untraced), 3)
+        row |= self._relative("", untraced, pair, lambda found: found.cycles_per_call)
+        if self.cold_cycles_per_call is not None:
+            row["cycles_per_call_cold"] = round(self.cold_cycles_per_call, 2)
+            row |= self._relative("_cold", untraced, pair, lambda f: f.cold_cycles_per_call)
         row["instructions_per_call"] = round(self.timing.instructions_per_call, 2)
         row["uops_per_call"] = round(self.timing.uops_per_call, 2)
         if self.image is not None:
@@ -98,14 +105,42 @@ class Measurement:
         row["programs"] = self.programs
         row["links"] = self.links
         row["slots"] = self.slots
+        row |= self._touched()
         if self.stated:
             row["stated_costs"] = ", ".join(cost.text for cost in self.stated)
             row["stated_cycles_per_call"] = round(sum(c.cycles_per_call for c in self.stated), 2)
         return row
 
+    def _relative(
+        self,
+        suffix: str,
+        untraced: Measurement | None,
+        pair: Measurement | None,
+        cycles: Callable[[Measurement], float | None],
+    ) -> dict[str, Value]:
+        """Cycles over the untraced call, and that relative to the pair's."""
+        mine, base = cycles(self), cycles(untraced) if untraced is not None else None
+        if mine is None or base is None:
+            return {}
+        row: dict[str, Value] = {f"cycles_over_untraced{suffix}": round(mine - base, 2)}
+        other = cycles(pair) if pair is not None else None
+        if other is not None and self.image is not None:
+            row[f"over_pair_ratio{suffix}"] = round((mine - base) / (other - base), 3)
+        return row
+
+    def _touched(self) -> dict[str, Value]:
+        """Distinct lines, pages and taken branches of a call, means over the traced calls."""
+        prints = (self.cold or self.timing).footprints
+        kinds = ("code_lines", "data_lines", "code_pages", "data_pages", "branches")
+        return {
+            kind: round(sum(len(getattr(each, kind)) for each in prints) / len(prints), 2)
+            for kind in kinds
+            if prints
+        }
+
 
 def measure(subject: Subject, core: Core, function: FunctionCall | None = None) -> Measurement:
-    """Execute the subject hot and time it on `core`; `function` says how it is called.
+    """Execute the subject and time it on `core`; `function` says how it is called.
 
     Raises `AttachError` where the kernel would refuse the scenario, `UnsupportedError` for
     what tramposim does not know, `GuestFault` if the executed code goes astray.
@@ -145,7 +180,7 @@ def measure_programs(
     return Measurement(
         subject=subject,
         core=core,
-        timing=time_trace(execution.trace, core),
+        timing=time_trace(execution.trace, core, subject.state),
         image=world.image,
         entry=world.entry,
         programs=len(programs),
@@ -153,4 +188,5 @@ def measure_programs(
         links=world.links,
         slots=world.slots,
         stated=stated_costs(guest, costs, TRACED_CALLS),
+        cold=time_trace(execution.trace, core, "cold") if subject.cold else None,
     )

@@ -8,7 +8,7 @@ replaces; and the whole file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from tramposim import __version__
@@ -16,6 +16,7 @@ from tramposim.errors import InputError
 from tramposim.spec import Kernel, ProgKind, Program
 from tramposim.study.bodies import programs_of
 from tramposim.study.call import FunctionCall
+from tramposim.study.compare import state_meta
 from tramposim.study.costs import NO_COSTS
 from tramposim.study.engines import Traced
 from tramposim.study.measure import Measurement, measure, measure_programs
@@ -82,12 +83,14 @@ def compare_programs(
     source: str,
     costs: Mapping[str, float] = NO_COSTS,
     progress: Callable[[str], None] = lambda text: None,
+    state: str | None = None,
 ) -> Records:
     """Measure the programs of each traced function on each kernel.
 
     `cores` maps an architecture's name to its core; `source` is what the programs come from;
-    `costs` as for `measure_programs`. Raises `AttachError` where a kernel would refuse,
-    `UnsupportedError` for what cannot be executed, and what the machine raises.
+    `costs` as for `measure_programs`, `state` as for `compare`. Raises `AttachError` where a
+    kernel would refuse, `UnsupportedError` for what cannot be executed, and what the machine
+    raises.
     """
     traced = tuple(traced)
     rows: list[Mapping[str, Value]] = []
@@ -99,7 +102,14 @@ def compare_programs(
             measured = []
             for group in groups_of(one.programs):
                 progress(f"{kernel.arch} {function.prototype.name} {group.body}")
-                subject = Subject(kernel, function.prototype, group.scenario, group.body)
+                subject = Subject(
+                    kernel,
+                    function.prototype,
+                    group.scenario,
+                    group.body,
+                    state=state or "hot",
+                    cold=state is None,
+                )
                 found = measure_programs(subject, group.programs, core, function, costs)
                 measured.append((group, found))
             rows += _rows(measured, core, function)
@@ -109,8 +119,7 @@ def compare_programs(
             "version": __version__,
             "source": source,
             "function": ", ".join(one.name for one in traced),
-            "state": "hot",
-            "basis": "core cycles per call of the core model, everything hot",
+            **state_meta(state),
         },
         rows=tuple(rows),
     )
@@ -119,8 +128,8 @@ def compare_programs(
 def _rows(
     measured: Sequence[tuple[Group, Measurement]], core: Core, function: FunctionCall
 ) -> Iterator[Mapping[str, Value]]:
-    untraced = measured[0][1].cycles_per_call
-    pair = next((f.cycles_per_call for group, f in measured if group.role == "pair"), None)
+    untraced = measured[0][1]
+    pair = next((found for group, found in measured if group.role == "pair"), None)
     for group, found in measured:
         row = {
             "function": function.prototype.name,
@@ -141,5 +150,5 @@ def _empty(subject: Subject, core: Core, function: FunctionCall) -> float | None
         programs_of(subject.scenario, "empty")
     except InputError:
         return None
-    empty = Subject(subject.kernel, subject.prototype, subject.scenario)
+    empty = replace(subject, body="empty", cold=False)
     return measure(empty, core, function).cycles_per_call

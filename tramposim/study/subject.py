@@ -24,12 +24,17 @@ DEFAULT_CORES = {Arch.X86_64: "golden-cove", Arch.ARM64: "neoverse-n1"}
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One cell of a comparison; `body` names what the scenario's programs do."""
+    """One cell of a comparison; `body` names what the scenario's programs do.
+
+    Calls begin in the starting state `state`; with `cold` a cold call is timed beside.
+    """
 
     kernel: Kernel
     prototype: Prototype
     scenario: Scenario
     body: str = "empty"
+    state: str = "hot"
+    cold: bool = False
 
 
 def cores_of(archs: Iterable[str], names: Iterable[str] = ()) -> dict[str, Core]:

@@ -2,5 +2,6 @@
 
 from tramposim.timing.core import Core, core_names, load_core
 from tramposim.timing.model import Timing, time_trace
+from tramposim.timing.states import STATES
 
-__all__ = ["Core", "Timing", "core_names", "load_core", "time_trace"]
+__all__ = ["STATES", "Core", "Timing", "core_names", "load_core", "time_trace"]

@@ -47,7 +47,10 @@ class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Branch prediction; bubbles and redirects in cycles."""
+    """Branch prediction; bubbles and redirects in cycles.
+
+    A core with fewer than three levels of BTB has no `last_btb_entries`.
+    """
 
     fast_btb_entries: Parameter
     fast_btb_bubble: Parameter
@@ -55,6 +58,8 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     main_btb_entries: Parameter
     main_btb_bubble: Parameter
     main_btb_density: Parameter
+    last_btb_entries: Parameter
+    last_btb_bubble: Parameter
     crowded_bubble: Parameter
     return_stack: Parameter
     return_retarget_bubble: Parameter

@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tramposim._native.pipeline import EVENTS, Pipeline
-from tramposim._native.uarch import index_addresses
-from tramposim.errors import InputError
 from tramposim.machine.trace import Trace
+from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.core import Core
-from tramposim.timing.decode import StaticCode, mark_windows, parameters, static_code
+from tramposim.timing.decode import parameters
+from tramposim.timing.footprint import Footprint, footprint_of
+from tramposim.timing.prepare import prepare
+from tramposim.timing.states import apply_state, check_state
 
 __all__ = ["STAGES", "Timing", "time_trace"]
 
@@ -43,6 +45,10 @@ class Timing:
     steady state was found; `cycles_per_call` is then the mean of the second half. `stages`
     (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
     trace's whole calls when it passed each stage, counted from the pass's begin.
+
+    In a `state` other than hot the values are means over calls that each begin in it, from the
+    first instruction of a call to its last; `events` also count the misses, `calls` are the
+    single calls with theirs, `footprints` what each of them touches.
     """
 
     core: str
@@ -55,32 +61,26 @@ class Timing:
     shares: Mapping[int, float] = field(default_factory=dict, repr=False)
     steady: bool = True
     stages: NDArray[np.void] | None = field(default=None, repr=False)
+    state: str = "hot"
+    calls: tuple[TimedCall, ...] = field(default=(), repr=False)
+    footprints: tuple[Footprint, ...] = field(default=(), repr=False)
 
 
 def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = False) -> Timing:
-    """Cycles per call of `trace` on `core`, in its steady state.
+    """Cycles per call of `trace` on `core`, beginning in a starting state (see `STATES`).
 
-    The recorded calls are executed again and again, the core's state carried over, until the
-    cycles per pass repeat; `record` adds their stages. Raises `InputError` for an empty trace, a
-    trace of the other architecture or an unknown `state`, `UnsupportedError` for an instruction
-    without timing.
+    Hot: the recorded calls are executed again and again, the core's state carried over, until
+    the cycles per pass repeat; `record` adds their stages. Otherwise each recorded call is
+    executed alone after the hot core was brought to the starting state, and the cycles are the
+    mean over the calls. Raises `InputError` for an empty trace, a trace of the other
+    architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
     """
-    if trace.arch is not core.arch:
-        raise InputError(f"core {core.name} is {core.arch.value}, the trace is {trace.arch.value}")
+    check_state(state)
     if state != "hot":
-        raise InputError(f"unknown starting state {state!r}; known: hot")
-    if trace.call_count < 1:
-        raise InputError("the trace holds no whole call")
-    first, last = int(trace.calls[0]), int(trace.calls[-1])
-    pcs = np.ascontiguousarray(trace.pcs[first:last], dtype=np.uint64)
-    order = np.empty(len(pcs), dtype=np.int32)
-    addresses = index_addresses(pcs, order)
-    code = _decode(trace, core, addresses)
-    begin, end = np.searchsorted(trace.accesses["insn"], [first, last])
-    accesses = trace.accesses[begin:end].copy()
-    accesses["insn"] -= first
-    marks = np.ascontiguousarray(trace.calls - first, dtype=np.int64)
-    mark_windows(core, code.insns, code.uops)
+        return _cold(trace, core, state)
+    prepared = prepare(trace, core)
+    order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
+    code, addresses = prepared.code, prepared.addresses
     pipeline = Pipeline(parameters(core), code.insns, code.uops)
     timing = _steady(pipeline, core, order, accesses, marks, addresses)
     if not record:
@@ -94,15 +94,41 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     return replace(timing, stages=stages)
 
 
-def _decode(trace: Trace, core: Core, addresses: list[int]) -> StaticCode:
-    code = []
-    region = None
-    for address in addresses:
-        if region is None or not 0 <= address - region.address < len(region.code):
-            region = trace.region_of(address)
-        start = address - region.address
-        code.append(region.code[start : start + 15])
-    return static_code(core, addresses, code)
+def _cold(trace: Trace, core: Core, state: str) -> Timing:
+    """Every recorded call for itself, the starting state restored before each."""
+    timer = CallTimer(trace, core)
+    timer.warm()
+    prepared, n = timer.prepared, timer.prepared.call_count
+    before = timer.shares()
+    calls = []
+    for number in range(n):
+        apply_state(timer.state, state, *timer.caller(number))
+        calls.append(timer.time(number))
+    cycles = [call.cycles for call in calls]
+    sums = [sum(values) / n for values in zip(*(call.events for call in calls), strict=True)]
+    events = dict(zip(EVENTS, sums, strict=True))
+    for call in calls:
+        for miss in call.misses:
+            name = f"{miss.kind} from {miss.found}".replace(" ", "_")
+            events[name] = events.get(name, 0.0) + 1 / n
+    prints = [footprint_of(prepared, trace.pages, number) for number in range(n)]
+    return Timing(
+        core=core.name,
+        cycles_per_call=sum(cycles) / n,
+        cycles_low=float(min(cycles)),
+        cycles_high=float(max(cycles)),
+        instructions_per_call=events["instructions"],
+        uops_per_call=events["uops"],
+        events=events,
+        shares={
+            address: (now - was) / n
+            for address, was, now in zip(prepared.addresses, before, timer.shares(), strict=True)
+            if now != was
+        },
+        state=state,
+        calls=tuple(calls),
+        footprints=tuple(prints),
+    )
 
 
 def _steady(

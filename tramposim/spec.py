@@ -6,7 +6,7 @@ they describe is the work of the packages.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntFlag, StrEnum
 
 from tramposim.errors import InputError
@@ -26,6 +26,7 @@ __all__ = [
     "Prototype",
     "Relocation",
     "Returns",
+    "Scalar",
     "Value",
 ]
 
@@ -168,11 +169,26 @@ class MapFlag(IntFlag):
 
 
 @dataclass(frozen=True, slots=True)
+class Scalar:
+    """A named part of a key, a value or global data: `count` numbers of `size` bytes each at
+    byte `offset`, or a text of `size` bytes."""
+
+    name: str
+    offset: int
+    size: int
+    count: int = 1
+    signed: bool = False
+    hexadecimal: bool = False
+    text: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
     """A BPF map as a program declares it; sizes in bytes.
 
     `content` are the first bytes of an array's values before anything runs, `flags` the
-    `MapFlag`s that it is created with.
+    `MapFlag`s that it is created with. `key_parts` and `value_parts` say what keys and values
+    are made of, where that is known; maps do not differ by them.
     """
 
     name: str
@@ -182,6 +198,8 @@ class Map:
     max_entries: int
     content: bytes = b""
     flags: int = 0
+    key_parts: tuple[Scalar, ...] = field(default=(), compare=False)
+    value_parts: tuple[Scalar, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if self.content and self.type is not MapType.ARRAY:

@@ -8,11 +8,13 @@ that holds the section; names of their maps are libbpf's (internal_map_name).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from tramposim.bpf.btf import ENUMS, Btf, BtfType, Kind
 from tramposim.bpf.elf import NOBITS, PROGBITS, ElfFile, Section
+from tramposim.bpf.scalars import scalars_of, variables_of
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.spec import Map, MapFlag, MapType
+from tramposim.spec import Map, MapFlag, MapType, Scalar
 
 __all__ = ["data_maps", "data_section_kind", "declared_maps"]
 
@@ -67,6 +69,7 @@ def _declared(btf: Btf, variable: BtfType, where: str) -> Map:
     if declaration is None or declaration.kind != Kind.STRUCT:
         raise InputError("its declaration is no struct", where)
     values: dict[str, int] = {}
+    parts: dict[str, tuple[Scalar, ...]] = {}
     for member in btf.members(declaration):
         if member.name in _NUMBERS:
             values[member.name] = _number(btf, member.type, f"{where}: {member.name}")
@@ -75,6 +78,7 @@ def _declared(btf: Btf, variable: BtfType, where: str) -> Map:
             if pointer is None or pointer.kind != Kind.PTR:
                 raise InputError(f"{member.name} is no pointer; write __type()", where)
             size = btf.size(pointer.value)
+            parts[member.name] = scalars_of(btf, pointer.value)
             if values.setdefault(f"{member.name}_size", size) != size:
                 raise InputError(
                     f"{member.name}_size is {values[f'{member.name}_size']}, but the type of "
@@ -85,7 +89,8 @@ def _declared(btf: Btf, variable: BtfType, where: str) -> Map:
             raise UnsupportedError(f"{where}: property {member.name}")
         else:
             raise InputError(f"unknown property {member.name!r}", where)
-    return _checked(variable.name, values, where)
+    checked = _checked(variable.name, values, where)
+    return replace(checked, key_parts=parts.get("key", ()), value_parts=parts.get("value", ()))
 
 
 def _checked(name: str, values: dict[str, int], where: str) -> Map:
@@ -142,10 +147,10 @@ def data_section_kind(section: Section) -> str:
     return ""
 
 
-def data_maps(elf: ElfFile, stem: str) -> dict[int, Map]:
+def data_maps(elf: ElfFile, stem: str, btf: Btf | None = None) -> dict[int, Map]:
     """A map for each section of global variables, by the section's index.
 
-    `stem` is the object's name, with which names of such maps begin.
+    `stem` is the object's name, with which names of such maps begin; `btf` names the variables.
     """
     found = {}
     for section in elf.sections:
@@ -156,7 +161,14 @@ def data_maps(elf: ElfFile, stem: str) -> dict[int, Map]:
         name = internal_map_name(stem, section.name)
         content = section.data if any(section.data) else b""
         found[section.index] = Map(
-            name, MapType.ARRAY, 4, section.size, 1, content=content, flags=flags
+            name,
+            MapType.ARRAY,
+            4,
+            section.size,
+            1,
+            content=content,
+            flags=flags,
+            value_parts=variables_of(btf, elf, section),
         )
     return found
 

@@ -60,7 +60,7 @@ class _Object:
             self.functions,
             self.prepared,
             declared_maps(elf, self.btf),
-            data_maps(elf, Path(elf.where).name.split(".")[0]),
+            data_maps(elf, Path(elf.where).name.split(".")[0], self.btf),
             find_externs(elf, self.btf, version),
         )
 

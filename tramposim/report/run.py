@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
-from tramposim.spec import MapFlag, MapType, Value
+from tramposim.report.parts import part_text
+from tramposim.spec import Map, MapFlag, MapType, Value
 from tramposim.study.engines import EngineRun, MapContents, ProgramRun
 from tramposim.study.run import INTERPRETER, RunResult
 
@@ -78,6 +79,9 @@ def _runs(runs: tuple[ProgramRun, ...]) -> Iterator[str]:
 
 def _map(contents: MapContents) -> Iterator[str]:
     kind = contents.map.type
+    if contents.map.flags & MapFlag.MMAPABLE and contents.map.value_parts:
+        yield from _variables(contents)
+        return
     if kind in _ARRAYS:
         shown = {key: value for key, value in contents.elements.items() if any(value)}
         count = f"{len(shown)} of {len(contents.elements)} elements are not zero"
@@ -87,13 +91,30 @@ def _map(contents: MapContents) -> Iterator[str]:
         count = f"{len(shown)}{limit} {'records' if kind is MapType.RINGBUF else 'entries'}"
     yield f"map {contents.name} ({kind}): {count}"
     for key, value in list(shown.items())[:MAX_ELEMENTS]:
-        yield f"  {_number(key)}: {' '.join(_words(value)) or '0'}"
+        yield f"  {_key(contents.map, key)}: {_value(contents.map, value)}"
     if len(shown) > MAX_ELEMENTS:
         yield f"  ... and {len(shown) - MAX_ELEMENTS:,} more"
 
 
-def _number(key: bytes) -> str:
+def _variables(contents: MapContents) -> Iterator[str]:
+    """Global variables that are not zero."""
+    (value,) = contents.elements.values()
+    yield f"global variables {contents.name}:"
+    for part in contents.map.value_parts:
+        if any(value[part.offset : part.offset + part.size * part.count]):
+            yield f"  {part_text(part, value)}"
+
+
+def _key(declared: Map, key: bytes) -> str:
+    if declared.key_parts:
+        return " ".join(part_text(part, key) for part in declared.key_parts)
     return f"{int.from_bytes(key, 'little'):#x}" if len(key) <= 8 else key.hex()
+
+
+def _value(declared: Map, value: bytes) -> str:
+    if declared.value_parts:
+        return " ".join(part_text(part, value) for part in declared.value_parts)
+    return " ".join(_words(value)) or "0"
 
 
 def _words(value: bytes) -> Iterator[str]:

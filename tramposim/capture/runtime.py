@@ -8,6 +8,7 @@ address of the old boot absolutely is written anew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,8 +18,9 @@ from types import MappingProxyType
 from tramposim.capture.boot import boot_kernel, boot_symbols
 from tramposim.capture.records import BootRecord, Capture, FuncRecord, decode_hex
 from tramposim.errors import InputError
+from tramposim.jit.trampoline import THUNKS
 from tramposim.kernel.structs import Structs, structs
-from tramposim.spec import Arch, Kernel
+from tramposim.spec import Arch, Kernel, Returns
 
 __all__ = ["CapturedFunction", "CapturedRuntime", "find_runtime", "read_runtime"]
 
@@ -34,12 +36,17 @@ _USER_MASK = 16
 
 @dataclass(frozen=True, slots=True)
 class CapturedFunction:
-    """A function of the kernel's text as it was executing: `code` at `address`."""
+    """A function of the kernel's text as it was executing: `code` at `address`.
+
+    `before` are the bytes right before it, which call-depth accounting calls; they may be
+    the end of another function.
+    """
 
     name: str
     aliases: tuple[str, ...]
     address: int
     code: bytes
+    before: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +104,8 @@ def read_runtime(path: Path, boot: BootRecord) -> CapturedRuntime:
             where,
         )
     kernel = boot_kernel(boot, where)
+    if not boot.x86_return_thunk_symbols and kernel.returns is Returns.PLAIN:
+        kernel = replace(kernel, returns=_returns(stored))
     known = {name: function.addr for function, _ in stored.functions for name in _names(function)}
     linked = {**boot_symbols(stored.boot), **_data(stored.functions), **known}
     shift = _shift(linked, boot_symbols(boot), where)
@@ -108,6 +117,7 @@ def read_runtime(path: Path, boot: BootRecord) -> CapturedRuntime:
             tuple(function.aliases),
             function.addr + shift & _MASK,
             _moved(function, code, image, shift) if moves else code,
+            _before(function, where),
         )
         for function, code in stored.functions
     )
@@ -157,6 +167,23 @@ def _read(path: Path) -> _Stored:
     if not functions:
         raise InputError("holds no functions of a kernel (records of rec 'func')", str(path))
     return _Stored(capture.boot, tuple(functions))
+
+
+def _before(function: FuncRecord, where: str) -> bytes:
+    return decode_hex(function.pre16 or "", f"{function.name}: pre16", where)
+
+
+def _returns(stored: _Stored) -> Returns:
+    """How the functions return, by the thunk that most of them jump to."""
+    jumps = Counter(
+        call.get("sym")
+        for function, _ in stored.functions
+        for call in function.calls
+        if call.get("insn") == "jmp"
+    )
+    counts = {returns: jumps[thunk] for returns, thunk in THUNKS.items()}
+    most = max(counts, key=lambda returns: counts[returns])
+    return most if counts[most] else Returns.PLAIN
 
 
 def _names(function: FuncRecord) -> Iterator[str]:

@@ -27,7 +27,18 @@ from tramposim.machine.memory import KernelMemory
 from tramposim.machine.runtime import Region, Runtime
 from tramposim.spec import Arch, Map, MapType
 
-__all__ = ["OPERATIONS", "Operation", "boot_registers", "fill_code", "run_operation"]
+__all__ = [
+    "OPERATIONS",
+    "READ_TSC",
+    "Operation",
+    "boot_registers",
+    "booted_memory",
+    "fill_code",
+    "run_operation",
+]
+
+READ_TSC = "read_tsc"
+"""The x86_64 kernel's function that reads the time stamp counter as a clock source."""
 
 WARM_ITERATIONS = 4
 BUDGET = 100_000
@@ -45,26 +56,28 @@ Calls = list[tuple[str, tuple[int, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """A named sequence of calls; `prepare` makes the objects that they work on.
+    """A named sequence of calls of `functions`; `prepare` makes what they work on.
 
-    `first` are calls that are made once before the loop.
+    `first` are calls that are made once before the loop; `map_type` is the type of the map
+    that it works on.
     """
 
     name: str
+    functions: tuple[str, ...]
     prepare: Callable[[KernelMemory], Calls]
     first: Callable[[Calls], Calls] = lambda calls: []
+    map_type: MapType | None = None
 
 
 def _pair(suffix: str) -> Operation:
+    enter, leave = f"__bpf_prog_enter{suffix}", f"__bpf_prog_exit{suffix}"
+
     def prepare(memory: KernelMemory) -> Calls:
         prog = add_program(memory, 0x1000)
         context = memory.kmalloc(64, "run context")
-        return [
-            (f"__bpf_prog_enter{suffix}", (prog, context)),
-            (f"__bpf_prog_exit{suffix}", (prog, 1, context)),
-        ]
+        return [(enter, (prog, context)), (leave, (prog, 1, context))]
 
-    return Operation(f"__bpf_prog_enter{suffix} + exit", prepare)
+    return Operation(f"{enter}+exit", (enter, leave), prepare)
 
 
 def _tramp(memory: KernelMemory) -> Calls:
@@ -72,8 +85,9 @@ def _tramp(memory: KernelMemory) -> Calls:
     return [("__bpf_tramp_enter", (image,)), ("__bpf_tramp_exit", (image,))]
 
 
-def _calls(*names: str) -> Callable[[KernelMemory], Calls]:
-    return lambda memory: [(name, ()) for name in names]
+def _plain(*names: str) -> Operation:
+    """Functions without arguments."""
+    return Operation("+".join(names), names, lambda memory: [(name, ()) for name in names])
 
 
 def _table(memory: KernelMemory) -> tuple[int, int]:
@@ -110,19 +124,25 @@ def _array(memory: KernelMemory) -> Calls:
     return [("array_map_lookup_elem", (array, memory.kmalloc(64, "index")))]
 
 
+_LOOKUP, _UPDATE, _DELETE = (
+    "__htab_map_lookup_elem",
+    "htab_map_update_elem",
+    "htab_map_delete_elem",
+)
+
 OPERATIONS = (
     *(_pair(suffix) for suffix in ("_recur", "", "_sleepable_recur", "_sleepable", "_lsm_cgroup")),
-    Operation("__bpf_tramp_enter + exit", _tramp),
-    Operation("migrate_disable + enable", _calls("migrate_disable", "migrate_enable")),
-    Operation("hash lookup, hit", _lookup, _insert_first),
-    Operation("hash lookup, miss", _lookup),
-    Operation("hash update of a key that is there", _update),
-    Operation("hash insert + delete", _insert_and_delete),
-    Operation("array lookup", _array),
-    Operation("bpf_ktime_get_ns", _calls("bpf_ktime_get_ns")),
-    Operation("bpf_get_current_pid_tgid", _calls("bpf_get_current_pid_tgid")),
-    Operation("bpf_get_smp_processor_id", _calls("bpf_get_smp_processor_id")),
-    Operation("sched_clock", _calls("sched_clock")),
+    Operation("__bpf_tramp_enter+exit", ("__bpf_tramp_enter", "__bpf_tramp_exit"), _tramp),
+    _plain("migrate_disable", "migrate_enable"),
+    Operation("hash.lookup.hit", (_LOOKUP, _UPDATE), _lookup, _insert_first, MapType.HASH),
+    Operation("hash.lookup.miss", (_LOOKUP,), _lookup, map_type=MapType.HASH),
+    Operation("hash.update", (_UPDATE,), _update, map_type=MapType.HASH),
+    Operation("hash.insert+delete", (_UPDATE, _DELETE), _insert_and_delete, map_type=MapType.HASH),
+    Operation("array.lookup", ("array_map_lookup_elem",), _array, map_type=MapType.ARRAY),
+    _plain("bpf_ktime_get_ns"),
+    _plain("bpf_get_current_pid_tgid"),
+    _plain("bpf_get_smp_processor_id"),
+    _plain("sched_clock"),
 )
 """What is called around and by programs."""
 
@@ -132,7 +152,7 @@ def run_operation(runtime: Runtime, operation: Operation, iterations: int) -> Ex
 
     Raises `UnsupportedError` if the runtime lacks a function, `GuestFault` if it goes astray.
     """
-    memory, (cpu, *_) = kernel_memory(runtime)
+    memory, (cpu, *_) = booted_memory(runtime)
     calls = operation.prepare(memory)
     for name, _ in calls:
         if name not in runtime.symbols:
@@ -162,6 +182,17 @@ def _loop(machine: Machine, runtime: Runtime, calls: Calls) -> CallingLoop | Non
     return build_sequence(
         machine, [(runtime.address(name), list(enumerate(values))) for name, values in calls]
     )
+
+
+def booted_memory(runtime: Runtime) -> tuple[KernelMemory, tuple[Cpu, ...]]:
+    """`kernel_memory`, with a clock source that is read by a call where kernels do that."""
+    memory, cpus = kernel_memory(runtime)
+    reader = runtime.symbols.get(READ_TSC)
+    if runtime.kernel.arch is Arch.X86_64 and reader is not None:
+        base = runtime.symbols["tk_fast_mono"] + runtime.structs.offset("tk_fast.base")
+        clock = int.from_bytes(memory.read(base, 8), "little")
+        memory.put_member(clock, "clocksource.read", reader)
+    return memory, cpus
 
 
 def boot_registers(machine: Machine, cpu: Cpu) -> None:

@@ -24,14 +24,14 @@ from tramposim.machine.kerneldata import (
     add_ftrace_ops,
     add_program,
     add_trampoline_image,
-    kernel_memory,
 )
 from tramposim.machine.machine import Machine
 from tramposim.machine.maps import add_map
 from tramposim.machine.memory import KernelMemory
-from tramposim.machine.operations import boot_registers, fill_code
+from tramposim.machine.operations import READ_TSC, boot_registers, booted_memory, fill_code
+from tramposim.machine.placement import OWN_PERCPU
 from tramposim.machine.runtime import Region, Runtime, load_runtime
-from tramposim.spec import Arch, Kernel, Map, MapType
+from tramposim.spec import Arch, Kernel, Map, MapType, Returns
 
 __all__ = ["Patch", "Program", "ReplayKernel", "Replayed", "ReplayedImage"]
 
@@ -53,6 +53,10 @@ _UNKNOWN_DATA = {Arch.X86_64: 0xFFFF888400000000, Arch.ARM64: 0xFFFF000400000000
 _ROOM = 1 << 17
 _ARRAYS = (MapType.ARRAY, MapType.PROG_ARRAY)
 """Maps whose contents programs reach by what their own code says."""
+_READ_TSC_PLACE = 0xFFFFFFFF80010000
+"""Below every place that x86_64 kernels are randomised to."""
+_READ_TSC_CODE = bytes.fromhex("f30f1efa0f01f948c1e2204809d0c3cc")
+"""endbr64; rdtscp; shl rdx, 32; or rax, rdx; ret: a read of the time stamp counter, in order."""
 _DIRECT = "ftrace_caller_direct"
 _CLOCKS = ("arch_counter_get_cntvct", "guest_arch_counter_read")
 """Readers of arm64's counter that clock sources point to; they depend on no structure."""
@@ -128,7 +132,7 @@ class ReplayKernel:
         `UnsupportedError` for a map whose layout in this kernel is not known.
         """
         machine = self._machine(image)
-        memory, (cpu, *_) = kernel_memory(self.runtime)
+        memory, (cpu, *_) = booted_memory(self.runtime)
         fill_code(machine, self._code(image))
         machine.add_symbols(self.captured.called)
         machine.add_symbols(self.runtime.symbols)
@@ -148,7 +152,7 @@ class ReplayKernel:
                 machine, loop, count, trace=trace, budget=BUDGET_PER_CALL, demand=True
             )
             pages += engine.demanded
-        return Replayed(execution, tuple(sorted(pages)), self._substituted(execution))
+        return Replayed(execution, tuple(sorted(pages)), self.not_captured(execution))
 
     def _machine(self, image: ReplayedImage) -> Machine:
         """A machine whose calling loop lies in reach of what it calls and clear of the code.
@@ -217,7 +221,8 @@ class ReplayKernel:
         arguments += [(Passing(count + i, 8, stack=i), count + 1 + i) for i in range(_STACK_SLOTS)]
         return build_loop(machine, image.called, arguments), arguments
 
-    def _substituted(self, execution: Execution) -> tuple[str, ...]:
+    def not_captured(self, execution: Execution) -> tuple[str, ...]:
+        """Functions that a traced execution took from the guest runtime."""
         if not self.substitutes or execution.trace is None:
             return ()
         executed = set(execution.trace.pcs.tolist())
@@ -265,6 +270,8 @@ def _runtime(captured: CapturedRuntime) -> tuple[Runtime, frozenset[str]]:
         regions.setdefault(
             function.address, Region(function.address, function.code, function.name, True)
         )
+    if kernel.returns is Returns.STUFFING:
+        _add_padding(regions, captured)
     ours = _ours(captured, kernel)
     spans = [(r.address, r.address + len(r.data)) for r in regions.values()]
     added = [
@@ -274,7 +281,9 @@ def _runtime(captured: CapturedRuntime) -> tuple[Runtime, frozenset[str]]:
         and not any(a < region.address + len(region.data) and region.address < b for a, b in spans)
     ]
     added += _direct_entry(captured, spans)
-    symbols = dict(captured.symbols)
+    if kernel.arch is Arch.X86_64 and READ_TSC not in captured.symbols:
+        added.append(Region(_READ_TSC_PLACE, _READ_TSC_CODE, READ_TSC, True))
+    symbols = {region.name: region.address for region in added} | dict(captured.symbols)
     structs = captured.structs
     unknown = _UNKNOWN_DATA[kernel.arch]
     end = symbols["__per_cpu_start"] + structs.percpu_size
@@ -283,7 +292,7 @@ def _runtime(captured: CapturedRuntime) -> tuple[Runtime, frozenset[str]]:
             continue
         if captured.known_build or name in _CLOCKS:
             symbols[name] = address
-        elif name in structs.percpu:
+        elif name in structs.percpu or name in OWN_PERCPU:
             symbols[name], end = end, end + _ROOM
         else:
             symbols[name], unknown = unknown, unknown + _ROOM
@@ -297,6 +306,15 @@ def _runtime(captured: CapturedRuntime) -> tuple[Runtime, frozenset[str]]:
         frozenset(),
     )
     return runtime, frozenset(region.name for region in added)
+
+
+def _add_padding(regions: dict[int, Region], captured: CapturedRuntime) -> None:
+    """What lies before the functions: the kernel's own calls go to the accounting there."""
+    ends = {address + len(region.data) for address, region in regions.items()}
+    for function in captured.functions:
+        at = function.address - len(function.before)
+        if function.before and not any(at < end <= function.address for end in ends):
+            regions[at] = Region(at, function.before, f"padding of {function.name}", True)
 
 
 def _direct_entry(captured: CapturedRuntime, spans: list[tuple[int, int]]) -> list[Region]:

@@ -35,11 +35,22 @@ _COMPARED = (
     Column("function", "function", text=True),
 )
 
+_FUNCTIONS = (
+    Column("id", "id", text=True),
+    Column("cycles_per_call", "cycles"),
+    Column("guest_cycles_per_call", "guest"),
+    Column("difference_percent", "diff %"),
+    Column("instructions_per_call", "insns", decimals=0),
+    Column("guest_instructions_per_call", "guest", decimals=0),
+    Column("not_captured", "not captured", text=True),
+)
+
 _LEGEND = (
     "cycles: core cycles per call, calling loop included, everything hot; insns, uops "
     "(unfused): executed per call; ret miss: mispredicted returns; pages: data pages that "
     "appeared, zeroed; function: the traced function's captured code, or a stand-in that "
-    "returns at once where only its beginning is captured."
+    "returns at once where only its beginning is captured; guest: the guest runtime's functions "
+    "in place of the captured ones, where those are replayed by themselves."
 )
 
 
@@ -68,6 +79,8 @@ def replay_markdown(records: Records) -> str:
 
 
 def _columns(rows: Sequence[Mapping[str, Value]]) -> tuple[Column, ...]:
+    if any("difference_percent" in row for row in rows):
+        return _FUNCTIONS
     return _COMPARED if any("error_percent" in row for row in rows) else _COLUMNS
 
 

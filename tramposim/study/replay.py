@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
@@ -12,8 +12,10 @@ from tramposim.capture.records import (
     BootRecord,
     Capture,
     CaseRecord,
+    FuncRecord,
     LinksRecord,
     ProgramRecord,
+    Record,
 )
 from tramposim.capture.runtime import find_runtime, read_runtime
 from tramposim.errors import GuestFault, InputError, TramposimError
@@ -22,6 +24,7 @@ from tramposim.machine.replay import Replayed, ReplayedImage, ReplayKernel
 from tramposim.machine.trace import Trace
 from tramposim.spec import Arch
 from tramposim.study.captured import replayed_image, stand_in
+from tramposim.study.functions import compare_functions
 from tramposim.study.measured import Measured
 from tramposim.study.records import Records, Value
 from tramposim.study.subject import DEFAULT_CORES
@@ -74,8 +77,7 @@ def replay(request: ReplayRequest, step: Callable[[str], None] = lambda name: No
     for path in request.captures:
         file = _File(path, request)
         for where, record in file.capture:
-            if isinstance(record, LinksRecord):
-                file.links[record.id] = record
+            file.note(record)
             name = getattr(record, "id", None)
             if not isinstance(record, CaseRecord) or record.img is None:
                 without_image += name is not None and file.wanted(name)
@@ -87,6 +89,11 @@ def replay(request: ReplayRequest, step: Callable[[str], None] = lambda name: No
             row, code = file.row(record, where)
             rows.append(row)
             exit_code = max(exit_code, code)
+        if not file.has_cases:
+            for row, code in file.function_rows(step):
+                seen.add(str(row["id"]))
+                rows.append(row)
+                exit_code = max(exit_code, code)
     missing = [name for name in request.ids or () if name not in seen]
     if missing:
         files = ", ".join(str(path) for path in request.captures)
@@ -101,8 +108,7 @@ def replay_trace(path: Path, record_id: str, calls: int = CALLS) -> Trace:
     request = ReplayRequest((path,), lambda arch: load_core(DEFAULT_CORES[Arch(arch)]))
     file = _File(path, request)
     for where, record in file.capture:
-        if isinstance(record, LinksRecord):
-            file.links[record.id] = record
+        file.note(record)
         if isinstance(record, CaseRecord) and record.id == record_id:
             replayed, _ = _execute(file.kernel, file.image(record, where), calls)
             assert replayed.execution.trace is not None
@@ -126,8 +132,17 @@ class _File:
         self.path = path
         self.request = request
         self.capture = Capture(path)
-        self.links: dict[str, LinksRecord] = {}
+        self.has_cases = False
+        self._has_functions = False
+        self._links: dict[str, LinksRecord] = {}
         self._kernel: ReplayKernel | None = None
+
+    def note(self, record: Record) -> None:
+        """Remember what later records, or rows, build on."""
+        self.has_cases |= not isinstance(record, FuncRecord)
+        self._has_functions |= isinstance(record, FuncRecord)
+        if isinstance(record, LinksRecord):
+            self._links[record.id] = record
 
     def wanted(self, record_id: str) -> bool:
         return self.request.ids is None or record_id in self.request.ids
@@ -145,7 +160,7 @@ class _File:
         """The record's row, and the exit code of its error."""
         boot = self.capture.boot
         core = self.request.core_of(boot.arch)
-        row = _known(case, boot, self.path, core)
+        row = _origin(boot, self.path, core) | {"id": case.id, "target": case.target}
         try:
             image = self.image(case, where)
             row["image_bytes"] = len(image.code)
@@ -164,9 +179,21 @@ class _File:
         """What a case's image needs; raises `InputError` for a malformed record."""
         return replayed_image(case, self._programs(case), self.kernel.captured, where)
 
+    def function_rows(
+        self, step: Callable[[str], None]
+    ) -> Iterator[tuple[Mapping[str, Value], int]]:
+        """Rows of the kernel's functions themselves, for a file of nothing else."""
+        if not self._has_functions:
+            return
+        core = self.request.core_of(self.capture.boot.arch)
+        for row, code in compare_functions(self.kernel, core):
+            if self.wanted(str(row["id"])):
+                step(str(row["id"]))
+                yield {**_origin(self.capture.boot, self.path, core), **row}, code
+
     def _programs(self, case: CaseRecord) -> Sequence[ProgramRecord]:
         """The case's programs; what tracing_multi links share is in their record."""
-        links = self.links.get(case.links_id or "")
+        links = self._links.get(case.links_id or "")
         if links is None:
             return case.progs
         shared = {program.name: program for program in links.progs}
@@ -180,16 +207,15 @@ def _is_struct_ops(case: CaseRecord) -> bool:
     return bool((case.flags or 0) & TrampFlag.INDIRECT)
 
 
-def _known(case: CaseRecord, boot: BootRecord, path: Path, core: Core) -> dict[str, Value]:
+def _origin(boot: BootRecord, path: Path, core: Core) -> dict[str, Value]:
     return {
-        "id": case.id,
+        "id": "",
         "file": path.name,
         "arch": boot.arch,
         "kernel": boot.kernel,
         "variant": boot.variant,
         "core": core.name,
         "core_error": core.error,
-        "target": case.target,
     }
 
 

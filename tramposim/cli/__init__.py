@@ -34,6 +34,7 @@ COMMANDS = {
     "replay": "Execute and time captured images with their kernel's own functions.",
     "throughput": "Cycles per iteration of code blocks on a core.",
     "native": "Measure on this machine's CPU and print beside the model.",
+    "report": "Tables, files for other tools, or one HTML page.",
     "cores": "Core models with the source of every number.",
     "doctor": "Check that this installation can do its work.",
 }

@@ -11,7 +11,7 @@ from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["compare_markdown", "compare_text"]
+__all__ = ["COLUMNS", "LEGEND", "break_even_sentences", "compare_markdown", "compare_text"]
 
 COLUMNS = (
     Column("scenario", "scenario", text=True),
@@ -53,7 +53,7 @@ def compare_text(records: Records, output: str = "-") -> str:
             )
         ]
     parts.append(LEGEND)
-    for sentence in _break_even_sentences(records):
+    for sentence in break_even_sentences(records):
         parts += ["", sentence]
     return render(*parts, output=output)
 
@@ -65,7 +65,7 @@ def compare_markdown(records: Records) -> str:
         for title, rows in _tables(records)
     ]
     blocks.append(LEGEND + "\n")
-    blocks += [sentence + "\n" for sentence in _break_even_sentences(records)]
+    blocks += [sentence + "\n" for sentence in break_even_sentences(records)]
     return "\n".join(blocks)
 
 
@@ -112,7 +112,8 @@ def _body_class(row: Mapping[str, object]) -> str:
     return str(row["body"]).split("-")[0]
 
 
-def _break_even_sentences(records: Records) -> list[str]:
+def break_even_sentences(records: Records) -> list[str]:
+    """What follows from the comparison, a sentence or two per architecture and core."""
     return [_break_even_sentence(found) for found in records.meta.get("break_even", ())]
 
 

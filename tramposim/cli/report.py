@@ -1,0 +1,90 @@
+"""`tramposim report`: tables, other tools' files, or one HTML page."""
+
+from __future__ import annotations
+
+import click
+
+from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+
+__all__ = ["report"]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  tramposim report -o report.html
+  tramposim report compare.json --format pyperf -o base.json
+  tramposim report --arch x86_64 --returns its -o its.html"""
+)
+@click.argument("sources", metavar="[RECORDS.json...]", nargs=-1)
+@arch_option(both=True)
+@kernel_option()
+@click.option(
+    "--core",
+    "core_names",
+    multiple=True,
+    metavar="NAME",
+    help="Core model to time on, one per architecture; 'tramposim cores' lists them.",
+)
+@click.option(
+    "--returns",
+    metavar="KIND",
+    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
+)
+@click.option(
+    "--proto",
+    metavar="C",
+    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
+)
+@format_option("html", "md", "csv", "pyperf", "gbench")
+@output_option()
+def report(
+    sources: tuple[str, ...],
+    archs: tuple[str, ...],
+    version: str,
+    core_names: tuple[str, ...],
+    returns: str | None,
+    proto: str | None,
+    format_name: str,
+    output: str,
+) -> None:
+    """A report of the comparison, as one HTML page or in another tool's format.
+
+    RECORDS are what other commands printed with --format json; without any, the comparison,
+    its parts and its scaling are measured now. `pyperf` and `gbench` write times at the core
+    models' clocks, for pyperf compare_to and Google Benchmark's compare.py.
+    """
+    from tramposim.cli.diff import read_records
+    from tramposim.cli.progress import progress
+    from tramposim.report.compare import compare_markdown
+    from tramposim.report.export import records_csv
+    from tramposim.report.interchange import google_benchmark_json, pyperf_json
+    from tramposim.report.output import write_result
+    from tramposim.report.page import html_page
+    from tramposim.study.kernels import kernel_of
+    from tramposim.study.overview import Section, overview
+    from tramposim.study.subject import cores_of, function_of
+
+    if sources:
+        sections = [Section(read_records(path), "") for path in sources]
+    else:
+        kernels = [kernel_of(arch, version, None, returns) for arch in archs]
+        cores = cores_of([kernel.arch for kernel in kernels], core_names)
+        with progress("report") as step:
+            sections = list(overview(kernels, cores, function_of(proto), step))
+    first = sections[0].records
+    if format_name == "html":
+        title = f"fsession against fentry + fexit on {first.meta.get('function', 'a function')}"
+        write_result(html_page(sections, title), output)
+        return
+    if len(sources) > 1:
+        raise click.UsageError(f"--format {format_name} takes one file of records")
+    write_result(
+        {
+            "md": lambda: compare_markdown(first),
+            "csv": lambda: records_csv(first),
+            "pyperf": lambda: pyperf_json(first),
+            "gbench": lambda: google_benchmark_json(first),
+        }[format_name](),
+        output,
+    )

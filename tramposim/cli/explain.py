@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import click
 
-from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    format_option,
+    kernel_option,
+    output_option,
+    state_option,
+)
 
 __all__ = ["explain"]
 
@@ -15,6 +21,7 @@ Examples:
   tramposim explain fsession
   tramposim explain fentry+fexit fsession --arch x86_64
   tramposim explain fentry+fexit:latency-hash fsession+cookie:latency-cookie --arch x86_64
+  tramposim explain fentry+fexit fsession --state cold --arch x86_64
   tramposim explain fexit --entry call --format json -o fexit.json"""
 )
 @click.argument("scenarios", metavar="SCENARIO[:BODY] [SCENARIO[:BODY]]", nargs=-1, required=True)
@@ -42,6 +49,7 @@ Examples:
     metavar="C",
     help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
 )
+@state_option("hot")
 @format_option("table", "json", "csv")
 @output_option()
 def explain(
@@ -52,13 +60,15 @@ def explain(
     entry: str | None,
     returns: str | None,
     proto: str | None,
+    state: str | None,
     format_name: str,
     output: str,
 ) -> None:
     """Where the cycles of a traced call go: by part of the image, with what costs them.
 
     SCENARIO is written as for `compare`, with the programs' body behind a colon (default:
-    empty). With two scenarios the difference is explained part by part.
+    empty). With two scenarios the difference is explained part by part. In a state other than
+    hot, every line and page that a call waits for is named.
     """
     from tramposim.cli.progress import progress
     from tramposim.report.explain import explain_text
@@ -82,7 +92,8 @@ def explain(
             for text in scenarios:
                 words, _, body = text.partition(":")
                 step(f"{arch} {text}")
-                subject = Subject(kernel, prototype, parse_scenario(words), body or "empty")
+                scenario = parse_scenario(words)
+                subject = Subject(kernel, prototype, scenario, body or "empty", state or "hot")
                 found.append(explained(subject, cores[arch]))
     records = explain_records(found)
     write_result(

@@ -24,10 +24,19 @@ _COLUMNS = (
     Column("image_bytes", "image B"),
     Column("program", "program", text=True),
 )
+_MISS_COLUMNS = (
+    Column("miss", "what", text=True),
+    Column("found", "found in", text=True),
+    Column("address", "address", text=True),
+    Column("wait_cycles", "waited", decimals=0),
+    Column("part", "part", text=True),
+    Column("place", "by", text=True),
+)
 _LEGEND = (
     "cycles: that retirement waited for the part's instructions, those that it calls included; "
     "code lines, data lines: 64-byte lines that the part is the first of the call to touch; "
-    "uops: unfused; image B: the part's bytes in the image."
+    "uops: unfused; image B: the part's bytes in the image; waited: cycles beyond a hit (they "
+    "overlap)."
 )
 _COSTLY = ("return mispredict", "indirect mispredict", "conditional mispredict", "store blocked")
 _SHOWN_EVENTS = 16
@@ -45,6 +54,7 @@ def explain_text(records: Records, output: str = "-") -> str:
     for rows in groups:
         parts += [TextTable(_COLUMNS, _table_rows(rows), _title(rows), strong=_is_part)]
         parts += _events(rows)
+        parts += _misses(rows)
         parts.append("")
     for first, second in _pairs(groups):
         parts += [_comparison(first, second), _difference(first, second), ""]
@@ -74,7 +84,7 @@ def _title(rows: Sequence[Row]) -> str:
     cycles = float(str(call["cycles_per_call"]))
     return (
         f"{_name(call)} on {call['arch']}, kernel {call['kernel']}, {call['returns']} returns: "
-        f"{cycles:.1f} cycles per call, hot\n"
+        f"{cycles:.1f} cycles per call, {call['state']}\n"
         f"core {call['core']} (model error: {call['core_error']})"
     )
 
@@ -113,6 +123,23 @@ def _events(rows: Sequence[Row]) -> list[str]:
         if loads:
             lines.append(f"{kind}: {loads:.1f} loads per call")
     return lines
+
+
+def _misses(rows: Sequence[Row]) -> list[TextTable]:
+    """Every line, page and branch that was waited for, in order."""
+    misses = [row for row in rows if row["what"] == "miss"]
+    if not misses:
+        return []
+    return [TextTable(_MISS_COLUMNS, misses, f"Waited for: {_counts(misses)}")]
+
+
+def _counts(misses: Sequence[Row]) -> str:
+    """Misses per call by kind and place."""
+    sums: dict[str, float] = {}
+    for row in misses:
+        name = f"{row['miss']}s from {row['found']}"
+        sums[name] = sums.get(name, 0.0) + float(str(row["misses_per_call"]))
+    return ", ".join(f"{count:.4g} {name}" for name, count in sums.items()) + " per call"
 
 
 def _comparison(first: Sequence[Row], second: Sequence[Row]) -> TextTable:

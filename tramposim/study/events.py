@@ -49,6 +49,10 @@ class InstructionNames:
         """The instruction alone."""
         return self._look_up(address)[0]
 
+    def place(self, address: int) -> str:
+        """The function and offset alone."""
+        return self._look_up(address)[1].strip("()")
+
     def _look_up(self, address: int) -> tuple[str, str]:
         found = self._texts.get(address)
         if found is None:

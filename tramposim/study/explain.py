@@ -7,24 +7,26 @@ from dataclasses import dataclass
 
 from tramposim import __version__
 from tramposim.study.events import CostEvent, cost_events
+from tramposim.study.misses import MissCost, miss_costs
 from tramposim.study.parts import PartCost, part_costs
 from tramposim.study.records import Records, Value
 from tramposim.study.staged import staged_calls
 from tramposim.study.subject import Subject
-from tramposim.timing import Core, Timing
+from tramposim.timing import STATES, Core, Timing
 
-__all__ = ["CostEvent", "Explanation", "PartCost", "explain", "explain_records"]
+__all__ = ["CostEvent", "Explanation", "MissCost", "PartCost", "explain", "explain_records"]
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A subject's timing with its parts in order of execution, and its events."""
+    """A subject's timing with its parts in order of execution, its events and misses."""
 
     subject: Subject
     core: Core
     timing: Timing
     parts: tuple[PartCost, ...]
     events: tuple[CostEvent, ...]
+    misses: tuple[MissCost, ...]
 
     @property
     def totals(self) -> tuple[PartCost, ...]:
@@ -33,7 +35,7 @@ class Explanation:
 
 
 def explain(subject: Subject, core: Core) -> Explanation:
-    """Execute the subject hot and attribute its cycles; raises what `measure` raises."""
+    """Execute the subject and attribute its cycles; raises what `measure` raises."""
     calls = staged_calls(subject, core)
     stages = calls.stages
     return Explanation(
@@ -42,12 +44,14 @@ def explain(subject: Subject, core: Core) -> Explanation:
         calls.timing,
         tuple(part_costs(calls.trace, stages, calls.places)),
         tuple(cost_events(calls.trace, stages, core)),
+        miss_costs(calls.trace, calls.timing.calls, calls.places),
     )
 
 
 def explain_records(explanations: Iterable[Explanation]) -> Records:
-    """One row per part, per function within a part (`what`: part, function), and per event."""
+    """One row per part, per function within a part (`what`: part, function), event and miss."""
     rows: list[Mapping[str, Value]] = []
+    explanations = tuple(explanations)
     for found in explanations:
         subject = found.subject
         head: dict[str, Value] = {
@@ -58,6 +62,7 @@ def explain_records(explanations: Iterable[Explanation]) -> Records:
             "returns": subject.kernel.returns.value,
             "scenario": subject.scenario.word,
             "body": subject.body,
+            "state": subject.state,
         }
         total = found.timing.cycles_per_call
         rows.append(
@@ -98,12 +103,29 @@ def explain_records(explanations: Iterable[Explanation]) -> Records:
                     "second": event.second,
                 }
             )
+        rows += [head | _miss(miss) for miss in found.misses]
+    state = explanations[0].subject.state if explanations else "hot"
     return Records(
         meta={
             "command": "explain",
             "version": __version__,
-            "state": "hot",
-            "basis": "core cycles per call that retirement waited, of the core model, all hot",
+            "state": state,
+            "basis": "core cycles per call that retirement waited, of the core model, "
+            f"{state}: {STATES[state]}",
         },
         rows=tuple(rows),
     )
+
+
+def _miss(miss: MissCost) -> dict[str, Value]:
+    return {
+        "what": "miss",
+        "part": miss.part,
+        "miss": miss.kind,
+        "found": miss.found,
+        "address": f"{miss.address:#x}",
+        "first": miss.instruction,
+        "place": miss.place,
+        "misses_per_call": round(miss.per_call, 4),
+        "wait_cycles": round(miss.wait_cycles, 2),
+    }

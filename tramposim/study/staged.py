@@ -35,7 +35,10 @@ class StagedCalls:
 
 
 def staged_calls(subject: Subject, core: Core) -> StagedCalls:
-    """Execute the subject hot and time it with stages; raises what `measure` raises."""
+    """Execute the subject and time it with stages, in its starting state.
+
+    Raises what `measure` raises.
+    """
     check_loads(subject.kernel, subject.prototype, subject.scenario)
     programs = programs_of(subject.scenario, subject.body)
     world = TracedWorld(
@@ -44,7 +47,7 @@ def staged_calls(subject: Subject, core: Core) -> StagedCalls:
     world.run(WARM_CALLS, trace=False)
     trace = world.run(TRACED_CALLS).trace
     assert trace is not None
-    timing = time_trace(trace, core, record=True)
+    timing = time_trace(trace, core, subject.state, record=True)
     assert timing.stages is not None
     places = Places(world.image, world.target, trace.regions)
     return StagedCalls(subject, core, trace, timing, timing.stages, places)

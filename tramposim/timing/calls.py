@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from tramposim.machine.trace import Trace
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.prepare import PreparedTrace, prepare
+from tramposim.timing.stages import STAGES, count_from
 
 __all__ = ["MISS", "CallTimer", "Miss", "TimedCall", "miss_name", "new_state"]
 
@@ -63,11 +64,15 @@ def miss_name(kind: int, level: int) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class TimedCall:
-    """One call: core cycles from its first instruction to its last, events, misses."""
+    """One call: core cycles from its first instruction to its last, events, misses.
+
+    `stages` (dtype `STAGES`), if asked for, has the instructions' cycles from the call's begin.
+    """
 
     cycles: int
     events: tuple[int, ...]
     misses: tuple[Miss, ...]
+    stages: NDArray[np.void] | None = field(default=None, repr=False)
 
 
 def new_state(core: Core, trace: Trace) -> CoreState:
@@ -115,14 +120,17 @@ class CallTimer:
         for _ in range(2):
             pipeline.run(prepared.order, prepared.accesses, prepared.marks, cycles)
 
-    def time(self, number: int) -> TimedCall:
+    def time(self, number: int, *, record: bool = False) -> TimedCall:
         """Execute call `number` alone, from an idle pipeline, on the state as it is."""
         order, accesses = self._calls[number]
         pipeline = self._pipeline
         pipeline.simulate_memory(True)
         self.state.clear()
         start, before = pipeline.drain(), pipeline.events()
-        pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS)
+        stages = np.zeros(len(order), dtype=STAGES) if record else None
+        pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS, stages)
+        if stages is not None:
+            count_from(stages, start)
         events = tuple(b - a for a, b in zip(before, pipeline.events(), strict=True))
         records = np.frombuffer(self.state.misses(), MISS)
         misses = tuple(
@@ -130,7 +138,7 @@ class CallTimer:
                  int(r["wait"]))
             for r in records
         )  # fmt: skip
-        return TimedCall(pipeline.cycle - start, events, misses)
+        return TimedCall(pipeline.cycle - start, events, misses, stages)
 
     def shares(self) -> list[int]:
         """Cycles for which retirement waited for each instruction of the trace, so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,18 +15,10 @@ from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.footprint import Footprint, footprint_of
 from tramposim.timing.prepare import prepare
+from tramposim.timing.stages import STAGES, count_from
 from tramposim.timing.states import apply_state, check_state
 
 __all__ = ["STAGES", "Timing", "time_trace"]
-
-STAGES = np.dtype(
-    [(name, "<i8") for name in ("delivered", "renamed", "issued", "executed", "retired")]
-    + [("bubbles", "<u2")]
-    + [(name, "u1") for name in ("mispredicted", "forwarded", "memory_renamed", "blocked")]
-    + [("uops", "<u2")]
-)
-"""Layout of `StageRec` in `_native/stages.pxd`: cycles in which an instruction passed the
-stages (`issued` -1: no port was needed), and counts of what befell it."""
 
 _MAX_PASSES = 400
 _STEADY = 4
@@ -77,7 +69,7 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     """
     check_state(state)
     if state != "hot":
-        return _cold(trace, core, state)
+        return _cold(trace, core, state, record)
     prepared = prepare(trace, core)
     order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
     code, addresses = prepared.code, prepared.addresses
@@ -88,13 +80,11 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     start = pipeline.cycle
     stages = np.zeros(len(order), dtype=STAGES)
     pipeline.run(order, accesses, marks, np.zeros(len(marks), dtype=np.int64), stages)
-    for name in ("delivered", "renamed", "executed", "retired"):
-        stages[name] -= start
-    stages["issued"] -= np.where(stages["issued"] < 0, 0, start)
+    count_from(stages, start)
     return replace(timing, stages=stages)
 
 
-def _cold(trace: Trace, core: Core, state: str) -> Timing:
+def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:
     """Every recorded call for itself, the starting state restored before each."""
     timer = CallTimer(trace, core)
     timer.warm()
@@ -103,7 +93,7 @@ def _cold(trace: Trace, core: Core, state: str) -> Timing:
     calls = []
     for number in range(n):
         apply_state(timer.state, state, *timer.caller(number))
-        calls.append(timer.time(number))
+        calls.append(timer.time(number, record=record))
     cycles = [call.cycles for call in calls]
     sums = [sum(values) / n for values in zip(*(call.events for call in calls), strict=True)]
     events = dict(zip(EVENTS, sums, strict=True))
@@ -125,10 +115,23 @@ def _cold(trace: Trace, core: Core, state: str) -> Timing:
             for address, was, now in zip(prepared.addresses, before, timer.shares(), strict=True)
             if now != was
         },
+        stages=_one_after_the_other(calls) if record else None,
         state=state,
         calls=tuple(calls),
         footprints=tuple(prints),
     )
+
+
+def _one_after_the_other(calls: Sequence[TimedCall]) -> NDArray[np.void]:
+    """The stages of all calls as if each had begun when the one before it ended."""
+    parts, start = [], 0
+    for call in calls:
+        assert call.stages is not None
+        part = call.stages.copy()
+        count_from(part, -start)
+        parts.append(part)
+        start += call.cycles
+    return np.concatenate(parts)
 
 
 def _steady(

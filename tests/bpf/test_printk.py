@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tramposim.bpf.memory import Memory
-from tramposim.bpf.printk import format_text
-from tramposim.errors import UnsupportedError
+from tramposim.bpf.printk import FormatRefused, format_text
 
 
 @pytest.mark.parametrize(
@@ -38,5 +37,5 @@ def test_strings_and_addresses_are_read_from_memory() -> None:
 
 @pytest.mark.parametrize("text", ["%f", "%d %d", "%", "%n", "%lc"])
 def test_what_the_kernel_refuses_is_named(text: str) -> None:
-    with pytest.raises(UnsupportedError, match="bpf_trace_printk: format"):
+    with pytest.raises(FormatRefused, match="bpf_trace_printk refuses the format"):
         format_text(text, [1], Memory(), "bpf_trace_printk")

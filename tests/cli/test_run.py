@@ -239,3 +239,26 @@ def test_what_is_no_file_is_named(
 ) -> None:
     assert main(["run", str(tmp_path / name)]) == 2
     assert str(tmp_path / name) in capsys.readouterr().err
+
+
+def test_what_a_kernel_would_not_load_or_print_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "n.bpf"
+    text = """
+.section fentry/bpf_fentry_test1
+p:
+    r1 = 0x6625 ll
+    *(u64 *)(r10 - 8) = r1
+    r1 = r10
+    r1 += -8
+    r2 = 8
+    call bpf_trace_printk
+    r0 = 7
+    exit
+"""
+    source.write_text(text)
+    assert main(["run", str(source), "--engine", "all"]) == 0
+    out = capsys.readouterr().out
+    assert "note: bpf_trace_printk refuses the format '%f' (EINVAL)" in out
+    assert "note: p: a kernel refuses to load it: At program exit the register R0" in out

@@ -84,6 +84,8 @@ class Host:
         self.maps: dict[str, HostMap] = {}
         self.output: list[str] = []
         """Lines that programs printed (bpf_trace_printk)."""
+        self.notes: dict[str, None] = {}
+        """What people should know about the runs, each thing once."""
         self._by_handle: dict[int, HostMap] = {}
         self._symbols: dict[str, int] = {}
         self._random = random.Random(seed)
@@ -201,6 +203,10 @@ class Host:
 
     def _prandom(self, arguments: Sequence[int]) -> int:
         return self._random.getrandbits(32)
+
+    def note(self, text: str) -> None:
+        """Remember something that happened and is easily overlooked."""
+        self.notes[text] = None
 
     def print(self, text: str) -> int:
         """A line that a program prints; its length."""

@@ -12,12 +12,17 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tramposim.bpf.alu import signed
 from tramposim.bpf.memory import Memory
-from tramposim.errors import GuestFault, UnsupportedError
+from tramposim.errors import GuestFault
 
-__all__ = ["MAX_STRING", "format_text", "read_string"]
+__all__ = ["MAX_STRING", "FormatRefused", "format_text", "read_string"]
 
 MAX_STRING = 512
 """Longest string that one conversion prints (MAX_BPRINTF_BUF shares 512 bytes)."""
+
+
+class FormatRefused(Exception):
+    """The kernel returns -EINVAL for this format; the message says so to people."""
+
 
 _CONVERSION = re.compile(
     r"%(?:%|(?P<flags>[-+ 0]*)(?P<width>\d*)"
@@ -42,10 +47,10 @@ def read_string(memory: Memory, address: int, most: int = MAX_STRING) -> bytes:
 def format_text(text: str, values: Sequence[int], memory: Memory, helper: str) -> str:
     """`text` with the 64-bit `values` put in; strings and addresses are read from `memory`.
 
-    Pointers are printed as they are (a kernel prints a hash for `%p`). Raises
-    `UnsupportedError` for a conversion that the kernel refuses, and for too few values.
+    Pointers are printed as they are (a kernel prints a hash for `%p`). Raises `FormatRefused`
+    for a conversion that the kernel refuses, and for too few values.
     """
-    refused = UnsupportedError(f"{helper}: format {text!r}")
+    refused = FormatRefused(f"{helper} refuses the format {text!r} (EINVAL): nothing is printed")
     remaining = list(values)
 
     def convert(match: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tramposim.bpf.alu import signed
-from tramposim.bpf.printk import format_text, read_string
+from tramposim.bpf.printk import FormatRefused, format_text, read_string
 from tramposim.errors import GuestFault
 
 if TYPE_CHECKING:
@@ -37,7 +37,15 @@ def _format_of(host: Host, address: int, size: int) -> str:
 
 def _trace_printk(host: Host, arguments: Sequence[int]) -> int:
     text = _format_of(host, arguments[0], arguments[1])
-    return host.print(format_text(text, arguments[2:5], host.memory, "bpf_trace_printk"))
+    return _print(host, text, arguments[2:5], "bpf_trace_printk")
+
+
+def _print(host: Host, text: str, values: Sequence[int], helper: str) -> int:
+    try:
+        return host.print(format_text(text, values, host.memory, helper))
+    except FormatRefused as refused:
+        host.note(str(refused))
+        return -errno.EINVAL
 
 
 def _words(host: Host, address: int, size: int) -> list[int]:
@@ -47,8 +55,7 @@ def _words(host: Host, address: int, size: int) -> list[int]:
 
 def _trace_vprintk(host: Host, arguments: Sequence[int]) -> int:
     text = _format_of(host, arguments[0], arguments[1])
-    values = _words(host, arguments[2], arguments[3])
-    return host.print(format_text(text, values, host.memory, "bpf_trace_vprintk"))
+    return _print(host, text, _words(host, arguments[2], arguments[3]), "bpf_trace_vprintk")
 
 
 def _snprintf(host: Host, arguments: Sequence[int]) -> int:
@@ -56,8 +63,12 @@ def _snprintf(host: Host, arguments: Sequence[int]) -> int:
     at, size, text_at, data, data_size = arguments
     values = _words(host, data, data_size)
     text = read_string(host.memory, text_at, _MAX_FORMAT).decode(errors="replace")
-    # Unlike a printed line, a text keeps its newline.
-    shown = format_text(text + "\n", values, host.memory, "bpf_snprintf").encode()
+    try:
+        # Unlike a printed line, a text keeps its newline.
+        shown = format_text(text + "\n", values, host.memory, "bpf_snprintf").encode()
+    except FormatRefused as refused:
+        host.note(str(refused))
+        return -errno.EINVAL
     size &= 0xFFFFFFFF
     if size:
         host.memory.write(at, shown[: size - 1] + b"\0")

@@ -21,23 +21,27 @@ COLUMNS = (
     Column("cycles_over_untraced", "over"),
     Column("cycles_over_empty", "own"),
     Column("over_pair_ratio", "×pair", decimals=2),
+    Column("cycles_per_call_cold", "cold", decimals=0),
+    Column("over_pair_ratio_cold", "×cold", decimals=2),
     Column("instructions_per_call", "insns", decimals=0),
-    Column("uops_per_call", "uops", decimals=0),
-    Column("image_bytes", "image B"),
+    Column("image_bytes", "img B"),
     Column("program_bytes", "prog B"),
     Column("links", "links"),
     Column("slots", "slots"),
+    Column("uops_per_call", "uops", decimals=0),
 )
 
 LEGEND = (
     "group: each program alone; pair: the fentry and fexit programs together; all: the whole "
     "file. cycles: core cycles per call, the call itself included; over: cycles over the "
     "untraced call; own: cycles over the same programs doing nothing; ×pair: over, relative to "
-    "the pair; insns, uops (unfused): executed per call; image B, prog B: bytes of machine code; "
-    "slots: of the trampoline's limit on programs (an fsession takes two)."
+    "the pair; cold: cycles of a call whose lines of code and data are all in memory, ×cold: "
+    "×pair for it; insns, uops (unfused): executed per call; img B, prog B: bytes of machine "
+    "code; slots: of the trampoline's limit on programs (an fsession takes two)."
 )
 
-_LONGEST_NAMES = 36
+_LONGEST_NAMES = 28
+_LONGEST_SCENARIO = 20
 
 
 def own_text(records: Records, output: str = "-") -> str:
@@ -88,7 +92,7 @@ def _tables(records: Records) -> Iterator[tuple[str, Sequence[Mapping[str, objec
             f"kernel {first['kernel']}: entry by {entries}, {first['returns']} returns, "
             f"{records.meta['state']}\n"
             f"core {first['core']} (model error: {first['core_error']})",
-            [{**row, "body": _names(str(row["body"]))} for row in rows],
+            [{**row, "scenario": _cut(row), "body": _names(row)} for row in rows],
         )
 
 
@@ -97,9 +101,19 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> Sequence[Column]:
     return [column for column in COLUMNS if any(row.get(column.field) is not None for row in rows)]
 
 
-def _names(body: str) -> str:
+def _cut(row: Mapping[str, object]) -> str:
+    """The scenario; of many programs only the first ones fit."""
+    word = str(row["scenario"])
+    if len(word) <= _LONGEST_SCENARIO:
+        return word
+    return word[:_LONGEST_SCENARIO].rpartition("+")[0] + "+…"
+
+
+def _names(row: Mapping[str, object]) -> str:
     """The names of the programs, the last ones counted where they do not fit."""
-    names = body.split(" + ")
+    names = str(row["body"]).split(" + ")
+    if row["role"] == "all":
+        return f"all {len(names)}"
     shown = len(names)
     while shown > 1 and len(_joined(names, shown)) > _LONGEST_NAMES:
         shown -= 1
@@ -140,8 +154,12 @@ def _verdict(pair: Mapping[str, Any], session: Mapping[str, Any]) -> str:
         else f"costs {-saved:.1f} cycles per call more "
         f"({-100 * saved / pair['cycles_per_call']:.0f} %)"
     )
+    cold = ""
+    if "cycles_per_call_cold" in pair and "cycles_per_call_cold" in session:
+        calls = pair["cycles_per_call_cold"], session["cycles_per_call_cold"]
+        cold = f" A cold call needs {calls[0]:,.0f} and {calls[1]:,.0f}."
     return (
         f"{session['function']} on {session['arch']} ({session['core']}): the pair "
         f"({pair['body']}) needs {pair['cycles_per_call']:.1f} cycles per call, the fsession "
-        f"({session['body']}) {session['cycles_per_call']:.1f}: it {what}."
+        f"({session['body']}) {session['cycles_per_call']:.1f}: it {what}.{cold}"
     )

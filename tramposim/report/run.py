@@ -42,6 +42,7 @@ def run_text(result: RunResult) -> str:
     for contents in shown.maps:
         if not contents.map.flags & MapFlag.RDONLY_PROG:
             lines += _map(contents)
+    lines += [f"note: {note}" for note in result.notes]
     lines += _verdict(result)
     return "\n".join(lines) + "\n"
 
@@ -147,6 +148,7 @@ def run_json(result: RunResult) -> str:
         **first,
         "others": others,
         "differences": list(result.differences),
+        "notes": list(result.notes),
     }
     return msgspec.json.format(msgspec.json.encode(content), indent=2).decode() + "\n"
 

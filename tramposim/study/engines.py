@@ -112,10 +112,11 @@ class MapContents:
 @dataclass(frozen=True, slots=True)
 class EngineRun:
     """What one engine did: calls of functions and executions of programs, each in order, the
-    lines that programs printed, and the maps at the end."""
+    lines that programs printed, the maps at the end, and what is easily overlooked."""
 
     engine: str
     returned: tuple[Returned, ...]
     runs: tuple[ProgramRun, ...]
     output: tuple[str, ...]
     maps: tuple[MapContents, ...]
+    notes: tuple[str, ...] = ()

@@ -74,7 +74,8 @@ def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, Worlds]:
             returned += function.returned(execution, start)
             runs += function.program_runs(execution, start)
     maps = tuple(_contents(guest))
-    run = EngineRun(kernel.arch.value, tuple(returned), tuple(runs), tuple(host.output), maps)
+    output, notes = tuple(host.output), tuple(host.notes)
+    run = EngineRun(kernel.arch.value, tuple(returned), tuple(runs), output, maps, notes)
     return run, {function.traced.name: function.world for function in functions}
 
 

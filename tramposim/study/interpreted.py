@@ -50,7 +50,8 @@ def interpret(task: Task, worlds: Worlds | None = None) -> EngineRun:
         for call in calls:
             returned.append(Returned(number, call.traced, call.slots, call.run(add)))
     maps = tuple(MapContents(made.declared, dict(made.items())) for made in host.maps.values())
-    return EngineRun("interp", tuple(returned), tuple(runs), tuple(host.output), maps)
+    output, notes = tuple(host.output), tuple(host.notes)
+    return EngineRun("interp", tuple(returned), tuple(runs), output, maps, notes)
 
 
 def _add(runs: list[ProgramRun], call: int, name: str, when: str, value: int) -> None:

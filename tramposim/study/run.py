@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tramposim.bpf.interpreter import BUDGET
-from tramposim.errors import GuestFault, InputError
+from tramposim.errors import AttachError, GuestFault, InputError
+from tramposim.kernel.load import check_return_value
 from tramposim.spec import Arch, Program
 from tramposim.study.engines import EngineRun, Task, Traced
 from tramposim.study.executed import execute
@@ -36,6 +37,7 @@ class RunResult:
 
     engines: tuple[EngineRun, ...]
     differences: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def run_programs(
@@ -83,7 +85,21 @@ def run_programs(
     if interpreted and INTERPRETER not in runs:
         runs[INTERPRETER] = interpret(task)
     shown = tuple(runs[engine] for engine in ENGINES if engine in runs)
-    return RunResult(shown, tuple(differences))
+    notes = (*shown[0].notes, *_refused_results(task, shown[0]))
+    return RunResult(shown, tuple(differences), notes)
+
+
+def _refused_results(task: Task, run: EngineRun) -> Iterator[str]:
+    """Programs that left a result which no verifier lets through, each once."""
+    kinds = {program.name: program.kind for program in task.programs}
+    seen = {(one.name, one.value & 0xFFFFFFFF) for one in run.runs if one.when != "run"}
+    for name in dict.fromkeys(name for name, _ in sorted(seen)):
+        for value in sorted(value for other, value in seen if other == name):
+            try:
+                check_return_value(kinds[name], value - (value >> 31 << 32))
+            except AttachError as refusal:
+                yield f"{name}: a kernel refuses to load it: {refusal}"
+                break
 
 
 def _differences(reference: EngineRun, run: EngineRun) -> Iterator[str]:

@@ -18,8 +18,9 @@ class MissCost:
     """A line, page or branch that calls had to wait for.
 
     `kind` and `found` as in `Miss`; `part` is the part of the call that wants it first, by
-    `instruction` at `place` (function and offset). `per_call` times on average, `wait_cycles` beyond a hit each time. Waits
-    overlap, and what is hidden behind others costs nothing: they do not sum to the call.
+    `instruction` at `place` (function and offset). `per_call` times on average, `wait_cycles`
+    beyond a hit each time. Waits overlap, and what is hidden behind others costs nothing: they
+    do not sum to the call.
     """
 
     kind: str

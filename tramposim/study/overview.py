@@ -98,7 +98,7 @@ def scaling(
                     found = measure(Subject(kernel, prototype, parse_scenario(words)), core)
                 except AttachError:
                     continue
-                row = dict(found.record(base.cycles_per_call))
+                row = dict(found.record(base))
                 rows.append({"kind": kind, "count": count, **row})
     return Records(
         meta={

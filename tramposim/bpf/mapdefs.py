@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from tramposim.bpf.btf import ENUMS, Btf, BtfType, Kind
 from tramposim.bpf.elf import NOBITS, PROGBITS, ElfFile, Section
-from tramposim.bpf.scalars import scalars_of, variables_of
+from tramposim.bpf.parts import scalars_of, variables_of
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Map, MapFlag, MapType, Scalar
 

@@ -2,7 +2,7 @@
 
 Values and what they change in an instruction follow libbpf (relo_core.c). A field, type or
 constant that the kernel lacks gives 0 where the program asks whether it exists; any other use
-of it is refused.
+of it becomes a call that no kernel accepts, which does no harm in code that is never reached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from tramposim.bpf.corespec import Spec, essential_name, match_field, parse_fiel
 from tramposim.bpf.insn import Insn
 from tramposim.errors import InputError, UnsupportedError
 
-__all__ = ["apply_core"]
+__all__ = ["BAD_RELOCATION", "apply_core"]
+
+BAD_RELOCATION = 0xBAD2310
+"""Helper number that libbpf calls where a relocation failed."""
 
 (
     BYTE_OFFSET,
@@ -50,20 +53,31 @@ def apply_core(
     local: Btf,
     kernel: Btf | None,
     where: str,
-) -> tuple[Insn, ...]:
+) -> tuple[tuple[Insn, ...], dict[int, str]]:
     """Instructions with their relocations (by index) applied for the types of a kernel.
 
-    Raises `InputError` for what is malformed, `UnsupportedError` for what the kernel lacks,
-    or without a kernel's types; both name the relocation.
+    Also returns what the kernel lacks, by the index of the instruction. Raises `InputError`
+    for what is malformed, `UnsupportedError` without a kernel's types; both name the
+    relocation.
     """
     changed = list(insns)
+    failed: dict[int, str] = {}
     for index, several in relocations.items():
         for relocation in several:
             place = f"{where}: instruction {index}: CO-RE relocation {_title(relocation, local)}"
             if not 0 <= index < len(changed):
                 raise InputError("no such instruction", place)
-            _apply(changed, index, relocation, local, kernel, place)
-    return tuple(changed)
+            if not _apply(changed, index, relocation, local, kernel, place):
+                failed[index] = f"the kernel lacks {_title(relocation, local)}"
+                _poison(changed, index)
+    return tuple(changed), failed
+
+
+def _poison(insns: list[Insn], index: int) -> None:
+    bad = Insn(isa.JMP | isa.CALL, imm=BAD_RELOCATION)
+    if insns[index].opcode == isa.LD_IMM64:
+        insns[index + 1] = bad
+    insns[index] = bad
 
 
 def _title(relocation: CoreRelocation, local: Btf) -> str:
@@ -82,13 +96,14 @@ def _apply(
     local: Btf,
     kernel: Btf | None,
     where: str,
-) -> None:
+) -> bool:
+    """Apply a relocation; False if the kernel lacks what it is about."""
     kind = relocation.kind
     if kind >= len(_NAMES) or kind == TYPE_MATCHES:
         raise UnsupportedError(f"{where}: not supported")
     if kind == TYPE_ID_LOCAL:
         _patch(insns, index, relocation.type, None, where)
-        return
+        return True
     if kernel is None:
         raise UnsupportedError(f"{where}: needs the kernel's types; give --btf FILE")
     if kind in _FIELD:
@@ -101,8 +116,9 @@ def _apply(
     if len(found) > 1 and kind != TYPE_ID_TARGET:
         raise UnsupportedError(f"{where}: the kernel has several such types, which differ")
     if not found and kind not in _ASKING:
-        raise UnsupportedError(f"{where}: the kernel has no such field, type or constant")
+        return False
     _patch(insns, index, *(found[0] if found else (0, None)), where)
+    return True
 
 
 def _candidates(local: Btf, number: int, kernel: Btf) -> Iterator[int]:

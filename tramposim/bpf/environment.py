@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from tramposim.errors import MissingFunction, UnsupportedError
 from tramposim.spec import Kernel
 
+INLINED_KFUNCS = ("bpf_session_cookie", "bpf_session_is_return")
+"""Kernel functions that have no code of their own here, because calls of them are inlined."""
+
 __all__ = ["FixupEnvironment", "StructureOffsets"]
 
 
@@ -48,6 +51,10 @@ class FixupEnvironment:
         if name not in self.symbols:
             raise MissingFunction(name, user)
         return self.symbols[name]
+
+    def lacks(self, name: str) -> bool:
+        """Whether the kernel has no such symbol; inlined functions are there, but nowhere."""
+        return name not in self.symbols and name not in self.text and name not in INLINED_KFUNCS
 
     def call_imm(self, name: str, user: str) -> int:
         """Immediate of a call to a kernel function: its distance from __bpf_call_base."""

@@ -10,6 +10,7 @@ convert_ctx_accesses), kernel/bpf/arraymap.c and hashtab.c (map_gen_lookup).
 from __future__ import annotations
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.deadcode import without_dead_code
 from tramposim.bpf.division import checked_division
 from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
 from tramposim.bpf.helpers import HELPER_NAMES
@@ -54,7 +55,7 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     Raises `UnsupportedError` for a helper, kernel function or construct without a rule, and
     `InputError` for a program that is not well formed.
     """
-    return Rewriter(program, env).run()
+    return Rewriter(without_dead_code(program, env.lacks), env).run()
 
 
 class Rewriter:
@@ -257,13 +258,12 @@ class Rewriter:
     def _symbol_address(self, kind: Relocation, name: str) -> int:
         """Address of a kernel symbol; 0 for a weak one that this kernel does not have.
 
-        The traced function, and kernel functions that are inlined, have an address even where
-        it is not known here.
+        The traced function has an address even where it is not known here.
         """
         if name in self.env.text:
             return self.env.text[name]
-        there = name in self.env.symbols or name in SESSION_KFUNCS or name == self.program.target
-        if kind is Relocation.WEAK_SYMBOL and not there:
+        traced = name == self.program.target
+        if kind is Relocation.WEAK_SYMBOL and self.env.lacks(name) and not traced:
             return 0
         return self.env.symbol(name, f"{self.program.name}: its address")
 

@@ -35,7 +35,8 @@ class Function:
     section: Section
     offset: int
     insns: tuple[Insn, ...]
-    hidden: bool = False
+    failed: Mapping[int, str] = field(default_factory=dict)
+    """Why instructions (by index) cannot be executed: relocations that failed."""
 
 
 @dataclass(slots=True)
@@ -46,6 +47,7 @@ class Linked:
     maps: dict[str, Map] = field(default_factory=dict)
     relocations: list[tuple[int, Relocation, str]] = field(default_factory=list)
     kfuncs: list[tuple[int, str]] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
     starts: dict[tuple[int, int], int] = field(default_factory=dict)
     """First instruction of each function, by its section's index and its offset."""
 
@@ -76,7 +78,7 @@ def object_functions(elf: ElfFile) -> dict[tuple[int, int], Function]:
             insns = tuple(decode(code))
         except InputError as error:
             raise InputError(str(error), where) from None
-        found[key] = Function(symbol.name, section, symbol.value, insns, symbol.hidden)
+        found[key] = Function(symbol.name, section, symbol.value, insns)
     return found
 
 
@@ -129,12 +131,13 @@ class Linker:
         if start + len(function.insns) > MAX_INSNS:
             raise InputError(f"more than {MAX_INSNS:,} instructions", self.elf.where)
         linked.insns += function.insns
+        linked.failed |= {start + at: why for at, why in function.failed.items()}
         table = self._relocations[function.section.index]
         index = 0
         while index < len(function.insns):
             insn = function.insns[index]
             rel = table.get(function.offset + 8 * index)
-            if rel is not None:
+            if rel is not None and index not in function.failed:
                 self._relocate(linked, function, index, start + index, rel)
             elif insn.opcode == _CALL and insn.src == Pseudo.CALL:
                 target = function.offset + 8 * (index + 1 + insn.imm)

@@ -91,8 +91,8 @@ class _Object:
         if not mine or self.btf is None:
             return function
         where = f"{self.elf.where}: {function.name}"
-        insns = apply_core(function.insns, mine, self.btf, self.kernel_btf, where)
-        return Function(function.name, function.section, function.offset, insns, function.hidden)
+        insns, failed = apply_core(function.insns, mine, self.btf, self.kernel_btf, where)
+        return Function(function.name, function.section, function.offset, insns, failed)
 
     def _program(self, main: Function, section: ProgramSection) -> Program:
         linked = self.linker.link(main)
@@ -119,4 +119,7 @@ class _Object:
                 index, rest = divmod(offset - function.offset, 8)
                 if 0 <= index < len(function.insns) and rest == 0:
                     found[start + index] = text
+        for index, why in linked.failed.items():
+            at = max((i for i in found if i <= index), default=None)
+            found[index] = f"{found[at]}; {why}" if at is not None else why
         return tuple(sorted(found.items()))

@@ -1,10 +1,10 @@
 """What a program must be before anything runs it: a small part of what the verifier demands.
 
 Control stays inside of each function and ends with exit, every register and jump target
-exists, called helpers have a number of the kernel's, and no register is computed with that
-nothing can have written (a program that leaves r0 alone is let through). Whether accesses are
-in range and loops end is seen when a program runs. A program that passes may still be refused
-by a kernel.
+exists, helpers have a number of the kernel's where they may be called, and no register is
+computed with that nothing can have written (a program that leaves r0 alone is let through).
+Whether accesses are in range and loops end is seen when a program runs. A program that passes
+may still be refused by a kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.deadcode import live_instructions
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode
 from tramposim.bpf.place import place
@@ -35,13 +36,14 @@ def check_program(program: Program) -> None:
     if not insns:
         raise InputError("has no instructions", program.name)
     kfuncs = dict(program.kfuncs)
+    live = live_instructions(program)
     second = {i + 1 for i, insn in enumerate(insns) if insn.opcode == isa.LD_IMM64}
     starts = {0}
     for index, insn in enumerate(insns):
         if index in second:
             continue
         _check_registers(program, index, insn)
-        if insn.opcode == _CALL:
+        if insn.opcode == _CALL and index in live:
             _check_call(program, index, insn, kfuncs)
         for target in _targets(index, insn):
             if not 0 <= target < len(insns) or target in second:

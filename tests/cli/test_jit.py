@@ -62,7 +62,7 @@ def test_record_hex_is_what_the_kernel_compiled(
         (b"r0 = nonsense\n", 2, "x.bpf:1:6"),
         (b"\x7fELF\x02\x01", 2, "ELF"),
         (b"\xff\xfe", 2, "UTF-8"),
-        (b"call bpf_spin_lock\nexit\n", 3, "bpf_spin_lock"),
+        (b"call bpf_sys_bpf\nexit\n", 3, "bpf_sys_bpf"),
         (b"", 2, "no instructions"),
     ],
 )

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    core_option,
+    entry_option,
+    format_option,
+    kernel_option,
+    output_option,
+    returns_option,
+)
 
 __all__ = ["bench"]
 
@@ -20,17 +28,9 @@ Examples:
 @click.argument("rows", metavar="[ROWS]", nargs=-1)
 @arch_option(both=False)
 @kernel_option()
-@click.option("--core", "core_name", metavar="NAME", help="Core model, which also sets the clock.")
-@click.option(
-    "--entry",
-    metavar="MODE",
-    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
+@core_option(both=False)
+@entry_option()
+@returns_option()
 @click.option("-l", "--list", "listed", is_flag=True, help="List available benchmarks.")
 @click.option("-d", "--duration", type=int, default=5, show_default=True, metavar="SEC",
               help="Duration of benchmark, simulated seconds.")  # fmt: skip

@@ -12,9 +12,12 @@ import click
 from tramposim.cli.function import function_options
 from tramposim.cli.options import (
     arch_option,
+    core_option,
+    entry_option,
     format_option,
     kernel_option,
     output_option,
+    returns_option,
     state_option,
 )
 
@@ -40,24 +43,9 @@ Examples:
 @click.argument("subject", required=False, metavar="[WORKLOAD|PROG]")
 @arch_option(both=True)
 @kernel_option()
-@click.option(
-    "--core",
-    "core_names",
-    multiple=True,
-    metavar="NAME",
-    help="Core model to time on, one per architecture; 'tramposim cores' lists them.",
-)
-@click.option(
-    "--entry",
-    metavar="MODE",
-    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl "
-    "(arm64); by default as the kernel version enters.",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
+@core_option(both=True)
+@entry_option()
+@returns_option()
 @click.option(
     "--scenario",
     "words",

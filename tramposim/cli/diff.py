@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.options import arch_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    core_option,
+    output_option,
+    proto_option,
+    scenario_argument_completion,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +32,11 @@ Examples:
   tramposim diff base.json new.json"""
 )
 @click.argument(
-    "sides", metavar="SCENARIO [SCENARIO] | BASE.json NEW.json", nargs=-1, required=True
+    "sides",
+    metavar="SCENARIO [SCENARIO] | BASE.json NEW.json",
+    nargs=-1,
+    required=True,
+    shell_complete=scenario_argument_completion,
 )
 @arch_option(both=False)
 @click.option("--kernel", "versions", multiple=True, metavar="VERSION",
@@ -35,12 +45,8 @@ Examples:
               help="How the entry reaches the image; given twice, one for each side.")  # fmt: skip
 @click.option("--returns", "returns", multiple=True, metavar="KIND",
               help="x86_64 return thunks; given twice, one for each side.")  # fmt: skip
-@click.option("--core", "core_name", metavar="NAME", help="Core model to time on.")
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
-)
+@core_option(both=False)
+@proto_option()
 @output_option()
 def diff(
     sides: tuple[str, ...],

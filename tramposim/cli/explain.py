@@ -6,9 +6,14 @@ import click
 
 from tramposim.cli.options import (
     arch_option,
+    core_option,
+    entry_option,
     format_option,
     kernel_option,
     output_option,
+    proto_option,
+    returns_option,
+    scenario_argument_completion,
     state_option,
 )
 
@@ -24,31 +29,19 @@ Examples:
   tramposim explain fentry+fexit fsession --state cold --arch x86_64
   tramposim explain fexit --entry call --format json -o fexit.json"""
 )
-@click.argument("scenarios", metavar="SCENARIO[:BODY] [SCENARIO[:BODY]]", nargs=-1, required=True)
+@click.argument(
+    "scenarios",
+    metavar="SCENARIO[:BODY] [SCENARIO[:BODY]]",
+    nargs=-1,
+    required=True,
+    shell_complete=scenario_argument_completion,
+)
 @arch_option(both=True)
 @kernel_option()
-@click.option(
-    "--core",
-    "core_names",
-    multiple=True,
-    metavar="NAME",
-    help="Core model to time on, one per architecture; 'tramposim cores' lists them.",
-)
-@click.option(
-    "--entry",
-    metavar="MODE",
-    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
-)
+@core_option(both=True)
+@entry_option()
+@returns_option()
+@proto_option()
 @state_option("hot")
 @format_option("table", "json", "csv")
 @output_option()

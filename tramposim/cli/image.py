@@ -5,7 +5,14 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from tramposim.cli.options import arch_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    entry_option,
+    kernel_option,
+    output_option,
+    proto_option,
+    returns_option,
+)
 
 __all__ = ["image"]
 
@@ -23,21 +30,9 @@ Examples:
 @click.argument("spec", metavar="SPEC")
 @arch_option(both=False)
 @kernel_option()
-@click.option(
-    "--entry",
-    metavar="MODE",
-    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
-)
+@entry_option()
+@returns_option()
+@proto_option()
 @click.option("--hex", "form", flag_value="hex", help="Print the code as hex, without fill.")
 @click.option("--layout", "form", flag_value="layout", help="Print the stack frame.")
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tramposim.cli.options import format_option, kernel_option, output_option
+from tramposim.cli.options import format_option, kernel_option, output_option, returns_option
 
 __all__ = ["native"]
 
@@ -24,11 +24,7 @@ Examples:
     metavar="NAME",
     help="Core model to print beside it.  [default: this CPU's, if there is a model of it]",
 )
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
+@returns_option()
 @click.option(
     "--scenario",
     "words",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tramposim.cli.options import format_option, output_option
+from tramposim.cli.options import core_option, format_option, output_option
 
 __all__ = ["replay"]
 
@@ -23,13 +23,7 @@ Examples:
 @click.option(
     "--ids", metavar="LIST", help="Only these records: a,b,c or a file (CSV column id, or lines)."
 )
-@click.option(
-    "--core",
-    "core_names",
-    multiple=True,
-    metavar="NAME",
-    help="Core model to time on, one per architecture; 'tramposim cores' lists them.",
-)
+@core_option(both=True)
 @click.option(
     "--runtime",
     type=Path,

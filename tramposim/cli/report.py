@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import click
 
-from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    core_option,
+    format_option,
+    kernel_option,
+    output_option,
+    proto_option,
+    returns_option,
+)
 
 __all__ = ["report"]
 
@@ -19,23 +27,9 @@ Examples:
 @click.argument("sources", metavar="[RECORDS.json...]", nargs=-1)
 @arch_option(both=True)
 @kernel_option()
-@click.option(
-    "--core",
-    "core_names",
-    multiple=True,
-    metavar="NAME",
-    help="Core model to time on, one per architecture; 'tramposim cores' lists them.",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
-)
+@core_option(both=True)
+@returns_option()
+@proto_option()
 @format_option("html", "md", "csv", "pyperf", "gbench")
 @output_option()
 def report(

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.options import arch_option, format_option, kernel_option, output_option
+from tramposim.cli.options import (
+    arch_option,
+    core_option,
+    entry_option,
+    format_option,
+    kernel_option,
+    output_option,
+    proto_option,
+    returns_option,
+    scenario_argument_completion,
+)
 
 if TYPE_CHECKING:
     from tramposim.study.timeline import Timeline
@@ -24,25 +34,19 @@ Examples:
   tramposim timeline fentry+fexit fsession --ab --format konata -o call.kanata.gz
   tramposim timeline fsession+cookie:latency-cookie --format perfetto -o call.json"""
 )
-@click.argument("scenarios", metavar="SCENARIO[:BODY]...", nargs=-1, required=True)
+@click.argument(
+    "scenarios",
+    metavar="SCENARIO[:BODY]...",
+    nargs=-1,
+    required=True,
+    shell_complete=scenario_argument_completion,
+)
 @arch_option(both=False)
 @kernel_option()
-@click.option("--core", "core_name", metavar="NAME", help="Core model to time on.")
-@click.option(
-    "--entry",
-    metavar="MODE",
-    help="How the function's entry reaches the image: jmp or call (x86_64), ftrace or bl (arm64).",
-)
-@click.option(
-    "--returns",
-    metavar="KIND",
-    help="x86_64 return thunks: plain (default), untrained, srso, srso-alias, its, stuffing.",
-)
-@click.option(
-    "--proto",
-    metavar="C",
-    help="Prototype of the traced function.  [default: int bpf_fentry_test1(int a)]",
-)
+@core_option(both=False)
+@entry_option()
+@returns_option()
+@proto_option()
 @click.option(
     "--calls", type=click.IntRange(1, 15), default=1, show_default=True, help="Calls to show."
 )

@@ -163,3 +163,37 @@ def test_the_latency_pair_meets_the_cookie(capsys: pytest.CaptureFixture[str]) -
     assert (session["programs"], session["links"], session["slots"]) == (1, 1, 2)
     assert session["cycles_per_call"] < pair["cycles_per_call"]
     assert session["cycles_over_empty"] < session["cycles_over_untraced"]
+
+
+CHASING = (
+    HEAD
+    + """
+struct inner { int x; long y; };
+struct outer { long pad; struct inner *inner; };
+struct seen { __u32 null, zero, value; int pid; };
+struct seen seen;
+SEC("fentry/follow")
+int BPF_PROG(chase, struct outer *first, struct outer *second, struct outer *nothing)
+{
+    seen.zero = first->inner->x;
+    seen.value = second->pad;
+    seen.null = nothing->inner->y + 1;
+    return 0;
+}
+"""
+).replace('#include "vmlinux.h"', '#define BPF_NO_PRESERVE_ACCESS_INDEX\n#include "vmlinux.h"')
+
+
+def test_pointers_that_lead_nowhere_give_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "chase.bpf.c"
+    source.write_text(CHASING)
+    options = ["--proto", "int follow(void *first, void *second, void *nothing)"]
+    options += ["--arg", "mem:00", "--arg", "mem:2a", "--arg", "0", "--engine", "all"]
+    assert main(["run", str(source), *options]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "  seen.value=42" in lines
+    assert "  seen.null=1" in lines
+    assert not any("seen.zero" in line for line in lines)
+    assert "interpreter, x86_64 and arm64 agree" in lines

@@ -16,6 +16,7 @@ from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
 from tramposim.bpf.place import place
 from tramposim.bpf.ring import RING_HELPERS, RingBuffer
+from tramposim.bpf.stack import analyse
 from tramposim.bpf.text import TEXT_HELPERS
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Map, MapType, ProgKind, Program, Relocation
@@ -88,9 +89,19 @@ class Host:
         """What people should know about the runs, each thing once."""
         self._by_handle: dict[int, HostMap] = {}
         self._symbols: dict[str, int] = {}
+        self._probed: dict[int, tuple[Program, frozenset[int]]] = {}
         self._random = random.Random(seed)
         self._now = 1_000_000_000
         self._call: TracedCall | None = None
+        self._task: int | None = None
+
+    def place_task(self, content: bytes, address: int | None = None) -> None:
+        """The struct task_struct that programs run in, at `address` if given."""
+        name = "the current task"
+        if address is None:
+            self._task = self.memory.allocate(len(content), name, content).address
+        else:
+            self._task = self.memory.place(address, len(content), name, content).address
 
     def declare(self, maps: Sequence[Map]) -> None:
         """Create maps that do not exist yet; `InputError` for one declared differently."""
@@ -120,10 +131,25 @@ class Host:
         self._call = call
         insns = self._relocated(program)
         kfuncs = {index: self._kfunc(name, program) for index, name in program.kfuncs}
-        calls = Calls(self._helpers(program.kind), kfuncs)
+        calls = Calls(self._helpers(program.kind), kfuncs, probes=self._probes(program))
         if call is not None:
             arguments = (call.address,)
         return interpret(insns, self.memory, calls, arguments, budget, partial(place, program))
+
+    def _probes(self, program: Program) -> frozenset[int]:
+        """The loads through pointers of the kernel's, which give 0 where no memory is."""
+        if program.kind not in TRACING_KINDS:
+            return frozenset()
+        known = self._probed.get(id(program))
+        if known is None:
+            loads = {index: name for index, _, name in program.relocations}
+            try:
+                found = analyse(decode(program.insns), loads, program.name).kernel_loads
+            except InputError:
+                # What is not well formed fails where it is executed, if it ever is.
+                found = frozenset()
+            known = self._probed[id(program)] = program, found
+        return known[1]
 
     def _relocated(self, program: Program) -> list[Insn]:
         insns = decode(program.insns)
@@ -158,11 +184,11 @@ class Host:
         return {HELPER_IDS[name]: self._bind(function) for name, function in table.items()}
 
     def helpers(self) -> Mapping[str, Function]:
-        """By name, the helpers that need no map and no traced function."""
+        """By name, the helpers that need no map, no task and no traced function."""
         return {
             name: self._bind(function)
             for name, function in _HELPERS.items()
-            if name not in _MAP_HELPERS
+            if name not in _OF_THE_KERNEL
         }
 
     def _bind(self, function: Callable[[Host, Sequence[int]], int]) -> Function:
@@ -203,6 +229,11 @@ class Host:
 
     def _prandom(self, arguments: Sequence[int]) -> int:
         return self._random.getrandbits(32)
+
+    def _current_task(self, arguments: Sequence[int]) -> int:
+        if self._task is None:
+            raise UnsupportedError("the program asks for its task, but there is none")
+        return self._task
 
     def note(self, text: str) -> None:
         """Remember something that happened and is easily overlooked."""
@@ -258,15 +289,19 @@ _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_smp_processor_id": lambda host, arguments: 0,
     "bpf_get_numa_node_id": lambda host, arguments: 0,
     "bpf_get_current_pid_tgid": lambda host, arguments: PID_TGID,
+    "bpf_get_current_task": Host._current_task,
+    "bpf_get_current_task_btf": Host._current_task,
     "bpf_get_current_uid_gid": lambda host, arguments: 0,
     **TEXT_HELPERS,
     **RING_HELPERS,
 }
 
-_MAP_HELPERS = (
+_OF_THE_KERNEL = (
     "bpf_map_lookup_elem",
     "bpf_map_update_elem",
     "bpf_map_delete_elem",
+    "bpf_get_current_task",
+    "bpf_get_current_task_btf",
     *RING_HELPERS,
 )
 

@@ -46,12 +46,15 @@ class Calls:
     """What programs may call: helpers by id, kernel functions by instruction index.
 
     `packet` reads `size` bytes at an offset for the legacy packet loads; None ends the
-    program with 0, as the kernel does for an offset outside of the packet.
+    program with 0, as the kernel does for an offset outside of the packet. `probes` are the
+    loads (by instruction index) that give 0 where no memory is: those through pointers of the
+    kernel's that a tracing program follows.
     """
 
     helpers: Mapping[int, Function] = field(default_factory=dict)
     kfuncs: Mapping[int, Function] = field(default_factory=dict)
     packet: Callable[[int, int], int | None] | None = None
+    probes: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -93,6 +96,7 @@ class _Interpreter:
         self.place = place
         self.memory = memory
         self.calls = calls
+        self.probes = calls.probes
         self.budget = budget
         self.index = 0
         self.frames: list[_Frame] = []
@@ -168,7 +172,12 @@ class _Interpreter:
         if insn.mode not in (isa.MEM, isa.MEMSX):
             raise self._unknown(insn)
         address = self.registers[insn.src] + insn.offset & M64
-        value = self.memory.load(address, insn.size)
+        try:
+            value = self.memory.load(address, insn.size)
+        except GuestFault:
+            if self.index not in self.probes:
+                raise
+            value = 0
         if insn.mode == isa.MEMSX:
             value = signed(value, 8 * insn.size) & M64
         self.registers[insn.dst] = value
@@ -315,5 +324,6 @@ class _Interpreter:
             return
         self.tail_calls += 1
         self.insns = insns
+        self.probes = frozenset()
         self.place = "the program that was tail-called: instruction {}".format
         self.index = 0

@@ -62,8 +62,14 @@ class World:
     slots: tuple[int, ...]
 
 
-Worlds = Mapping[str, World]
-"""What programs can see of an engine, by function."""
+@dataclass(frozen=True, slots=True)
+class Worlds:
+    """What programs can see of a machine: its functions by name, and the struct task_struct
+    that they run in."""
+
+    functions: Mapping[str, World]
+    task: int
+    task_content: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,8 @@ def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, Worlds]:
         (program.name, BareProgram(guest, program, len(task.memory))) for program in task.alone
     ]
     functions = [_Function(guest, traced) for traced in task.traced]
+    size = guest.runtime.structs.sizes["task_struct"]
+    current = guest.cpu.task, guest.memory.read(guest.cpu.task, size)
     runs: list[ProgramRun] = []
     returned: list[Returned] = []
     # Rounds of more than one thing are run one by one, in their order.
@@ -76,7 +78,7 @@ def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, Worlds]:
     maps = tuple(_contents(guest))
     output, notes = tuple(host.output), tuple(host.notes)
     run = EngineRun(kernel.arch.value, tuple(returned), tuple(runs), output, maps, notes)
-    return run, {function.traced.name: function.world for function in functions}
+    return run, Worlds({function.traced.name: function.world for function in functions}, *current)
 
 
 class _Function:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-from tramposim.bpf.host import Host, TracedCall
+from tramposim.bpf.host import PID_TGID, Host, TracedCall
+from tramposim.bpf.text import COMM
+from tramposim.kernel.structs import structs
 from tramposim.machine.target import function_result
 from tramposim.machine.traced import Cell
-from tramposim.spec import ProgKind, Program
+from tramposim.spec import Arch, ProgKind, Program
 from tramposim.study.call import FunctionCall
 from tramposim.study.engines import (
     EngineRun,
@@ -35,10 +37,14 @@ def interpret(task: Task, worlds: Worlds | None = None) -> EngineRun:
     Raises what `tramposim.bpf.host.Host.run` raises.
     """
     host = Host()
+    if worlds is None:
+        host.place_task(_task())
+    else:
+        host.place_task(worlds.task_content, worlds.task)
     for program in task.programs:
         host.declare(program.maps)
     calls = [
-        _Call(host, traced, task.budget, worlds[traced.name] if worlds else None)
+        _Call(host, traced, task.budget, worlds.functions[traced.name] if worlds else None)
         for traced in task.traced
     ]
     runs: list[ProgramRun] = []
@@ -52,6 +58,20 @@ def interpret(task: Task, worlds: Worlds | None = None) -> EngineRun:
     maps = tuple(MapContents(made.declared, dict(made.items())) for made in host.maps.values())
     output, notes = tuple(host.output), tuple(host.notes)
     return EngineRun("interp", tuple(returned), tuple(runs), output, maps, notes)
+
+
+def _task() -> bytes:
+    """A struct task_struct with what its helpers say of it, as on x86_64."""
+    layout = structs(Arch.X86_64)
+    content = bytearray(layout.sizes["task_struct"])
+    for member, value in (
+        ("pid", (PID_TGID & 0xFFFFFFFF).to_bytes(4, "little")),
+        ("tgid", (PID_TGID >> 32).to_bytes(4, "little")),
+        ("comm", COMM),
+    ):
+        at = layout.offset(f"task_struct.{member}")
+        content[at : at + len(value)] = value
+    return bytes(content)
 
 
 def _add(runs: list[ProgramRun], call: int, name: str, when: str, value: int) -> None:

@@ -69,8 +69,9 @@ cdef inline int _set_of(const Cache *cache, uint64_t key) noexcept nogil:
 
 cdef inline uint64_t _foreign_in(const Cache *cache, int number, uint64_t total) noexcept nogil:
     """How many of `total` foreign lines fell into set `number`."""
-    cdef uint64_t offset = (<uint64_t>number * 0x9E3779B97F4A7C15ULL) >> 32
-    return (total + offset % <uint64_t>cache.sets) // <uint64_t>cache.sets
+    # A prime multiple: the sets take turns in some order, each once in `sets` lines.
+    cdef uint64_t turn = <uint64_t>number * 2654435761ULL % <uint64_t>cache.sets
+    return (total + turn) // <uint64_t>cache.sets
 
 
 cdef bint _alive(const Cache *cache, int number, const Line *line) noexcept nogil:

@@ -22,8 +22,8 @@ from tramposim._native.predictors cimport (
     TARGET_BITS, Target, btb_empty, btb_has, btb_touch, predictors_close, predictors_copy,
     predictors_disturb, predictors_forget, predictors_open)
 from tramposim._native.tlbs cimport (
-    FIRST_LEVEL, LARGE_SHIFT, SECOND_LEVEL, SMALL_SHIFT, WALK, TlbParams, tlbs_first,
-    tlbs_key, tlbs_remember, tlbs_second)
+    FIRST_LEVEL, SECOND_LEVEL, SMALL_SHIFT, TABLE_LEVELS, TlbParams, tlbs_first, tlbs_key,
+    tlbs_remember, tlbs_second, tlbs_tables)
 from tramposim._native.uarch cimport CoreParams
 
 KINDS_OF_MISS = ("data line", "code line", "data page", "code page", "branch target")
@@ -222,17 +222,25 @@ cdef class CoreState:
     cdef int _page_level(self, bint code, uint64_t address) noexcept nogil:
         cdef int shift = memory_page_shift(&self.memory, address)
         cdef uint64_t key = tlbs_key(address, shift)
+        cdef uint64_t[TABLE_LEVELS] tables
+        cdef int count, i, level, worst = LEVEL_L1
         if cache_peek(tlbs_first(&self.memory.tlbs, code, shift), key) != NULL:
             return FIRST_LEVEL
         if cache_peek(tlbs_second(&self.memory.tlbs, shift), key) != NULL:
             return SECOND_LEVEL
-        return WALK
+        count = tlbs_tables(&self.memory.tlbs, address, shift, tables)
+        for i in range(count):
+            level = self._line_level(&self.memory.data, tables[i])
+            if level > worst:
+                worst = level
+        return SECOND_LEVEL + worst
 
     def levels(self, str kind, const uint64_t[::1] addresses) -> bytes:
         """Where each address is, one byte per address.
 
         `kind` "data" or "code": level of its line (1 L1, 2 L2, 3 L3, 4 memory, 5 written by
-        another CPU); "data page" or "code page": 1 first-level TLB, 2 second, 3 walk; "branch":
+        another CPU); "data page" or "code page": 1 first-level TLB, 2 second, beyond it 2 plus
+        the farthest level from which a walk has to read; "branch":
         level of the BTB (0 fast, 1 main, 2 last, 3 none); "uops": 1 if its window is in the uop cache.
         """
         cdef Py_ssize_t i, n = addresses.shape[0]
@@ -267,8 +275,9 @@ cdef class CoreState:
     def touch(self, str kind, const uint64_t[::1] addresses) -> None:
         """Make each address one that was used just now; kinds as for `levels`."""
         cdef Py_ssize_t i
-        cdef int shift = 0, size
+        cdef int shift = 0, size, count, table
         cdef uint64_t line
+        cdef uint64_t[TABLE_LEVELS] tables
         if kind == "uops":
             while (1 << shift) < self.memory.params.uop_cache_window:
                 shift += 1
@@ -280,6 +289,13 @@ cdef class CoreState:
                 _bring(self.memory.l3, line, True)
             elif kind == "data page" or kind == "code page":
                 size = memory_page_shift(&self.memory, addresses[i])
+                if self._page_level(kind == "code page", addresses[i]) > SECOND_LEVEL:
+                    count = tlbs_tables(&self.memory.tlbs, addresses[i], size, tables)
+                    for table in range(count):
+                        if self.memory.tlb_params.walk_level == 1:
+                            _bring(&self.memory.data, tables[table], False)
+                        _bring(&self.memory.l2, tables[table], False)
+                        _bring(self.memory.l3, tables[table], False)
                 line = tlbs_key(addresses[i], size)
                 _bring(tlbs_first(&self.memory.tlbs, kind == "code page", size), line, False)
                 _bring(tlbs_second(&self.memory.tlbs, size), line, True)

@@ -10,7 +10,8 @@ from libc.string cimport memset
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from tramposim._native.caches cimport (
-    LRU, NO_KEY, Cache, Line, cache_close, cache_copy, cache_fill, cache_find, cache_open)
+    LRU, NO_KEY, Cache, Line, cache_close, cache_copy, cache_fill, cache_find, cache_open,
+    cache_peek)
 
 cdef enum:
     MOST_WAYS = 16
@@ -100,13 +101,13 @@ cdef uint64_t _entry_line(uint64_t address, int level) noexcept nogil:
     return <uint64_t>1 << 62 | <uint64_t>level << 52 | index >> 3
 
 
-cdef int tlbs_tables(Tlbs *unit, uint64_t address, int shift, uint64_t *lines) noexcept nogil:
+cdef int tlbs_tables(const Tlbs *unit, uint64_t address, int shift, uint64_t *lines) noexcept nogil:
     """The lines that a walk for `address` reads, in order; returns how many."""
     cdef int last = 1 + (shift - SMALL_SHIFT) // 9
     cdef int level = unit.table_levels, count = 0
-    if last < 2 and cache_find(&unit.directory, address >> LARGE_SHIFT) != NULL:
+    if last < 2 and cache_peek(&unit.directory, address >> LARGE_SHIFT) != NULL:
         level = 1
-    elif last < 3 and cache_find(&unit.upper, address >> HUGE_SHIFT) != NULL:
+    elif last < 3 and cache_peek(&unit.upper, address >> HUGE_SHIFT) != NULL:
         level = 2
     while level >= last:
         lines[count] = _entry_line(address, level)

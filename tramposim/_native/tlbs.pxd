@@ -56,5 +56,5 @@ cdef int tlbs_copy(Tlbs *to, const Tlbs *source) except -1
 cdef uint64_t tlbs_key(uint64_t address, int shift) noexcept nogil
 cdef Cache *tlbs_first(Tlbs *unit, bint code, int shift) noexcept nogil
 cdef Cache *tlbs_second(Tlbs *unit, int shift) noexcept nogil
-cdef int tlbs_tables(Tlbs *unit, uint64_t address, int shift, uint64_t *lines) noexcept nogil
+cdef int tlbs_tables(const Tlbs *unit, uint64_t address, int shift, uint64_t *lines) noexcept nogil
 cdef void tlbs_remember(Tlbs *unit, uint64_t address, int shift) noexcept nogil

@@ -1,11 +1,15 @@
 """Instruction delivery: when the uops of an instruction reach the rename stage.
 
-Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned window.
+Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned span of code.
 Legacy decode gets the bytes of one aligned block per cycle, stalls on length-changing
 prefixes, and decodes at most `decode_width` instructions per cycle, of which at most
 `decode_complex` of several uops; a group of instructions from two blocks is narrower where the
-core decodes so (`cross_width`, and only if the first block left at most half of that). A taken branch ends the cycle's delivery and costs its
-bubbles; a redirect restarts delivery at a given cycle.
+core decodes so (`cross_width`, and only if the first block left at most half of that). A taken
+branch ends the cycle's delivery.
+
+Prediction is decoupled: it produces the address of a block per cycle (more, where a branch costs
+bubbles) and runs ahead of delivery by at most `ahead` cycles, so that its bubbles show only where
+delivery has caught up with it. A redirect restarts both at a given cycle.
 """
 
 from libc.string cimport memset
@@ -29,6 +33,7 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
     memset(unit, 0, sizeof(FrontEnd))
     unit.cached = cached and core.uop_cache_width > 0
     unit.window_shift = _log2(core.uop_cache_window) if core.uop_cache_window else 6
+    unit.span_shift = _log2(core.uop_cache_span) if core.uop_cache_span else 6
     unit.width = core.uop_cache_width
     unit.fetch_shift = _log2(core.fetch_bytes)
     unit.decode_width = core.decode_width
@@ -36,7 +41,9 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
     unit.cross_width = core.decode_cross_width
     unit.limit = core.decode_width
     unit.lcp_stall = core.lcp_stall
+    unit.ahead = core.fetch_queue
     unit.window = NOWHERE
+    unit.block = NOWHERE
     return 0
 
 
@@ -45,6 +52,15 @@ cdef void _next_cycle(FrontEnd *unit) noexcept nogil:
     unit.used = 0
     unit.complex_used = 0
     unit.limit = unit.decode_width
+
+
+cdef void _predict(FrontEnd *unit, int cycles) noexcept nogil:
+    """Prediction of the next block takes `cycles`; delivery waits if it is not there yet."""
+    unit.predicted += cycles
+    if unit.predicted > unit.cycle:
+        unit.cycle = unit.predicted
+    elif unit.predicted < unit.cycle - unit.ahead:
+        unit.predicted = unit.cycle - unit.ahead
 
 
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil:
@@ -57,12 +73,18 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
         unit.complex_used = 0
         unit.limit = unit.decode_width
     if unit.cached:
-        window = insn.pc >> unit.window_shift
+        window = insn.pc >> unit.span_shift
         if window != unit.window:
             if unit.window != NOWHERE:
                 unit.cycle += 1
                 unit.used = 0
+                _predict(unit, 1)
+                unit.block = insn.pc >> unit.window_shift
             unit.window = window
+        if insn.pc >> unit.window_shift != unit.block:
+            if unit.block != NOWHERE and unit.predicted < unit.unlocked:
+                _predict(unit, 1)
+            unit.block = insn.pc >> unit.window_shift
         if unit.used + slots > unit.width and unit.used:
             unit.cycle += 1
             unit.used = 0
@@ -103,19 +125,23 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
 
 
 cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
-    """A taken branch was the last instruction delivered."""
-    unit.cycle += 1 + bubbles
+    """A taken branch was the last instruction delivered; `bubbles`: of its prediction."""
+    unit.cycle += 1
+    _predict(unit, 1 + bubbles)
     unit.used = 0
     unit.complex_used = 0
     unit.limit = unit.decode_width
     unit.window = NOWHERE
+    unit.block = NOWHERE
 
 
 cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil:
     """Delivery restarts at `cycle` (misprediction, serialisation)."""
     if cycle > unit.cycle:
         unit.cycle = cycle
+    unit.predicted = unit.cycle
     unit.used = 0
     unit.complex_used = 0
     unit.limit = unit.decode_width
     unit.window = NOWHERE
+    unit.block = NOWHERE

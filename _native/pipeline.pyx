@@ -28,8 +28,8 @@ from tramposim._native.scheduler cimport (
 from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
     BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FOLDS,
-    INDIRECT_CALL, INDIRECT_JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NEEDS_SUM, NO_REGISTER,
-    NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STORE_ADDRESS, STORE_DATA,
+    INDIRECT_CALL, INDIRECT_JUMP, JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NEEDS_SUM,
+    NO_REGISTER, NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STORE_ADDRESS, STORE_DATA,
     UNRENAMED, ZERO, AccessRec, CoreParams, InsnRec, UopRec)
 
 cdef enum:
@@ -39,13 +39,13 @@ cdef enum:
 EVENTS = (
     "instructions", "uops", "slots", "taken_branches", "taken_bubbles",
     "conditional_mispredicts", "indirect_mispredicts", "return_mispredicts",
-    "store_forwards", "store_renames", "store_blocks", "loads", "stores", "locked",
+    "store_forwards", "store_renames", "store_blocks", "loads", "stores", "locked", "target_changes",
 )
 """Names of the counters that `Pipeline.events` returns, in order."""
 
 cdef enum:
     INSTRUCTIONS, UOPS, SLOTS_USED, TAKEN, BUBBLES, MISS_CONDITIONAL, MISS_INDIRECT, \
-        MISS_RETURN, FORWARDS, RENAMES, BLOCKS, LOADS_DONE, STORES_DONE, LOCKS, EVENT_COUNT
+        MISS_RETURN, FORWARDS, RENAMES, BLOCKS, LOADS_DONE, STORES_DONE, LOCKS, CHANGES, EVENT_COUNT
 
 
 cdef class Pipeline:
@@ -79,7 +79,8 @@ cdef class Pipeline:
     cdef int64_t *share
     cdef StageRec stage            # of the instruction executed last
 
-    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None):
+    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None,
+                  bint by_path=True):
         cdef Py_ssize_t i
         self.core = params
         self.insns = insns
@@ -106,6 +107,8 @@ cdef class Pipeline:
         else:
             self.predictors = &state.predictors
             fetch_open(&self.fetch, &state.fetch, self.front.cached)
+        self.predictors.by_path = by_path
+        self.predictors.unlocked = 0
         scheduler_open(&self.scheduler, &self.core)
         lsu_open(&self.lsu, &self.core, <int>self.insns.shape[0])
 
@@ -498,35 +501,28 @@ cdef class Pipeline:
         self.events_[SLOTS_USED] += self.slot_count - first_slot
         self.share[number] += self.retired - before
 
-    cdef int _retarget(self, const InsnRec *insn, int seen) noexcept nogil:
-        """Bubbles of a branch that goes elsewhere than last time, though predicted.
-
-        A return that is the first instruction fetched after a taken branch leaves no time to
-        correct its last target by the stack.
-        """
-        if insn.branch != RETURN:
-            return self.core.indirect_retarget_bubble
-        if self.after_taken:
-            return self.core.return_retarget_bubble if seen else self.core.return_alone_bubble
-        return 0 if seen else self.core.return_retarget_bubble
-
     cdef void _branch(self, const InsnRec *insn, uint64_t next_pc, int64_t resolved) noexcept nogil:
         """Predict, compare with what happened, charge bubbles or a redirect."""
         cdef bint taken = insn.branch != CONDITIONAL or next_pc != insn.pc + insn.size
         cdef bint right = True
-        cdef int bubbles, level, penalty = 0, seen = 2
+        cdef bint shared = False
+        cdef int bubbles, level, penalty = 0
+        self.predictors.now = self.front.predicted
         if insn.branch == CONDITIONAL:
             right = predict_direction(self.predictors, insn.pc, taken)
             if not right:
                 self.events_[MISS_CONDITIONAL] += 1
                 penalty = self.core.redirect_conditional
         elif insn.branch == RETURN:
-            right = predict_return(self.predictors, insn.pc, next_pc, &seen)
+            right = predict_return(self.predictors, insn.pc, next_pc, self.after_taken)
+            shared = self.predictors.shared
+            self.events_[CHANGES] += self.predictors.changed
             if not right:
                 self.events_[MISS_RETURN] += 1
                 penalty = self.core.redirect_return
         elif insn.branch == INDIRECT_JUMP or insn.branch == INDIRECT_CALL:
-            right = predict_indirect(self.predictors, insn.pc, next_pc, &seen)
+            right = predict_indirect(self.predictors, insn.pc, next_pc)
+            self.events_[CHANGES] += self.predictors.changed
             if not right:
                 self.events_[MISS_INDIRECT] += 1
                 penalty = self.core.redirect_indirect
@@ -534,7 +530,7 @@ cdef class Pipeline:
             push_return(self.predictors, insn.pc + insn.size)
         if taken:
             self.events_[TAKEN] += 1
-            level = find_branch(self.predictors, insn.pc)
+            level = find_branch(self.predictors, insn.pc, insn.branch == JUMP)
             bubbles = self.core.fast_btb_bubble
             if level or insn.crowd > self.core.fast_btb_density:
                 bubbles = self.core.main_btb_bubble
@@ -542,15 +538,17 @@ cdef class Pipeline:
                 bubbles = self.core.last_btb_bubble
             if insn.crowd > self.core.main_btb_density:
                 bubbles = self.core.crowded_bubble
-            if seen < 2:
-                bubbles += self._retarget(insn, seen)
+            if shared:
+                bubbles += self.core.thunk_return_bubble
             self.events_[BUBBLES] += bubbles
+            self.front.unlocked = self.predictors.unlocked
             frontend_taken(&self.front, bubbles)
             if self.memory != NULL:
                 fetch_taken(&self.fetch, &self.front, bubbles)
                 if level == 3 and right:
                     fetch_resteer(&self.fetch, self.memory, &self.front, insn.pc)
         if not right:
+            self.predictors.unlocked = 0
             frontend_redirect(&self.front, resolved + penalty)
             fetch_redirect(&self.fetch, &self.front)
 

@@ -4,6 +4,8 @@ Direction: a bimodal base and three tagged tables over global histories of 12, 4
 outcomes (the TAGE scheme: Seznec and Michaud, JILP 2006). Indirect targets: a table by
 address and path, with the last target of the address as the fall-back. The return stack is
 circular with a fill count; when it is empty a return is predicted as an indirect jump.
+The fast BTB is a predictor of the next block that is used while it is right, as the micro-BTB
+described by Grayson et al. (Evolution of the Samsung Exynos CPU Microarchitecture, ISCA 2020).
 """
 
 from libc.stdlib cimport calloc, free
@@ -89,17 +91,18 @@ cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
     unit.base = <int8_t *>calloc(1 << BASE_BITS, 1)
     unit.targets = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
     unit.last = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
-    unit.alone = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
     for i in range(TAGGED):
         unit.tagged[i] = <Tagged *>calloc(1 << TAGGED_BITS, sizeof(Tagged))
         if unit.tagged[i] == NULL:
             raise MemoryError
-    if unit.base == NULL or unit.targets == NULL or unit.last == NULL or unit.alone == NULL:
+    if unit.base == NULL or unit.targets == NULL or unit.last == NULL:
         raise MemoryError
     btb_open(&unit.fast, core.fast_btb_entries, 4)
     btb_open(&unit.main, core.main_btb_entries, 8)
     btb_open(&unit.last_level, core.last_btb_entries, 6)
     unit.depth = core.return_stack
+    unit.by_path = True
+    unit.relock = core.fast_btb_relock
     if unit.depth > MAX_RETURN_STACK:
         raise ValueError("return stack too deep")
     return 0
@@ -110,7 +113,6 @@ cdef void predictors_close(Predictors *unit) noexcept nogil:
     free(unit.base)
     free(unit.targets)
     free(unit.last)
-    free(unit.alone)
     for i in range(TAGGED):
         free(unit.tagged[i])
     btb_close(&unit.fast)
@@ -125,7 +127,6 @@ cdef void predictors_forget(Predictors *unit) noexcept nogil:
     memset(unit.base, 0, 1 << BASE_BITS)
     memset(unit.targets, 0, sizeof(Target) << TARGET_BITS)
     memset(unit.last, 0, sizeof(Target) << TARGET_BITS)
-    memset(unit.alone, 0, sizeof(Target) << TARGET_BITS)
     for i in range(TAGGED):
         memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
     btb_empty(&unit.fast)
@@ -155,13 +156,13 @@ cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
     memcpy(to.base, source.base, 1 << BASE_BITS)
     memcpy(to.targets, source.targets, sizeof(Target) << TARGET_BITS)
     memcpy(to.last, source.last, sizeof(Target) << TARGET_BITS)
-    memcpy(to.alone, source.alone, sizeof(Target) << TARGET_BITS)
     for i in range(TAGGED):
         memcpy(to.tagged[i], source.tagged[i], sizeof(Tagged) << TAGGED_BITS)
     memcpy(to.history, source.history, sizeof(source.history))
     memcpy(to.stack, source.stack, sizeof(source.stack))
     to.path = source.path
     to.came_from = source.came_from
+    to.came_by_jump = source.came_by_jump
     to.top = source.top
     to.filled = source.filled
     return 0
@@ -223,62 +224,65 @@ cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept 
     return guess == taken
 
 
-cdef Target *_recent(Predictors *unit, uint64_t pc) noexcept nogil:
-    """Entry of the last target seen here, after the same taken branch as now."""
-    cdef uint64_t key = (pc ^ (unit.came_from << 1)) * 0x9E3779B97F4A7C15ULL
-    return &unit.last[(key >> 40) & ((1 << TARGET_BITS) - 1)]
+cdef bint _learn(Predictors *unit, uint64_t place, uint64_t target) noexcept nogil:
+    """Note that `place` led to `target`; true if it led elsewhere last time."""
+    cdef Target *last = &unit.last[(place * 0x9E3779B97F4A7C15ULL) >> (64 - TARGET_BITS)]
+    cdef bint moved = last.tag != place or last.target != target
+    last.tag = place
+    last.target = target
+    return moved
 
 
-cdef bint predict_indirect(
-    Predictors *unit, uint64_t pc, uint64_t target, int *seen
-) noexcept nogil:
+cdef bint _moved(Predictors *unit, uint64_t pc, uint64_t target, bint first) noexcept nogil:
+    """Learn the target of the branch at `pc`; true if it was another one last time.
+
+    The fast BTB is wrong then. `by_path`, it knows a target per way into the branch's block and
+    loses one prediction. Otherwise it knows one target, and loses its lock on the sequence of
+    blocks. A return thunk, entered by a jump and nothing but a return (`first`: the first
+    instruction after a taken branch), always counts as the latter.
+    """
+    cdef bint thunk = first and unit.came_by_jump
+    cdef uint64_t entered = pc ^ (unit.came_from << 1)
+    cdef bint moved = _learn(unit, pc, target)
+    cdef bint moved_here = _learn(unit, entered, target)
+    unit.changed = moved
+    unit.shared = thunk and moved_here
+    if unit.shared:
+        unit.unlocked = unit.now + unit.relock
+    elif unit.by_path:
+        if moved_here and unit.unlocked <= unit.now and unit.relock:
+            unit.unlocked = unit.now + 1
+    elif moved:
+        unit.unlocked = unit.now + unit.relock
+    return moved
+
+
+cdef bint predict_indirect(Predictors *unit, uint64_t pc, uint64_t target) noexcept nogil:
     """Predict an indirect jump or call; learn; True if the target was predicted."""
     cdef uint64_t key = (pc * 0x9E3779B97F4A7C15ULL) ^ unit.path
     cdef Target *by_path
-    cdef Target *last = _recent(unit, pc)
-    cdef uint64_t place = pc ^ (unit.came_from << 1)
-    cdef bint right
+    cdef bint right = not _moved(unit, pc, target, False)
     key ^= key >> 33
     by_path = &unit.targets[key & ((1 << TARGET_BITS) - 1)]
-    seen[0] = 2 if last.tag == place and last.target == target else 0
     if by_path.tag == key:
         right = by_path.target == target
-    else:
-        right = seen[0] != 0
     by_path.tag = key
     by_path.target = target
-    last.tag = place
-    last.target = target
     unit.path = (unit.path << 5) ^ (target >> 1)
     return right
 
 
 cdef bint predict_return(
-    Predictors *unit, uint64_t pc, uint64_t target, int *seen
+    Predictors *unit, uint64_t pc, uint64_t target, bint first
 ) noexcept nogil:
-    """Predict a return by the stack (by its address when the stack is empty); learn.
-
-    `seen`: 2 if its last target was this one, 1 if only after the same taken branch, 0 if not.
-    """
-    cdef uint64_t guess, place
-    cdef Target *last
-    cdef Target *alone
+    """Predict a return by the stack (by its address when the stack is empty); learn."""
+    cdef uint64_t guess
     if unit.filled == 0:
-        return predict_indirect(unit, pc, target, seen)
+        return predict_indirect(unit, pc, target)
     guess = unit.stack[unit.top]
     unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
     unit.filled -= 1
-    last = _recent(unit, pc)
-    place = pc ^ (unit.came_from << 1)
-    alone = &unit.alone[(pc ^ (pc >> 12)) & ((1 << TARGET_BITS) - 1)]
-    if alone.tag == pc and alone.target == target:
-        seen[0] = 2
-    else:
-        seen[0] = last.tag == place and last.target == target
-    last.tag = place
-    last.target = target
-    alone.tag = pc
-    alone.target = target
+    _moved(unit, pc, target, first)
     return guess == target
 
 
@@ -290,14 +294,19 @@ cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
         unit.filled += 1
 
 
-cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil:
-    """Level of the BTB that knows the taken branch at `pc`: 0 fast, 1 main, 2 last, 3 none.
+cdef int find_branch(Predictors *unit, uint64_t pc, bint jump) noexcept nogil:
+    """Level of the BTB that predicts the taken branch at `pc`: 0 fast, 1 main, 2 last, 3 none.
 
-    It is in all of them afterwards.
+    The fast BTB follows a sequence of blocks that it has locked onto. A branch that goes
+    elsewhere than last time breaks the lock; the main BTB predicts it and the branches that
+    follow until the fast one has locked again. The branch is in all levels afterwards.
     """
-    unit.came_from = pc
     cdef bint fast = btb_touch(&unit.fast, pc)
     cdef bint main = btb_touch(&unit.main, pc)
+    unit.came_from = pc
+    unit.came_by_jump = jump
+    if unit.unlocked > unit.now:
+        fast = False
     if fast:
         return 0
     if main:

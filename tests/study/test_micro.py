@@ -32,5 +32,7 @@ def test_kernels_with_set_up_calls_and_per_cpu_data_take_what_they_take_on_silic
     core = load_core("golden-cove")
     for kernel in micro.load_kernels():
         if kernel.name in measured:
-            cycles = micro.time_kernel(kernel, core).cycles_per_call / kernel.units
-            assert cycles == pytest.approx(measured[kernel.name], rel=0.05), kernel.name
+            timing = micro.time_kernel(kernel, core)
+            low, high = timing.cycles_low / kernel.units, timing.cycles_high / kernel.units
+            assert 0.95 * low < measured[kernel.name] < 1.05 * high, kernel.name
+            assert high < 1.5 * low, kernel.name

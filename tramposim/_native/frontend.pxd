@@ -6,6 +6,7 @@ from tramposim._native.uarch cimport CoreParams, InsnRec
 
 cdef struct FrontEnd:
     int window_shift
+    int span_shift                 # code whose uops one cycle's delivery may come from
     int width                      # uops per cycle from the uop cache
     int fetch_shift
     int decode_width
@@ -19,6 +20,10 @@ cdef struct FrontEnd:
     int complex_used
     uint64_t window                # window or fetch block being delivered
     int64_t bytes_ready            # decode: cycle in which the block's bytes are there
+    int64_t predicted              # cycle in which the next block's address is predicted
+    uint64_t block                 # the main predictor's block being delivered
+    int64_t unlocked               # cycle until which the main predictor predicts alone
+    int ahead                      # blocks by which prediction may run ahead of delivery
 
 cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) except -1
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil

@@ -15,6 +15,7 @@ class Pipeline:
         uops: NDArray[np.void],
         cached: bool = ...,
         state: CoreState | None = ...,
+        by_path: bool = ...,
     ) -> None: ...
     state: CoreState | None
     def simulate_memory(self, on: bool) -> None: ...

@@ -33,9 +33,15 @@ cdef struct Predictors:
     uint64_t history[3]            # newest outcome in bit 0 of word 0
     uint64_t path
     Target *targets                # by address and path
-    Target *last                   # by address and the taken branch before
-    Target *alone                  # of returns, by address alone
+    Target *last                   # by address (`by_path`: and the taken branch before)
+    bint by_path                   # the fast BTB tells apart by which branch a block is entered
     uint64_t came_from             # the last taken branch
+    bint came_by_jump              # it was a direct jump
+    bint changed                   # the last indirect branch went elsewhere than before
+    bint shared                    # and is a return thunk
+    int64_t now                    # the prediction's clock
+    int64_t unlocked               # cycle from which the fast BTB predicts again
+    int relock
     Btb fast
     Btb main
     Btb last_level
@@ -53,9 +59,8 @@ cdef bint btb_has(const Btb *btb, uint64_t key) noexcept nogil
 cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil
 cdef void btb_empty(Btb *btb) noexcept nogil
 cdef bint predict_direction(Predictors *unit, uint64_t pc, bint taken) noexcept nogil
-cdef bint predict_indirect(
-    Predictors *unit, uint64_t pc, uint64_t target, int *seen) noexcept nogil
+cdef bint predict_indirect(Predictors *unit, uint64_t pc, uint64_t target) noexcept nogil
 cdef bint predict_return(
-    Predictors *unit, uint64_t pc, uint64_t target, int *seen) noexcept nogil
+    Predictors *unit, uint64_t pc, uint64_t target, bint first) noexcept nogil
 cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil
-cdef int find_branch(Predictors *unit, uint64_t pc) noexcept nogil
+cdef int find_branch(Predictors *unit, uint64_t pc, bint jump) noexcept nogil

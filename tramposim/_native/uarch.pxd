@@ -93,7 +93,9 @@ cdef struct CoreParams:
     int decode_complex
     int decode_cross_width
     int lcp_stall
+    int fetch_queue
     int uop_cache_window
+    int uop_cache_span
     int uop_cache_width
     int queue_uops
     int fast_btb_entries
@@ -104,11 +106,10 @@ cdef struct CoreParams:
     int main_btb_density
     int last_btb_entries
     int last_btb_bubble
+    int fast_btb_relock
     int crowded_bubble
+    int thunk_return_bubble
     int return_stack
-    int return_retarget_bubble
-    int return_alone_bubble
-    int indirect_retarget_bubble
     int redirect_conditional
     int redirect_indirect
     int redirect_return

@@ -42,6 +42,7 @@ class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode_cross_width: Parameter
     lcp_stall: Parameter
     uop_cache_window: Parameter
+    uop_cache_span: Parameter
     uop_cache_width: Parameter
     queue_uops: Parameter
 
@@ -60,11 +61,10 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     main_btb_density: Parameter
     last_btb_entries: Parameter
     last_btb_bubble: Parameter
+    fast_btb_relock: Parameter
     crowded_bubble: Parameter
+    thunk_return_bubble: Parameter
     return_stack: Parameter
-    return_retarget_bubble: Parameter
-    return_alone_bubble: Parameter
-    indirect_retarget_bubble: Parameter
     redirect_conditional: Parameter
     redirect_indirect: Parameter
     redirect_return: Parameter

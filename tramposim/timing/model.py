@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +31,9 @@ _MIN_INSTRUCTIONS = 4000
 class Timing:
     """What one call of a traced loop costs on a core, all values per call.
 
-    `cycles_low` and `cycles_high` are the extremes of the steady state's calls where it is not
-    constant (equal to `cycles_per_call` otherwise). `events` holds mean counts per call by the
+    `cycles_low` and `cycles_high` are the extremes of what repeated measurements find where that
+    is not constant (equal to `cycles_per_call` otherwise): calls differ within the steady state,
+    or the front end has two (see `time_trace`). `events` holds mean counts per call by the
     names of `EVENTS`. `shares` maps an instruction's address to the cycles per call that
     retirement waited for it; the values sum to `cycles_per_call`. `steady` is false if no
     steady state was found; `cycles_per_call` is then the mean of the second half. `stages`
@@ -62,7 +64,10 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     """Cycles per call of `trace` on `core`, beginning in a starting state (see `STATES`).
 
     Hot: the recorded calls are executed again and again, the core's state carried over, until
-    the cycles per pass repeat; `record` adds their stages. Otherwise each recorded call is
+    the cycles per pass repeat; `record` adds their stages. Code whose returns or indirect
+    branches change their targets finds the fast BTB in either of two states, which the same code
+    on the same silicon shows from run to run (it follows the path through the code, or it does
+    not): both are timed, and the values are the means. Otherwise each recorded call is
     executed alone after the hot core was brought to the starting state, and the cycles are the
     mean over the calls. Raises `InputError` for an empty trace, a trace of the other
     architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
@@ -73,15 +78,58 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     prepared = prepare(trace, core)
     order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
     code, addresses = prepared.code, prepared.addresses
-    pipeline = Pipeline(parameters(core), code.insns, code.uops)
-    timing = _steady(pipeline, core, order, accesses, marks, addresses)
-    if not record:
-        return timing
+    found = []
+    for by_path in (True, False):
+        pipeline = Pipeline(parameters(core), code.insns, code.uops, by_path=by_path)
+        timing = _steady(pipeline, core, order, accesses, marks, addresses)
+        if record:
+            timing = replace(timing, stages=_stages(pipeline, order, accesses, marks))
+        found.append(timing)
+        if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
+            return timing
+    return _mean(*found)
+
+
+def _stages(
+    pipeline: Pipeline,
+    order: NDArray[np.int32],
+    accesses: NDArray[np.void],
+    marks: NDArray[np.int64],
+) -> NDArray[np.void]:
+    """One more pass, with the stages of every instruction, in cycles from its start."""
     start = pipeline.cycle
     stages = np.zeros(len(order), dtype=STAGES)
     pipeline.run(order, accesses, marks, np.zeros(len(marks), dtype=np.int64), stages)
     count_from(stages, start)
-    return replace(timing, stages=stages)
+    return stages
+
+
+_Key = TypeVar("_Key")
+
+
+def _halves(a: Mapping[_Key, float], b: Mapping[_Key, float]) -> dict[_Key, float]:
+    """The mean of two mappings; what only one holds is zero in the other."""
+    return {key: (a.get(key, 0.0) + b.get(key, 0.0)) / 2 for key in {**a, **b}}
+
+
+def _mean(a: Timing, b: Timing) -> Timing:
+    """Two equally likely steady states of the same calls as one."""
+    stages = a.stages
+    if stages is not None and b.stages is not None:
+        stages = stages.copy()
+        for name in ("delivered", "renamed", "issued", "executed", "retired"):
+            stages[name] += (b.stages[name] - stages[name]) // 2
+        stages["bubbles"] = (stages["bubbles"] + b.stages["bubbles"]) // 2
+    return replace(
+        a,
+        cycles_per_call=(a.cycles_per_call + b.cycles_per_call) / 2,
+        cycles_low=min(a.cycles_low, b.cycles_low),
+        cycles_high=max(a.cycles_high, b.cycles_high),
+        events=_halves(a.events, b.events),
+        shares=_halves(a.shares, b.shares),
+        stages=stages,
+        steady=a.steady and b.steady,
+    )
 
 
 def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:

@@ -116,8 +116,8 @@ class Operands:
         return tuple(NUMBERS[name] for name in names if name in NUMBERS)
 
     def load(self, result: int = VALUE, flags: UopFlag = UopFlag.NONE, name: str = "load") -> None:
-        """A load from the memory operand (narrow ones are never renamed)."""
-        if self.memory.size < 4:
+        """A load from the memory operand (narrow and rip-relative ones are never renamed)."""
+        if self.memory.size < 4 or self.rip_relative():
             flags |= UopFlag.UNRENAMED
         self.uops.append(
             UopSpec(Kind.LOAD, name, self.address(), (result,), True, flags | self.stack_use())
@@ -153,6 +153,11 @@ class Operands:
         if any(r and NUMBERS.get(self.insn.reg_name(r)) == RSP for r in named):
             return UopFlag.READ_STACK
         return UopFlag.NONE
+
+    def rip_relative(self) -> bool:
+        """Whether the memory operand's displacement counts from the instruction."""
+        mem = self.memory.mem
+        return bool(mem.base) and self.insn.reg_name(mem.base) == "rip"
 
     def high_byte(self) -> bool:
         """Whether an operand is bits 8 to 15 of a register."""

@@ -55,12 +55,12 @@ cdef void _next_cycle(FrontEnd *unit) noexcept nogil:
 
 
 cdef void _predict(FrontEnd *unit, int cycles) noexcept nogil:
-    """Prediction of the next block takes `cycles`; delivery waits if it is not there yet."""
+    """Prediction of the block that begins in this cycle takes `cycles`; delivery may wait."""
+    if unit.predicted < unit.cycle - 1 - unit.ahead:
+        unit.predicted = unit.cycle - 1 - unit.ahead
     unit.predicted += cycles
     if unit.predicted > unit.cycle:
         unit.cycle = unit.predicted
-    elif unit.predicted < unit.cycle - unit.ahead:
-        unit.predicted = unit.cycle - unit.ahead
 
 
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil:

@@ -161,6 +161,8 @@ cdef class Pipeline:
             raise ValueError("a pipeline without a core state has no caches")
         self.memory = &self.state.memory if on else NULL
         self.front.cached = self.fetch.cached
+        # The fetch unit has its own account of how far prediction is ahead.
+        self.front.ahead = 0 if on else self.core.fetch_queue
 
     def drain(self) -> int:
         """Let everything under way finish; return the cycle in which execution goes on."""

@@ -197,3 +197,68 @@ def test_pointers_that_lead_nowhere_give_zero(
     assert "  seen.null=1" in lines
     assert not any("seen.zero" in line for line in lines)
     assert "interpreter, x86_64 and arm64 agree" in lines
+
+
+OUTPUTS = (
+    HEAD
+    + """
+struct {
+    __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY);
+    __uint(max_entries, 1);
+    __uint(key_size, 4);
+    __uint(value_size, 4);
+} events SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_QUEUE);
+    __uint(max_entries, 2);
+    __type(value, __u32);
+} q SEC(".maps");
+struct {
+    __uint(type, BPF_MAP_TYPE_STACK);
+    __uint(max_entries, 2);
+    __type(value, __u32);
+} s SEC(".maps");
+struct locked { struct bpf_spin_lock lock; int x; };
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct locked);
+} locked SEC(".maps");
+SEC("fexit/bpf_fentry_test1")
+int BPF_PROG(outputs, int a, int ret)
+{
+    __u32 zero = 0, popped = 0, peeked = 0;
+    struct locked *found = bpf_map_lookup_elem(&locked, &zero);
+
+    if (found) {
+        bpf_spin_lock(&found->lock);
+        found->x++;
+        bpf_spin_unlock(&found->lock);
+    }
+    for (__u32 i = 1; i < 4; i++)
+        bpf_printk("%ld %ld", bpf_map_push_elem(&q, &i, 0), bpf_map_push_elem(&s, &i, BPF_EXIST));
+    bpf_map_pop_elem(&q, &popped);
+    bpf_map_peek_elem(&s, &peeked);
+    bpf_printk("%d %d", popped, peeked);
+    bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &ret, sizeof(ret));
+    return 0;
+}
+"""
+)
+
+
+def test_queues_locks_and_perf_buffers_are_alike_on_all_engines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "outputs.bpf.c"
+    source.write_text(OUTPUTS)
+    assert main(["run", str(source), "--engine", "all", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    for engine in (result, *result["others"]):
+        # E2BIG is 7; the queue is full, the stack's oldest value gives way.
+        assert engine["output"] == ["0 0", "0 0", "-7 0", "1 3"]
+        assert engine["maps"]["q"] == {"00000000": "02000000"}
+        assert list(engine["maps"]["s"].values()) == ["02000000", "03000000"]
+        assert engine["maps"]["events"] == {"00000000": "02000000"}
+        assert engine["maps"]["locked"] == {"00000000": "0000000001000000"}

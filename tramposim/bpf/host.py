@@ -15,6 +15,7 @@ from tramposim.bpf.interpreter import BUDGET, Calls, Function, interpret
 from tramposim.bpf.maps import ArrayMap, HostMap, make_map
 from tramposim.bpf.memory import Memory
 from tramposim.bpf.place import place
+from tramposim.bpf.queues import QUEUE_HELPERS, PerfBuffers, QueueMap
 from tramposim.bpf.ring import RING_HELPERS, RingBuffer
 from tramposim.bpf.stack import analyse
 from tramposim.bpf.text import TEXT_HELPERS
@@ -30,6 +31,12 @@ CLOCK_STEP_NS = 100
 _SYMBOLS, _SYMBOL_STEP = 0xFFFF_FFFF_8100_0000, 0x1000
 """Where kernel symbols lie that programs take the address of."""
 _TRACING = (*TRACING_KINDS, ProgKind.LSM)
+_OTHER_MAPS: Mapping[MapType, Callable[[Map, Memory], HostMap]] = {
+    MapType.RINGBUF: RingBuffer,
+    MapType.PERF_EVENT_ARRAY: PerfBuffers,
+    MapType.QUEUE: QueueMap,
+    MapType.STACK: QueueMap,
+}
 
 
 def _place(insns: list[Insn], index: int, address: int) -> None:
@@ -108,8 +115,7 @@ class Host:
         for declared in maps:
             present = self.maps.get(declared.name)
             if present is None:
-                make = RingBuffer if declared.type is MapType.RINGBUF else make_map
-                made = make(declared, self.memory)
+                made = _OTHER_MAPS.get(declared.type, make_map)(declared, self.memory)
                 self.maps[declared.name] = made
                 self._by_handle[made.handle.address] = made
             elif present.declared != declared:
@@ -294,6 +300,9 @@ _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_current_uid_gid": lambda host, arguments: 0,
     **TEXT_HELPERS,
     **RING_HELPERS,
+    **QUEUE_HELPERS,
+    "bpf_spin_lock": lambda host, arguments: 0,
+    "bpf_spin_unlock": lambda host, arguments: 0,
 }
 
 _OF_THE_KERNEL = (
@@ -303,7 +312,9 @@ _OF_THE_KERNEL = (
     "bpf_get_current_task",
     "bpf_get_current_task_btf",
     *RING_HELPERS,
+    *QUEUE_HELPERS,
 )
+"""Helpers that need a map or a task of the interpreter's own."""
 
 _TRACING_HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {
     "bpf_get_func_ip": Host._func_ip,

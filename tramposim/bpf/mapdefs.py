@@ -32,7 +32,7 @@ _NUMBERS = ("type", "max_entries", "map_flags", "numa_node", "key_size", "value_
 _PAGE = 4096
 _MAX_NAME = 15
 """Characters of a map's name (BPF_OBJ_NAME_LEN without the final zero)."""
-_NO_KEY = (MapType.RINGBUF,)
+_NO_KEY = (MapType.RINGBUF, MapType.QUEUE, MapType.STACK)
 
 
 def declared_maps(elf: ElfFile, btf: Btf | None) -> dict[int, Map]:
@@ -109,7 +109,9 @@ def _checked(name: str, values: dict[str, int], where: str) -> Map:
     if not 0 < entries < 1 << 31:
         raise InputError(f"max_entries is {entries}; give at least 1", where)
     key, value = values.get("key_size", 0), values.get("value_size", 0)
-    if kind not in _NO_KEY and not (0 < key < 1 << 31 and 0 < value < 1 << 31):
+    keyed = kind not in _NO_KEY
+    valued = kind is not MapType.RINGBUF
+    if (keyed and not 0 < key < 1 << 31) or (valued and not 0 < value < 1 << 31):
         raise InputError(f"keys of {key} and values of {value} bytes", where)
     flags = values.get("map_flags", 0)
     unknown = flags & ~sum(MapFlag)

@@ -100,7 +100,7 @@ class HashMap(HostMap):
         self._free = [values.address + self.stride * i for i in range(declared.max_entries)]
         self._free.reverse()
         self._elements: dict[bytes, int] = {}
-        self._evicts = declared.type is MapType.LRU_HASH
+        self._evicts = declared.type in (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH)
 
     def lookup(self, key: bytes) -> int:
         """Address of the value, or 0."""
@@ -147,6 +147,7 @@ _TYPES: dict[MapType, type[HostMap]] = {
     MapType.HASH: HashMap,
     MapType.LRU_HASH: HashMap,
     MapType.PERCPU_HASH: HashMap,
+    MapType.LRU_PERCPU_HASH: HashMap,
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tramposim.bpf.queues import PERF_BUFFER_PAGES
 from tramposim.errors import InputError
 from tramposim.machine.memory import KernelMemory
 from tramposim.machine.placedmap import (
@@ -18,9 +19,6 @@ from tramposim.machine.placedmap import (
 from tramposim.spec import Map, MapType
 
 __all__ = ["PERF_BUFFER_PAGES", "add_perf_buffers", "add_ring", "perf_records", "ring_records"]
-
-PERF_BUFFER_PAGES = 8
-"""Data pages of a perf buffer: what readers usually ask for (libbpf's examples)."""
 
 _PAGE = 4096
 _RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30

@@ -19,6 +19,7 @@ MAX_ELEMENTS = 64
 MAX_LINES = 200
 """Printed lines shown."""
 
+_RECORDS = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY)
 _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
 
 
@@ -88,8 +89,9 @@ def _map(contents: MapContents) -> Iterator[str]:
         count = f"{len(shown)} of {len(contents.elements)} elements are not zero"
     else:
         shown = dict(sorted(contents.elements.items()))
-        limit = f" of {contents.map.max_entries:,}" if kind is not MapType.RINGBUF else ""
-        count = f"{len(shown)}{limit} {'records' if kind is MapType.RINGBUF else 'entries'}"
+        records = kind in _RECORDS
+        limit = "" if records else f" of {contents.map.max_entries:,}"
+        count = f"{len(shown)}{limit} {'records' if records else 'entries'}"
     yield f"map {contents.name} ({kind}): {count}"
     for key, value in list(shown.items())[:MAX_ELEMENTS]:
         yield f"  {_key(contents.map, key)}: {_value(contents.map, value)}"

@@ -103,7 +103,7 @@ class ProgramRun:
 class MapContents:
     """A map after the last call: value by key, of per-CPU maps this CPU's.
 
-    A ring buffer's records have the numbers from 0 as keys, in the order of their commit.
+    Records of buffers and values of queues have the numbers from 0 as keys, the oldest first.
     """
 
     map: Map

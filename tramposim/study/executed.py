@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from tramposim.bpf.host import Host
 from tramposim.machine.bare import BareProgram
 from tramposim.machine.execution import RETURN_REGISTER, Execution
 from tramposim.machine.guestkernel import GuestKernel
 from tramposim.machine.hypercall import HostFunction, MachineMemory
-from tramposim.machine.maps import ring_records
+from tramposim.machine.maps import PlacedMap, perf_records, queue_values, ring_records
+from tramposim.machine.memory import KernelMemory
+from tramposim.machine.placedmap import Read
 from tramposim.machine.traced import TracedFunction
 from tramposim.spec import Kernel, MapType
 from tramposim.study.engines import (
@@ -44,7 +46,13 @@ _BATCH = 1024
 
 _WHEN = {"fentry": "entry", "fmod_ret": "fmod_ret", "fexit": "exit"}
 _ARRAYS = (MapType.ARRAY, MapType.PERCPU_ARRAY)
-_HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH)
+_HASHES = (MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH, MapType.LRU_PERCPU_HASH)
+_RECORDS: Mapping[MapType, Callable[[PlacedMap, KernelMemory, Read], Iterator[bytes]]] = {
+    MapType.RINGBUF: ring_records,
+    MapType.PERF_EVENT_ARRAY: perf_records,
+    MapType.QUEUE: queue_values,
+    MapType.STACK: queue_values,
+}
 
 
 def execute(kernel: Kernel, task: Task) -> tuple[EngineRun, Worlds]:
@@ -157,9 +165,9 @@ def map_contents(guest: GuestKernel, name: str) -> MapContents | None:
         elements = {i.to_bytes(4, "little"): v for i, v in enumerate(guest.array(name))}
     elif kind in _HASHES:
         elements = guest.hash(name)
-    elif kind is MapType.RINGBUF:
+    elif kind in _RECORDS:
         guest.commit()
-        records = ring_records(placed, guest.memory, guest.machine.read)
+        records = _RECORDS[kind](placed, guest.memory, guest.machine.read)
         elements = {number.to_bytes(4, "little"): r for number, r in enumerate(records)}
     else:
         return None

@@ -123,6 +123,8 @@ def _differences(reference: EngineRun, run: EngineRun) -> Iterator[str]:
     yield from _output_differences(engine, reference.output, run.output)
     theirs = {contents.name: contents.elements for contents in run.maps}
     for contents in reference.maps:
+        if contents.name not in theirs:
+            continue
         yield from _map_differences(engine, contents.name, contents.elements, theirs[contents.name])
 
 

@@ -65,7 +65,7 @@ def test_memory_is_given_to_other_programs(
     [
         ("r0 = *(u64 *)(r1 + 0)\nexit", [], 1, "instruction 0"),
         ("goto -1", ["--budget", "10"], 1, "budget"),
-        ("call bpf_spin_lock\nexit", [], 3, "bpf_spin_lock"),
+        ("call bpf_fib_lookup\nexit", [], 3, "bpf_fib_lookup"),
         ("exit", ["--memory", "xyz"], 2, "hex"),
         ("exit", ["--arg", "five"], 2, "five"),
         (".section fentry\nexit", ["--arg", "1", "--arg", "2"], 2, "argument values"),

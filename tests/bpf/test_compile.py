@@ -9,16 +9,20 @@ from shutil import which
 import pytest
 
 from tramposim.bpf import compile as compiling
+from tramposim.bpf.btf import Kind
 from tramposim.bpf.compile import compile_c
 from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.host import Host, TracedCall
+from tramposim.bpf.insn import decode
 from tramposim.bpf.object import load_object
+from tramposim.bpf.vmlinux import kernel_btf
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Program
 
 needs_compiler = pytest.mark.skipif(
     which("clang") is None and find_spec("ziglang") is None, reason="no compiler for BPF"
 )
+VMLINUX = Path("/sys/kernel/btf/vmlinux")
 HEADERS = Path(compiling.__file__).parent / "include"
 
 SESSION = """
@@ -156,3 +160,42 @@ int BPF_PROG(p, struct sk_buff *skb, int ret)
     call.returned(3)
     assert host.run(program, call) == 0
     assert host.output == ["skb=1 ret=3"]
+
+
+@needs_compiler
+def test_a_header_is_made_of_the_kernels_types(tmp_path: Path) -> None:
+    text = """
+#include "vmlinux.h"
+
+__attribute__((section("fentry/f"), used))
+long p(unsigned long long *ctx)
+{
+	struct thing *t = (void *)ctx[0];
+	enum color c = ctx[1];
+
+	return t->parts[1].last + t->flag + GREEN + sizeof(struct filler) + (c == BLUE);
+}
+"""
+    source = tmp_path / "a.bpf.c"
+    source.write_text(text)
+    btf = kernel_btf(Path(__file__).parent / "objects" / "kernel.o")
+    with pytest.raises(InputError, match="does not compile"):
+        compile_c(source)
+    (program,) = load_object(compile_c(source, (), btf), str(source), btf)
+    assert 96 in [insn.offset for insn in decode(program.insns) if insn.cls == 1]
+
+
+@needs_compiler
+@pytest.mark.skipif(not VMLINUX.exists(), reason="the running kernel offers no BTF")
+def test_all_types_of_the_running_kernel_compile(tmp_path: Path) -> None:
+    source = tmp_path / "a.bpf.c"
+    source.write_text(
+        '#include "vmlinux.h"\n#include <bpf/bpf_helpers.h>\n#include <bpf/bpf_tracing.h>\n'
+        'SEC("fentry/vfs_read")\nint BPF_PROG(p, struct file *f, struct kmem_cache *s)\n'
+        "{\n\treturn s->object_size + sizeof(struct task_struct);\n}\n"
+    )
+    btf = kernel_btf(VMLINUX)
+    (program,) = load_object(compile_c(source, (), btf), str(source), btf)
+    (cache,) = btf.ids("kmem_cache", Kind.STRUCT)
+    members = {m.name: m.offset // 8 for m in btf.members(btf.get(cache))}
+    assert members["object_size"] in [i.offset for i in decode(program.insns) if i.cls == 1]

@@ -16,6 +16,8 @@ from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
 
+from tramposim.bpf.btf import Btf
+from tramposim.bpf.header import kernel_header
 from tramposim.errors import InputError, UnsupportedError
 
 __all__ = ["compile_c", "compiler_command"]
@@ -52,10 +54,12 @@ def compiler_command() -> tuple[str, ...]:
     )
 
 
-def compile_c(source: Path, include: Sequence[Path] = ()) -> bytes:
+def compile_c(source: Path, include: Sequence[Path] = (), kernel_btf: Btf | None = None) -> bytes:
     """Compile a C file to an ELF object; `include` are folders to look for headers in.
 
-    Raises `InputError` with the compiler's errors, `UnsupportedError` without a compiler.
+    If that fails for the types that the shipped `vmlinux.h` has, one with those of
+    `kernel_btf` is made. Raises `InputError` with the compiler's errors, `UnsupportedError`
+    without a compiler.
     """
     command = compiler_command()
     if not source.is_file():
@@ -65,28 +69,39 @@ def compile_c(source: Path, include: Sequence[Path] = ()) -> bytes:
             raise InputError("no such folder", f"--include {folder}")
     with (
         resources.as_file(resources.files("tramposim.bpf") / "include") as headers,
-        tempfile.TemporaryDirectory(prefix="tramposim-") as folder_name,
+        tempfile.TemporaryDirectory(prefix="tramposim-") as name,
     ):
-        target = Path(folder_name) / "program.o"
-        folders = [f"-I{folder}" for folder in (source.parent, *include, headers)]
-        arguments = [*command, *_OPTIONS, *folders, str(source), "-o", str(target)]
+        scratch = Path(name)
+        folders = [source.parent, *include, headers]
         try:
-            done = subprocess.run(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=TIMEOUT_SECONDS,
-                check=False,
-            )
-        except OSError as error:
-            raise UnsupportedError(f"{command[0]}: {error.strerror or error}") from None
-        except subprocess.TimeoutExpired:
-            raise InputError(
-                f"took longer than {TIMEOUT_SECONDS} s to compile", str(source)
-            ) from None
-        if done.returncode or not target.is_file():
-            raise InputError(_diagnosis(done.stderr.decode(errors="replace")), str(source))
-        return target.read_bytes()
+            return _compiled(command, source, folders, scratch)
+        except InputError:
+            if kernel_btf is None:
+                raise
+        (scratch / "vmlinux.h").write_text(kernel_header(kernel_btf))
+        return _compiled(command, source, [*folders[:-1], scratch, headers], scratch)
+
+
+def _compiled(
+    command: Sequence[str], source: Path, folders: Sequence[Path], scratch: Path
+) -> bytes:
+    target = scratch / "program.o"
+    options = [*_OPTIONS, *(f"-I{folder}" for folder in folders)]
+    try:
+        done = subprocess.run(
+            [*command, *options, str(source), "-o", str(target)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    except OSError as error:
+        raise UnsupportedError(f"{command[0]}: {error.strerror or error}") from None
+    except subprocess.TimeoutExpired:
+        raise InputError(f"took longer than {TIMEOUT_SECONDS} s to compile", str(source)) from None
+    if done.returncode or not target.is_file():
+        raise InputError(_diagnosis(done.stderr.decode(errors="replace")), str(source))
+    return target.read_bytes()
 
 
 def _diagnosis(output: str) -> str:

@@ -90,7 +90,7 @@ def match_field(local: Btf, spec: Spec, target: Btf, candidate: int) -> Spec | N
             owner = target.resolved(number)
             if owner is None or owner.kind not in COMPOSITES:
                 return None
-            found = _find_member(target, owner, step.member.name, 0)
+            found = _find_member(target, owner, step.member.name, set(), 0)
             if found is None or not compatible(local, step.member.type, target, found.type):
                 return None
             bits += found.offset
@@ -110,16 +110,20 @@ def match_field(local: Btf, spec: Spec, target: Btf, candidate: int) -> Spec | N
     return Spec(candidate, tuple(steps), bits, number)
 
 
-def _find_member(btf: Btf, owner: BtfType, name: str, depth: int) -> Member | None:
-    """A member by name, also inside of anonymous members; its offset from the outermost."""
+def _find_member(btf: Btf, owner: BtfType, name: str, seen: set[int], depth: int) -> Member | None:
+    """A member by name, also inside of anonymous members; its offset from the outermost.
+
+    `seen` are types that do not have it.
+    """
     if depth > _MAX_DEPTH:
         raise InputError("types nest too deeply", btf.where)
     for member in btf.members(owner):
         if member.name == name:
             return member
         inner = btf.resolved(member.type) if not member.name else None
-        if inner is not None and inner.kind in COMPOSITES:
-            found = _find_member(btf, inner, name, depth + 1)
+        if inner is not None and inner.kind in COMPOSITES and member.type not in seen:
+            seen.add(member.type)
+            found = _find_member(btf, inner, name, seen, depth + 1)
             if found is not None:
                 return Member(name, found.type, member.offset + found.offset, found.bits)
     return None

@@ -58,10 +58,11 @@ def _programs(
 ) -> tuple[Program, ...]:
     where = str(path)
     content = _content(path)
+    types = kernel_btf(btf) if btf else None
     if path.suffix == ".c":
-        content = compile_c(path, include)
+        content = compile_c(path, include, types)
     if content.startswith(_ELF_MAGIC):
-        return load_object(content, where, kernel_btf(btf) if btf else None, version)
+        return load_object(content, where, types, version)
     if path.suffix == ".bin":
         return (raw_program(content, where),)
     try:

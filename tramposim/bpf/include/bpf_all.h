@@ -3,7 +3,7 @@
 #ifndef __BPF_ALL_H_
 #define __BPF_ALL_H_
 
-#include "vmlinux.h"
+#include <vmlinux.h>
 #include "bpf/bpf_helpers.h"
 #include "bpf/bpf_tracing.h"
 #include "bpf/bpf_core_read.h"

@@ -80,6 +80,8 @@ def run(
     from tramposim.study.run import ENGINES, run_programs
     from tramposim.study.traceable import traced_functions
 
+    if prog.suffix == ".toml":
+        raise click.UsageError(f"{prog} is a workload; run takes a file of programs")
     try:
         content = bytes.fromhex(memory)
     except ValueError:

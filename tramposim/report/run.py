@@ -8,7 +8,7 @@ import msgspec
 
 from tramposim.report.parts import part_text
 from tramposim.spec import Map, MapFlag, MapType, Value
-from tramposim.study.engines import EngineRun, MapContents, ProgramRun
+from tramposim.study.engines import EngineRun, MapContents, ProgramRun, Returned
 from tramposim.study.run import INTERPRETER, RunResult
 
 __all__ = ["run_json", "run_text"]
@@ -33,8 +33,7 @@ def run_text(result: RunResult) -> str:
     All of that of the first engine; then whether the others did the same.
     """
     shown = result.engines[0]
-    lines = list(_calls(shown))
-    lines += _runs(shown.runs)
+    lines = list(_rounds(shown))
     if shown.output:
         lines.append("trace output:")
         lines += [f"  bpf_trace_printk: {line}" for line in shown.output[:MAX_LINES]]
@@ -48,17 +47,35 @@ def run_text(result: RunResult) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _calls(run: EngineRun) -> Iterator[str]:
-    """The last round: `f(1, 0xffff888104003440) returned -2`."""
+def _rounds(run: EngineRun) -> Iterator[str]:
+    """The last round: programs that ran alone, then every call with what ran around it."""
+    last = max([*(one.call for one in run.runs), *(one.call for one in run.returned)], default=1)
+    if last > 1:
+        yield f"call {last:,}, the last one:"
+    runs = [one for one in run.runs if one.call == last]
+    width = max((len(one.name) for one in runs), default=0)
+    yield from (_run(one, width) for one in runs if one.when == "run")
     for call in run.returned:
-        if call.call != run.returned[-1].call:
+        if call.call != last:
             continue
-        prototype = call.traced.function.prototype
-        values = [argument for argument in prototype.arguments for _ in range(argument.slots)]
-        arguments = ", ".join(_typed(*pair) for pair in zip(values, call.slots, strict=True))
-        returned = prototype.returns
-        result = f" {_typed(returned, call.value)}" if returned else ""
-        yield f"{prototype.name}({arguments}) returned{result}"
+        yield _call(call)
+        names = {program.name for program in call.traced.programs}
+        around = (one for one in runs if one.when != "run" and one.name in names)
+        yield from (f"  {_run(one, width)}" for one in around)
+
+
+def _run(one: ProgramRun, width: int) -> str:
+    return f"{one.name:<{width}}  {one.when:<8}  r0 = {_word(one.value)}"
+
+
+def _call(call: Returned) -> str:
+    """`f(1, 0xffff888104003440) returned -2`."""
+    prototype = call.traced.function.prototype
+    values = [argument for argument in prototype.arguments for _ in range(argument.slots)]
+    arguments = ", ".join(_typed(*pair) for pair in zip(values, call.slots, strict=True))
+    returned = prototype.returns
+    result = f" {_typed(returned, call.value)}" if returned else ""
+    return f"{prototype.name}({arguments}) returned{result}"
 
 
 def _typed(value: Value, number: int) -> str:
@@ -67,16 +84,6 @@ def _typed(value: Value, number: int) -> str:
         return hex(number)
     signed = value.signed and number >> 8 * value.size - 1
     return str(number - (1 << 8 * value.size) if signed else number)
-
-
-def _runs(runs: tuple[ProgramRun, ...]) -> Iterator[str]:
-    """The executions of the last call."""
-    last = [run for run in runs if run.call == runs[-1].call]
-    width = max((len(run.name) for run in last), default=0)
-    if last and last[0].call > 1:
-        yield f"call {last[0].call:,}, the last one:"
-    for run in last:
-        yield f"{run.name:<{width}}  {run.when:<8}  r0 = {_word(run.value)}"
 
 
 def _map(contents: MapContents) -> Iterator[str]:

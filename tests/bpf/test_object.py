@@ -75,7 +75,7 @@ def test_maps() -> None:
         "linked.data": Map("linked.data", array, 4, 16, 1, content=table, flags=data),
         "linked.rodata": Map("linked.rodata", array, 4, 29, 1, content=text, flags=constants),
         ".data.custom": Map(".data.custom", array, 4, 8, 1, content=b"\7" + bytes(7), flags=data),
-        ".kconfig": Map(".kconfig", array, 4, 8, 1, content=version, flags=constants),
+        "linked.kconfig": Map("linked.kconfig", array, 4, 8, 1, content=version, flags=constants),
     }
 
 
@@ -85,7 +85,7 @@ def test_externs() -> None:
     configured = programs()["configured"]
     assert Relocation.WEAK_SYMBOL in [kind for _, kind, _ in configured.relocations]
     old = load_object(LINKED, "linked.o", version="6.12.107")
-    kconfig = next(m for p in old for m in p.maps if m.name == ".kconfig")
+    kconfig = next(m for p in old for m in p.maps if m.name == "linked.kconfig")
     assert kconfig.content == struct.pack("<II", 0, 6 << 16 | 12 << 8 | 107)
 
 
@@ -175,3 +175,20 @@ def test_malformed_relocations(kind: str, at: int, value: int, words: str) -> No
     content = replaced(LINKED, ".relfentry/bpf_fentry_test1", at, struct.pack("<I", value))
     with pytest.raises((InputError, UnsupportedError), match=words):
         load_object(content, "linked.o")
+
+
+def test_subprograms_lie_where_libbpf_puts_them() -> None:
+    """Instruction and distance of every call, as libbpf's log of loading the object says."""
+    content = (OBJECTS / "order.o").read_bytes()
+    calls = {
+        program.name: [
+            (index, insn.imm)
+            for index, insn in enumerate(decode(program.insns))
+            if insn.opcode == 0x85
+        ]
+        for program in load_object(content, "order.o")
+    }
+    assert calls == {
+        "one": [(1, 10), (4, 17), (8, 20), (23, 5), (26, -15), (34, -23)],
+        "two": [(1, 5), (4, 9), (8, 5), (11, 10), (19, 2)],
+    }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from tramposim.bpf.btf import Btf, Kind
 from tramposim.bpf.elf import SHN_UNDEF, WEAK, ElfFile, Symbol
+from tramposim.bpf.mapdefs import internal_map_name
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Map, MapFlag, MapType
 
@@ -58,10 +59,10 @@ def version_code(version: str) -> int:
     return (major << 16) + (minor << 8) + min(patch, 255)
 
 
-def find_externs(elf: ElfFile, btf: Btf | None, version: str) -> Externs:
+def find_externs(elf: ElfFile, btf: Btf | None, version: str, stem: str) -> Externs:
     """The externs of an object's symbol table, typed by its BTF.
 
-    Raises `InputError` for one without BTF, `UnsupportedError` for a `.kconfig` value that is
+    `stem` is the object's name, with which names of its maps begin. Raises `InputError` for one without BTF, `UnsupportedError` for a `.kconfig` value that is
     not known and not weak.
     """
     undefined = [s for s in elf.symbols if s.section == SHN_UNDEF and s.name]
@@ -94,7 +95,8 @@ def find_externs(elf: ElfFile, btf: Btf | None, version: str) -> Externs:
     kconfig = None
     if content:
         flags = MapFlag.MMAPABLE | MapFlag.RDONLY_PROG
-        kconfig = Map(KCONFIG, MapType.ARRAY, 4, len(content), 1, content=content, flags=flags)
+        name = internal_map_name(stem, KCONFIG)
+        kconfig = Map(name, MapType.ARRAY, 4, len(content), 1, content=content, flags=flags)
     return Externs(symbols, places, kconfig)
 
 

@@ -16,7 +16,7 @@ from tramposim.bpf.parts import scalars_of, variables_of
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Map, MapFlag, MapType, Scalar
 
-__all__ = ["data_maps", "data_section_kind", "declared_maps"]
+__all__ = ["data_maps", "data_section_kind", "declared_maps", "internal_map_name"]
 
 MAPS_SECTION = ".maps"
 _TYPE_NAMES_TEXT = """

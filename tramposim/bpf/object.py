@@ -55,13 +55,14 @@ class _Object:
                 place = f"{elf.where}: section .BTF.ext"
                 self.ext = parse_btf_ext(extension.data, self.btf, place)
         self.functions = object_functions(elf)
+        stem = Path(elf.where).name.split(".")[0]
         self.linker = Linker(
             elf,
             self.functions,
             self.prepared,
             declared_maps(elf, self.btf),
-            data_maps(elf, Path(elf.where).name.split(".")[0], self.btf),
-            find_externs(elf, self.btf, version),
+            data_maps(elf, stem, self.btf),
+            find_externs(elf, self.btf, version, stem),
         )
 
     def programs(self) -> tuple[Program, ...]:

@@ -38,6 +38,14 @@ always_inline struct task *current_again(void)
 #define needs_frame() barrier()
 #endif
 
+#define frame_before_7_2() barrier()
+#define saved_before_7_2() barrier()
+#if GUEST_KERNEL >= 702
+#define exit_saves() barrier()
+#else
+#define exit_saves() __asm__ __volatile__("" ::: "x19")
+#endif
+
 /* Registers that calls on cold paths preserve, which compilers save at the start of a function. */
 #define frame_of_cold_calls()                                                     \
 	do {                                                                      \

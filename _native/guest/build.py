@@ -99,9 +99,13 @@ class Variant:
     flags: tuple[str, ...]
 
 
+BUILDS = {"-6.12": 612, "-7.0": 700, "": 702}
+"""Suffix of a variant's name -> the kernel whose structure it has, as the sources test it:
+6.12, 7.0 and 7.1, 7.2 and later."""
+
+
 def _kernel(suffix: str) -> str:
-    """The kernel version whose call structure a variant has, as the sources test it."""
-    return "-DGUEST_KERNEL=612" if suffix else "-DGUEST_KERNEL=702"
+    return f"-DGUEST_KERNEL={BUILDS[suffix]}"
 
 
 def _x86_64(suffix: str) -> Variant:
@@ -123,7 +127,7 @@ def _arm64(name: str, cpu: str, protection: str, suffix: str) -> Variant:
 
 VARIANTS = tuple(
     variant
-    for suffix in ("", "-6.12")
+    for suffix in reversed(BUILDS)
     for variant in (
         _x86_64(suffix),
         _arm64("arm64-lse-pac", "armv8-a+lse", "pac-ret", suffix),
@@ -132,7 +136,7 @@ VARIANTS = tuple(
         _arm64("arm64-llsc", "armv8-a", "none", suffix),
     )
 )
-"""All objects; those with a suffix are for kernels before 7.0."""
+"""All objects."""
 
 ONLY = {"_x86_64": Arch.X86_64, "_arm64": Arch.ARM64}
 """Sources whose stem ends so are for that architecture alone."""

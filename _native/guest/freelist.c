@@ -12,10 +12,10 @@ struct free_node {
 
 always_inline void push_on(char *head, struct free_node *node)
 {
-	res_spin_lock(HEAD_LOCK(head));
+	spin_lock(HEAD_LOCK(head));
 	node->next = HEAD_FIRST(head);
 	HEAD_FIRST(head) = node;
-	res_spin_unlock(HEAD_LOCK(head));
+	spin_unlock(HEAD_LOCK(head));
 }
 
 /* The lock's calls are in the function itself, or (arm64) in one of its own. */
@@ -51,11 +51,11 @@ always_inline struct free_node *pop_from(char *head)
 
 	if (!ONCE(struct free_node *, head, PCPU_FREELIST_HEAD_FIRST))
 		return 0;
-	res_spin_lock(HEAD_LOCK(head));
+	spin_lock(HEAD_LOCK(head));
 	node = HEAD_FIRST(head);
 	if (likely(node))
 		HEAD_FIRST(head) = node->next;
-	res_spin_unlock(HEAD_LOCK(head));
+	spin_unlock(HEAD_LOCK(head));
 	return node;
 }
 

@@ -16,7 +16,7 @@ traceable s64 htab_map_update_elem(struct htab *htab, const void *key, const voi
 	/* Values with a lock of their own have a record, which maps here do not. */
 	if (unlikely(flags & BPF_F_LOCK))
 		return -EINVAL;
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (usual_but_far(!result))
 		goto locked;
 	return result;
@@ -44,14 +44,14 @@ replace:
 		if (usual_but_far(preallocated(htab)))
 			check_and_cancel_fields(htab, old);
 	}
-	htab_unlock_bucket_far(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	if (usual_but_far(!old))
 		return 0;
 	if (unlikely(!preallocated(htab)))
 		cold_call(bpf_mem_cache_free);
 	return 0;
 unlock:
-	htab_unlock_bucket_far(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	return result;
 }
 
@@ -62,7 +62,7 @@ traceable s64 htab_map_delete_elem(struct htab *htab, const void *key)
 	u64 saved = 0;
 	s64 result;
 
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (usual_but_far(!result))
 		goto locked;
 	return result;
@@ -73,7 +73,7 @@ locked:
 		unlink(elem);
 		result = 0;
 	}
-	htab_unlock_bucket(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	if (usual_but_far(!elem))
 		return result;
 	free_htab_elem(htab, elem);

@@ -14,7 +14,7 @@ traceable s64 htab_percpu_map_update_elem(struct htab *htab, const void *key, co
 	if (unlikely(flags > BPF_EXIST))
 		return -EINVAL;
 	place = place_of(htab, key);
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (unlikely(result))
 		return result;
 	elem = find_in(place, key);
@@ -35,6 +35,6 @@ traceable s64 htab_percpu_map_update_elem(struct htab *htab, const void *key, co
 	else
 		link_first(place.bucket, elem);
 unlock:
-	htab_unlock_bucket(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	return result;
 }

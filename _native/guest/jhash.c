@@ -29,3 +29,10 @@ noinline __attribute__((preserve_most)) u32 jhash(const void *key, u32 length, u
 	}
 	return c;
 }
+
+#if GUEST_KERNEL < 702
+noinline u32 htab_map_hash(const void *key, u32 length, u32 seed)
+{
+	return hash_key(key, length, seed);
+}
+#endif

@@ -73,11 +73,18 @@ one:
 extern __attribute__((preserve_most)) u32 jhash(const void *key, u32 length, u32 seed);
 
 /* Keys of whole words are hashed as such. */
-always_inline u32 htab_map_hash(const void *key, u32 length, u32 seed)
+always_inline u32 hash_key(const void *key, u32 length, u32 seed)
 {
 	if (likely(length % 4 == 0))
 		return jhash_words(key, length / 4, seed);
 	return jhash(key, length, seed);
 }
+
+/* A function of its own until 7.1. */
+#if GUEST_KERNEL >= 702
+#define htab_map_hash hash_key
+#else
+extern u32 htab_map_hash(const void *key, u32 length, u32 seed);
+#endif
 
 #endif

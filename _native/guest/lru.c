@@ -172,7 +172,7 @@ direct void refill(struct lru *lru, struct local *local)
 	struct link *pending = LOCAL_LIST(local, LOCAL_PENDING), *free = LIST(lru, FREE);
 	struct link *at, *other;
 
-	res_spin_lock(LOCK_OF(lru));
+	spin_lock(LOCK_OF(lru));
 	for (at = pending->previous; at != pending; at = other) {
 		other = at->previous;
 		move_in(lru, NODE(at), NODE(at)->referenced ? ACTIVE : INACTIVE);
@@ -189,7 +189,7 @@ direct void refill(struct lru *lru, struct local *local)
 		if (!shrink_inactive(lru, target - moved, local))
 			shrink_forcibly(lru, local);
 	}
-	res_spin_unlock(LOCK_OF(lru));
+	spin_unlock(LOCK_OF(lru));
 }
 
 always_inline struct lru_node *pop_free(struct local *local)
@@ -230,21 +230,6 @@ always_inline void add_pending(struct lru *lru, struct local *local, u32 cpu,
 	list_add(&node->link, LOCAL_LIST(local, LOCAL_PENDING));
 }
 
-always_inline u64 lock_local(struct local *local)
-{
-	u64 flags = irq_save();
-
-	res_spin_lock(LOCAL_LOCK(local));
-	return flags;
-}
-
-always_inline void unlock_local(struct local *local, u64 flags)
-{
-	res_spin_release(LOCAL_LOCK(local));
-	irq_restore(flags);
-	preempt_enable();
-}
-
 direct struct lru_node *steal(struct lru *lru, struct local *local, u32 cpu, u32 hash)
 {
 	u32 first = AT(u16, local, BPF_LRU_LOCALLIST_NEXT_STEAL), from = first;
@@ -254,20 +239,20 @@ direct struct lru_node *steal(struct lru *lru, struct local *local, u32 cpu, u32
 	do {
 		struct local *other = local_of(lru, from);
 
-		flags = lock_local(other);
+		flags = spin_lock_save(LOCAL_LOCK(other));
 		node = pop_free(other);
 		if (!node)
 			node = pop_pending(lru, other);
-		unlock_local(other, flags);
+		spin_unlock_restore(LOCAL_LOCK(other), flags);
 		from = _find_next_bit(__cpu_possible_mask, nr_cpu_ids, from + 1);
 		if (from >= nr_cpu_ids)
 			from = 0;
 	} while (!node && from != first);
 	AT(u16, local, BPF_LRU_LOCALLIST_NEXT_STEAL) = from;
 	if (node) {
-		flags = lock_local(local);
+		flags = spin_lock_save(LOCAL_LOCK(local));
 		add_pending(lru, local, cpu, node, hash);
-		unlock_local(local, flags);
+		spin_unlock_restore(LOCAL_LOCK(local), flags);
 	}
 	return node;
 }
@@ -277,7 +262,7 @@ noinline struct lru_node *bpf_lru_pop_free(struct lru *lru, u32 hash)
 	u32 cpu = this_cpu_number();
 	struct local *local = local_of(lru, cpu);
 	struct lru_node *node;
-	u64 flags = lock_local(local);
+	u64 flags = spin_lock_save(LOCAL_LOCK(local));
 
 	node = pop_free(local);
 	if (unlikely(!node)) {
@@ -286,7 +271,7 @@ noinline struct lru_node *bpf_lru_pop_free(struct lru *lru, u32 hash)
 	}
 	if (likely(node))
 		add_pending(lru, local, cpu, node, hash);
-	unlock_local(local, flags);
+	spin_unlock_restore(LOCAL_LOCK(local), flags);
 	if (likely(node))
 		return node;
 	return steal(lru, local, cpu, hash);
@@ -299,20 +284,17 @@ noinline void bpf_lru_push_free(struct lru *lru, struct lru_node *node)
 	if (ONCE(u8, node, BPF_LRU_NODE_TYPE) == LOCAL_PENDING) {
 		struct local *local = local_of(lru, node->cpu);
 
-		flags = lock_local(local);
+		flags = spin_lock_save(LOCAL_LOCK(local));
 		if (likely(node->type == LOCAL_PENDING)) {
 			node->type = LOCAL_FREE;
 			clear_reference(node);
 			list_move(&node->link, LOCAL_LIST(local, LOCAL_FREE));
-			unlock_local(local, flags);
+			spin_unlock_restore(LOCAL_LOCK(local), flags);
 			return;
 		}
-		unlock_local(local, flags);
+		spin_unlock_restore(LOCAL_LOCK(local), flags);
 	}
-	flags = irq_save();
-	res_spin_lock(LOCK_OF(lru));
+	flags = spin_lock_save(LOCK_OF(lru));
 	move(lru, node, FREE);
-	res_spin_release(LOCK_OF(lru));
-	irq_restore(flags);
-	preempt_enable();
+	spin_unlock_restore(LOCK_OF(lru), flags);
 }

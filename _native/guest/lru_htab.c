@@ -19,13 +19,14 @@ noinline _Bool htab_lru_map_delete_node(void *map, struct lru_node *node)
 {
 	struct htab *htab = map;
 	struct elem *wanted = ELEM(node);
-	struct bucket *bucket = select_bucket(htab, AT(u32, wanted, HTAB_ELEM_HASH));
+	struct place place = { .hash = AT(u32, wanted, HTAB_ELEM_HASH) };
 	_Bool found = 0;
 	u64 link, saved;
 
-	if (unlikely(htab_lock_bucket(bucket, &saved)))
+	place.bucket = select_bucket(htab, place.hash);
+	if (unlikely(lock_bucket(htab, place, &saved)))
 		return 0;
-	for (link = AT(u64, bucket, BUCKET_HEAD); !is_end(link); link = AT(u64, link, HTAB_ELEM_NEXT)) {
+	for (link = AT(u64, place.bucket, BUCKET_HEAD); !is_end(link); link = AT(u64, link, HTAB_ELEM_NEXT)) {
 		if ((struct elem *)link == wanted) {
 			unlink(wanted);
 			check_and_cancel_fields(htab, wanted);
@@ -34,7 +35,7 @@ noinline _Bool htab_lru_map_delete_node(void *map, struct lru_node *node)
 			break;
 		}
 	}
-	htab_unlock_bucket(bucket, saved);
+	unlock_bucket(htab, place, saved);
 	return found;
 }
 
@@ -82,7 +83,7 @@ traceable s64 htab_lru_map_update_elem(struct htab *htab, const void *key, const
 	if (unlikely(!elem))
 		return -ENOMEM;
 	memcpy(ELEM_VALUE(elem, place.key_size), value, AT(u32, htab, BPF_MAP_VALUE_SIZE));
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (unlikely(result))
 		goto give_back;
 	old = find_in(place, key);
@@ -94,7 +95,7 @@ traceable s64 htab_lru_map_update_elem(struct htab *htab, const void *key, const
 			unlink(old);
 		}
 	}
-	htab_unlock_bucket(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	if (likely(!result)) {
 		if (old)
 			htab_lru_push_free(htab, old);
@@ -112,13 +113,13 @@ traceable s64 htab_lru_map_delete_elem(struct htab *htab, const void *key)
 	u64 saved = 0;
 	s64 result;
 
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (unlikely(result))
 		return result;
 	elem = find_in(place, key);
 	if (elem)
 		unlink(elem);
-	htab_unlock_bucket(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 	if (!elem)
 		return -ENOENT;
 	htab_lru_push_free(htab, elem);
@@ -152,7 +153,7 @@ traceable s64 htab_lru_percpu_map_update_elem(struct htab *htab, const void *key
 		if (unlikely(!elem))
 			return -ENOMEM;
 	}
-	result = htab_lock_bucket(place.bucket, &saved);
+	result = lock_bucket(htab, place, &saved);
 	if (unlikely(result))
 		goto give_back;
 	old = find_in(place, key);
@@ -169,7 +170,7 @@ traceable s64 htab_lru_percpu_map_update_elem(struct htab *htab, const void *key
 		elem = 0;
 	}
 unlock:
-	htab_unlock_bucket(place.bucket, saved);
+	unlock_bucket(htab, place, saved);
 give_back:
 	if (elem)
 		htab_lru_push_free(htab, elem);

@@ -202,6 +202,7 @@ void __bpf_prog_exit_recur(struct program *prog, u64 start, struct run_context *
 {
 	struct task *task = current();
 
+	exit_saves();
 	restore_run_context(task, context);
 	account(&prog, &task, start);
 	release(prog);
@@ -259,6 +260,7 @@ void __bpf_prog_exit_sleepable_recur(struct program *prog, u64 start, struct run
 {
 	struct task *task = current();
 
+	saved_before_7_2();
 	restore_run_context(task, context);
 	account(&prog, &task, start);
 	release(prog);
@@ -280,6 +282,7 @@ void __bpf_prog_exit_sleepable(struct program *prog, u64 start, struct run_conte
 {
 	struct task *task = current();
 
+	saved_before_7_2();
 	restore_run_context(task, context);
 	account(&prog, &task, start);
 	migrate_enable_inline(task);

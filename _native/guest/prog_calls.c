@@ -25,14 +25,11 @@ always_inline u64 start_time(void)
 	return start;
 }
 
-/* A call that returns at once while statistics are off. */
-direct void update_prog_stats(struct program *prog, u64 start)
+noinline void count_run(struct program *prog, u64 start)
 {
 	char *stats;
 	u64 spent;
 
-	if (!static_branch(bpf_stats_enabled_key))
-		return;
 	if (start <= NO_START_TIME)
 		return;
 	spent = sched_clock() - start;
@@ -44,6 +41,13 @@ direct void update_prog_stats(struct program *prog, u64 start)
 	atomic64_add(stats + BPF_PROG_STATS_CNT, 1);
 	atomic64_add(stats + BPF_PROG_STATS_NSECS, spent);
 #endif
+}
+
+/* A call that returns at once while statistics are off. */
+direct void update_prog_stats(struct program *prog, u64 start)
+{
+	if (static_branch(bpf_stats_enabled_key))
+		__attribute__((musttail)) return count_run(prog, start);
 }
 
 always_inline void install_run_context(struct task *task, struct run_context *context)

@@ -19,20 +19,7 @@ always_inline char *value_at(struct queue *queue, u32 index)
 	       (u64)index * AT(u32, queue, BPF_MAP_VALUE_SIZE);
 }
 
-always_inline u64 lock_queue(struct queue *queue)
-{
-	u64 flags = irq_save();
-
-	res_spin_lock((char *)queue + BPF_QUEUE_STACK_LOCK);
-	return flags;
-}
-
-always_inline void unlock_queue(struct queue *queue, u64 flags)
-{
-	res_spin_release((char *)queue + BPF_QUEUE_STACK_LOCK);
-	irq_restore(flags);
-	preempt_enable();
-}
+#define LOCK_OF(queue) ((char *)(queue) + BPF_QUEUE_STACK_LOCK)
 
 /* The place behind one, in the ring. */
 always_inline u32 next_index(struct queue *queue, u32 index)
@@ -51,7 +38,7 @@ always_inline u32 newest_index(struct queue *queue)
 always_inline s64 take(struct queue *queue, void *value, _Bool newest, _Bool remove)
 {
 	u32 size = AT(u32, queue, BPF_MAP_VALUE_SIZE);
-	u64 flags = lock_queue(queue);
+	u64 flags = spin_lock_save(LOCK_OF(queue));
 	s64 result = 0;
 
 	if (unlikely(HEAD(queue) == TAIL(queue))) {
@@ -66,7 +53,7 @@ always_inline s64 take(struct queue *queue, void *value, _Bool newest, _Bool rem
 		else if (remove)
 			TAIL(queue) = next_index(queue, TAIL(queue));
 	}
-	unlock_queue(queue, flags);
+	spin_unlock_restore(LOCK_OF(queue), flags);
 	return result;
 }
 
@@ -98,16 +85,16 @@ traceable s64 queue_stack_map_push_elem(struct queue *queue, const void *value, 
 
 	if (unlikely(flags != BPF_ANY && flags != BPF_EXIST))
 		return -EINVAL;
-	saved = lock_queue(queue);
+	saved = spin_lock_save(LOCK_OF(queue));
 	if (unlikely(next_index(queue, HEAD(queue)) == TAIL(queue))) {
 		if (!replace) {
-			unlock_queue(queue, saved);
+			spin_unlock_restore(LOCK_OF(queue), saved);
 			return -E2BIG;
 		}
 		TAIL(queue) = next_index(queue, TAIL(queue));
 	}
 	memcpy(value_at(queue, HEAD(queue)), value, AT(u32, queue, BPF_MAP_VALUE_SIZE));
 	HEAD(queue) = next_index(queue, HEAD(queue));
-	unlock_queue(queue, saved);
+	spin_unlock_restore(LOCK_OF(queue), saved);
 	return 0;
 }

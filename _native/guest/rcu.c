@@ -66,9 +66,23 @@ struct affinity {
 
 extern void __set_cpus_allowed_ptr(struct task *task, struct affinity *affinity);
 
+always_inline struct affinity affinity_of(struct task *task)
+{
+	return (struct affinity){
+		.new_mask = (char *)task + TASK_STRUCT_CPUS_MASK,
+		.flags = MIGRATE_ENABLE_FLAG,
+	};
+}
+
 traceable void migrate_enable(void)
 {
 	struct task *task = current();
+#if GUEST_KERNEL < 700
+	/* Filled in before anything is tested. */
+	struct affinity affinity = affinity_of(task);
+
+	__asm__ __volatile__("" ::"m"(affinity));
+#endif
 	u16 depth = AT(u16, task, TASK_STRUCT_MIGRATION_DISABLED);
 
 	if (unlikely(depth > 1)) {
@@ -77,10 +91,9 @@ traceable void migrate_enable(void)
 	}
 	preempt_disable();
 	if (unlikely(has_foreign_mask(task))) {
-		struct affinity affinity = {
-			.new_mask = (char *)task + TASK_STRUCT_CPUS_MASK,
-			.flags = MIGRATE_ENABLE_FLAG,
-		};
+#if GUEST_KERNEL >= 700
+		struct affinity affinity = affinity_of(task);
+#endif
 
 		__set_cpus_allowed_ptr(task, &affinity);
 	}

@@ -61,8 +61,7 @@ direct void *__bpf_ringbuf_reserve(struct ring *ring, u64 size)
 	if (unlikely(length > mask + 1))
 		return 0;
 	consumed = load_acquire((char *)ring + BPF_RINGBUF_CONSUMER_POS);
-	flags = irq_save();
-	res_spin_lock((char *)ring + BPF_RINGBUF_SPINLOCK);
+	flags = spin_lock_save((char *)ring + BPF_RINGBUF_SPINLOCK);
 	produced = AT(u64, ring, BPF_RINGBUF_PRODUCER_POS);
 	end = produced + length;
 	pending = pending_position(ring, produced, mask);
@@ -74,9 +73,7 @@ direct void *__bpf_ringbuf_reserve(struct ring *ring, u64 size)
 		store_release((char *)ring + BPF_RINGBUF_PRODUCER_POS, end);
 		record += HEADER_SIZE;
 	}
-	res_spin_release((char *)ring + BPF_RINGBUF_SPINLOCK);
-	irq_restore(flags);
-	preempt_enable();
+	spin_unlock_restore((char *)ring + BPF_RINGBUF_SPINLOCK, flags);
 	return record;
 }
 

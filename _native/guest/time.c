@@ -4,13 +4,36 @@
 
 extern char tk_fast_mono[];
 
-/* Each clock has two copies of its parameters; the sequence's low bit says which to read. */
+/*
+ * Each clock has two copies of its parameters; the sequence's low bit says which to read. Calls
+ * lose the addresses of variables, which are made up again behind them.
+ */
+#if defined(__aarch64__) && GUEST_KERNEL >= 702
+#define COPY(clock, member, sequence, size)                                       \
+	({                                                                        \
+		u64 each = (size);                                                \
+		__asm__ __volatile__("" : "+r"(each));                            \
+		(clock) + (member) + ((u64)(sequence) & 1) * each;                \
+	})
+#define ADDRESS(variable)                                                         \
+	({                                                                        \
+		char *address;                                                    \
+		__asm__ __volatile__("adrp %0, " #variable "\n\t"                 \
+				     "add %0, %0, :lo12:" #variable               \
+				     : "=r"(address));                            \
+		address;                                                          \
+	})
+#define forget_address(variable) ((void)ADDRESS(variable))
+#else
 #define COPY(clock, member, sequence, size)                                       \
 	({                                                                        \
 		u64 second = -((u64)(sequence) & 1);                              \
 		__asm__("" : "+r"(second));                                       \
 		(clock) + (member) + (second & (size));                           \
 	})
+#define ADDRESS(variable) ((char *)(variable))
+#define forget_address(variable) barrier()
+#endif
 
 always_inline u64 shifted(u64 value, u32 shift)
 {
@@ -66,19 +89,36 @@ always_inline u64 ordered_tsc(void)
 	return low | high << 32;
 }
 
+#if GUEST_KERNEL >= 702
 keeps_registers u64 other_clock_cycles(char *clock)
 {
 	u64 (*read)(char *) = AT(u64(*)(char *), clock, CLOCKSOURCE_READ);
 
 	return read(clock);
 }
+#endif
 
+#if GUEST_KERNEL < 702
+/* The way of kernels that do not read the counter in place (7.0 and before). */
+always_inline u64 clock_cycles(char *clock)
+{
+	if (unlikely(static_branch(guest_clock_not_tsc)))
+		return AT(u64(*)(char *), clock, CLOCKSOURCE_READ)(clock);
+	return ordered_tsc();
+}
+
+noinline u64 guest_read_tsc(char *clock)
+{
+	return ordered_tsc();
+}
+#else
 always_inline u64 clock_cycles(char *clock)
 {
 	if (unlikely(static_branch(guest_clock_not_tsc)))
 		return other_clock_cycles(clock);
 	return ordered_tsc();
 }
+#endif
 
 extern __attribute__((address_space(256))) char cyc2ns[];
 
@@ -97,6 +137,7 @@ noinline u64 native_sched_clock(void)
 	u32 low, high, sequence, mul, shift;
 	u64 cycles, offset;
 
+	frame_before_7_2();
 	__asm__ __volatile__("rdtsc" : "=a"(low), "=d"(high));
 	cycles = low | (u64)high << 32;
 	do {
@@ -108,8 +149,10 @@ noinline u64 native_sched_clock(void)
 		mul = CYC2NS(u32, CYC2NS_DATA + copy + CYC2NS_DATA_MUL);
 		shift = CYC2NS(u32, CYC2NS_DATA + copy + CYC2NS_DATA_SHIFT);
 	} while (unlikely(sequence != CYC2NS(u32, CYC2NS_SEQ)));
+#if GUEST_KERNEL >= 700
 	check_below(shift, 128);
 	guarded_frame(16);
+#endif
 	return offset + (u64)(((unsigned __int128)cycles * mul) >> shift);
 }
 
@@ -168,26 +211,29 @@ noinline u64 sched_clock(void)
 {
 	u32 sequence, shift;
 	u64 cycles, now, mult;
-	char *copy;
+	char *data = ADDRESS(cd), *copy;
 
+	forget_address(suspended_sched_clock_read);
 	preempt_disable();
 	do {
 		u64 (*read)(void);
 
-		sequence = ONCE(u32, cd, CLOCK_DATA_SEQ);
-		copy = COPY(cd, CLOCK_DATA_READ_DATA, sequence, SIZEOF_CLOCK_READ_DATA);
+		sequence = ONCE(u32, data, CLOCK_DATA_SEQ);
+		copy = COPY(data, CLOCK_DATA_READ_DATA, sequence, SIZEOF_CLOCK_READ_DATA);
 		read = AT(u64(*)(void), copy, CLOCK_READ_DATA_READ_SCHED_CLOCK);
 		if (unlikely(read == suspended_sched_clock_read))
 			cycles = AT(u64, copy, CLOCK_READ_DATA_EPOCH_CYC);
 		else
 			cycles = read();
+		forget_address(suspended_sched_clock_read);
+		data = ADDRESS(cd);
 		cycles -= AT(u64, copy, CLOCK_READ_DATA_EPOCH_CYC);
 		cycles &= AT(u64, copy, CLOCK_READ_DATA_SCHED_CLOCK_MASK);
 		mult = AT(u32, copy, CLOCK_READ_DATA_MULT);
 		shift = AT(u32, copy, CLOCK_READ_DATA_SHIFT);
 		now = AT(u64, copy, CLOCK_READ_DATA_EPOCH_NS) + shifted(cycles * mult, shift);
 		__asm__ __volatile__("dmb ishld" ::: "memory");
-	} while (unlikely(ONCE(u32, cd, CLOCK_DATA_SEQ) != sequence));
+	} while (unlikely(ONCE(u32, data, CLOCK_DATA_SEQ) != sequence));
 	preempt_enable_notrace();
 	return now;
 }
@@ -197,20 +243,26 @@ noinline u64 sched_clock(void)
 /* Usable in any context: one of two copies is always consistent. */
 noinline u64 ktime_get_mono_fast_ns(void)
 {
+	char *fast = ADDRESS(tk_fast_mono);
+	u64 now, cycles;
 	u32 sequence;
-	u64 now;
 
+	forget_address(dummy_clock_read);
+	frame_before_7_2();
 	do {
 		char *base;
 
-		sequence = ONCE(u32, tk_fast_mono, TK_FAST_SEQ);
-		base = COPY(tk_fast_mono, TK_FAST_BASE, sequence, SIZEOF_TK_READ_BASE);
+		sequence = ONCE(u32, fast, TK_FAST_SEQ);
+		base = COPY(fast, TK_FAST_BASE, sequence, SIZEOF_TK_READ_BASE);
 		now = AT(u64, base, TK_READ_BASE_BASE);
-		now += cycles_to_ns(base, clock_cycles(AT(char *, base, TK_READ_BASE_CLOCK)));
+		cycles = clock_cycles(AT(char *, base, TK_READ_BASE_CLOCK));
+		forget_address(dummy_clock_read);
+		fast = ADDRESS(tk_fast_mono);
+		now += cycles_to_ns(base, cycles);
 #if defined(__aarch64__)
 		__asm__ __volatile__("dmb ishld" ::: "memory");
 #endif
-	} while (unlikely(ONCE(u32, tk_fast_mono, TK_FAST_SEQ) != sequence));
+	} while (unlikely(ONCE(u32, fast, TK_FAST_SEQ) != sequence));
 	return now;
 }
 

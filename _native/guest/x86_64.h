@@ -38,10 +38,26 @@ always_inline struct task *current_again(void)
 /* Only arm64 keeps frames. */
 #define needs_frame() barrier()
 
+/* Registers that ends of programs save on arm64 before 7.2. */
+#define exit_saves() barrier()
+
 /*
  * Stack that calls on cold paths spill to, which compilers take at the start of a function;
- * the function itself is built without a canary.
+ * the function itself is built without a canary. Those of kernels before 7.2 save registers
+ * for them instead.
  */
+#if GUEST_KERNEL < 702
+#define frame_of_cold_calls() __asm__ __volatile__("" ::: "rbx", "rbp", "r12", "r13")
+#if GUEST_KERNEL >= 700
+#define frame_before_7_2() frame_of_cold_calls()
+#define saved_before_7_2() __asm__ __volatile__("" ::: "rbx", "rbp", "r12")
+#else
+#define frame_before_7_2() barrier()
+#define saved_before_7_2() barrier()
+#endif
+#else
+#define frame_before_7_2() barrier()
+#define saved_before_7_2() barrier()
 #define frame_of_cold_calls()                                                     \
 	do {                                                                      \
 		struct {                                                          \
@@ -49,6 +65,7 @@ always_inline struct task *current_again(void)
 		} frame;                                                          \
 		__asm__ __volatile__("" : "=m"(frame));                           \
 	} while (0)
+#endif
 
 always_inline u64 my_cpu_offset(void)
 {

@@ -15,7 +15,7 @@ from tramposim.spec import Arch, Kernel
 
 PAGE = 0x1000
 VA = (1 << 52) - 1
-MRS_X0_CNTVCT = bytes.fromhex("40e03bd5")
+CNTVCT = (3, 3, 14, 0, 2)
 RDTSC = (b"\x0f\x31", b"\x0f\x01\xf9")
 X86_ARGUMENTS = (
     x86.UC_X86_REG_RDI, x86.UC_X86_REG_RSI, x86.UC_X86_REG_RDX,
@@ -74,6 +74,8 @@ class Guest:
         self._map([*regions, Region(stop, bytes(PAGE), "stop", True)])
         self.emulator.hook_add(uc.UC_HOOK_CODE, self._step)
         self.emulator.hook_add(uc.UC_HOOK_MEM_READ | uc.UC_HOOK_MEM_WRITE, self._access)
+        if self.kernel.arch is Arch.ARM64:
+            self.emulator.hook_add(uc.UC_HOOK_INSN, self._read_system, aux1=arm.UC_ARM64_INS_MRS)
         if self.kernel.arch is Arch.X86_64:
             # Processes run with interrupts enabled.
             self.emulator.reg_write(x86.UC_X86_REG_EFLAGS, 0x202)
@@ -96,11 +98,15 @@ class Guest:
             code = bytes(self.emulator.mem_read(self._physical(address), min(size, 3)))
             if code in RDTSC:
                 self._read_tsc(address + size)
-        elif self.emulator.mem_read(address, 4)[:] == MRS_X0_CNTVCT:
-            self.ticks += 1000
-            self.emulator.reg_write(arm.UC_ARM64_REG_X0, self.ticks)
-            self.emulator.reg_write(arm.UC_ARM64_REG_PC, address + size)
         self.executed.append(address)
+
+    def _read_system(self, _: uc.Uc, register: int, system: object, data: object) -> bool:
+        """The virtual counter, made to advance by 1000 per reading; other registers as they are."""
+        if (system.op0, system.op1, system.crn, system.crm, system.op2) != CNTVCT:
+            return False
+        self.ticks += 1000
+        self.emulator.reg_write(register, self.ticks)
+        return True
 
     def _read_tsc(self, behind: int) -> None:
         """The time stamp counter, made to advance by 1000 per reading."""

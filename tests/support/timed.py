@@ -24,7 +24,7 @@ SPAN = 0x4000
 
 def driver_address(guest: Guest) -> int:
     end = max(r.address + len(r.data) for r in guest.runtime.regions)
-    return (end + 0x10000) & -PAGE
+    return (end + 0x200000) & -PAGE
 
 
 def driver_code(guest: Guest, steps: Sequence[Step]) -> bytes:

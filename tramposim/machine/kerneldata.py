@@ -187,7 +187,7 @@ def kernel_memory(
         _arm64_clocks(memory, runtime)
     else:
         memory.add(runtime.symbols["jiffies_64"], 8, "jiffies_64")
-        _monotonic_clock(memory, runtime, 0)
+        _monotonic_clock(memory, runtime, runtime.symbols.get("guest_read_tsc", 0))
     cpus = tuple(_task(memory, runtime, cpu) for cpu in range(runtime.cpus))
     for cpu in cpus:
         _random_state(memory, runtime, cpu)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from tramposim.errors import InputError, UnsupportedError
+from tramposim.kernel.versions import rules_for
 from tramposim.machine.freelists import add_free_lists, add_lru_lists, pop_free, sequence
 from tramposim.machine.memory import KernelMemory
 from tramposim.machine.outputmaps import add_perf_buffers, add_ring, perf_records, ring_records
@@ -47,6 +48,8 @@ _LRUS = (MapType.LRU_HASH, MapType.LRU_PERCPU_HASH)
 _HASHES = (MapType.HASH, MapType.PERCPU_HASH, *_LRUS)
 _MAX_KEY = 512
 _PAGE = 4096
+_LOCK_GROUPS = 8
+"""Groups of buckets that count, before 7.0, whether a CPU holds one's lock."""
 
 OTHER_TYPES: Mapping[MapType, Callable[[KernelMemory, Map, int | None], PlacedMap]] = (
     MappingProxyType(
@@ -149,6 +152,10 @@ def _hash(memory: KernelMemory, spec: Map, address: int | None, seed: int) -> Pl
     memory.put_member(address, "bpf_htab.n_buckets", bucket_count, 4)
     memory.put_member(address, "bpf_htab.elem_size", size, 4)
     memory.put_member(address, "bpf_htab.hashrnd", seed, 4)
+    if not rules_for(memory.runtime.kernel).inlined_guards:
+        for group in range(_LOCK_GROUPS):
+            count = memory.percpu(4, f"lock count of {spec.name}", 4)
+            memory.put(address + layout.offset("bpf_htab.map_locked") + 8 * group, count)
     return PlacedMap(spec, address, 0, 0, buckets, bucket_count, seed, memory.percpu_offsets())
 
 

@@ -138,9 +138,9 @@ def _variables(
         base = structs.stext
     for name, offset in structs.data.items():
         symbols[name] = addresses.get(name, base + offset)
-    start = _base(structs.percpu, addresses)
+    start = addresses.get("__per_cpu_start", _base(structs.percpu, addresses))
     if start is None:
-        start = addresses.get("__per_cpu_start", base + structs.percpu_start)
+        start = base + structs.percpu_start
     symbols["__per_cpu_start"] = start
     for name, offset in structs.percpu.items():
         symbols[name] = addresses.get(name, start + offset)

@@ -110,8 +110,15 @@ class Runtime:
             ) from None
 
 
+_BUILDS = {"6.12": "-6.12", "7.0": "-7.0", "7.1": "-7.0"}
+"""Series of kernels that are built in another way than 7.2 and later -> suffix of the object."""
+
+_CLOCK_BY_POINTER = ("6.12", "7.0")
+"""Series whose x86_64 kernels call the clock source's function instead of reading the TSC."""
+
+
 def _variant(kernel: Kernel) -> str:
-    suffix = "" if rules_for(kernel).inlined_guards else "-6.12"
+    suffix = _BUILDS.get(rules_for(kernel).series, "")
     if kernel.arch is Arch.X86_64:
         return f"x86_64{suffix}"
     return f"arm64-{'lse' if kernel.lse else 'llsc'}{'-pac' if kernel.pac else ''}{suffix}"
@@ -193,7 +200,8 @@ class _Loader:
         return self.placement.sections[symbol.section] + symbol.value + addend
 
     def _static_branches(self) -> None:
-        on = {"bpf_stats_enabled_key": self.kernel.stats, "guest_clock_not_tsc": False}
+        by_pointer = rules_for(self.kernel).series in _CLOCK_BY_POINTER
+        on = {"bpf_stats_enabled_key": self.kernel.stats, "guest_clock_not_tsc": by_pointer}
         for site, (key, _) in self._table(".static_branches", 2):
             if on[key.name]:
                 continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tramposim.capture.programs import (
 from tramposim.capture.records import Capture, CaseRecord, Record, decode_hex
 from tramposim.capture.trampolines import CaseContext, case_context, case_request
 from tramposim.errors import InputError, UnsupportedError
-from tramposim.jit.trampoline import X86_SAFETY
+from tramposim.jit.trampoline import X86_SAFETY, TrampolineRequest
 from tramposim.kernel.image import Skip
 from tramposim.machine.rules.check import check_image
 from tramposim.machine.rules.differential import RUNS, check_program
@@ -25,7 +25,7 @@ from tramposim.machine.rules.rule import Violation
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch
 
-__all__ = ["Settings", "Validated", "Validator", "validate_capture"]
+__all__ = ["ImageSubject", "Settings", "Validated", "Validator", "chunks_of", "image_subject", "validate_capture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,40 @@ class Validated:
         return not self.violations and not self.unsupported
 
 
+@dataclass(frozen=True, slots=True)
+class ImageSubject:
+    """A captured image: what was asked for, its code without fill, its patchable places."""
+
+    request: TrampolineRequest
+    code: bytes
+    skips: tuple[Skip, ...]
+
+
+def image_subject(case: CaseRecord, context: CaseContext, where: str) -> ImageSubject:
+    """The image of a `case` record; `InputError` if the record is malformed."""
+    request = case_request(case, context, where)
+    code = _code_of(case, request.kernel.arch, where)
+    try:
+        skips = tuple(Skip(skip["prog"], skip["nop"], skip["target"]) for skip in case.skips)
+    except KeyError as error:
+        raise InputError(f"{case.id}: a skip without {error.args[0]}", where) from None
+    if any(not 0 <= place <= len(code) for s in skips for place in (s.nop, s.target)):
+        raise InputError(f"{case.id}: a skip outside of the image", where)
+    return ImageSubject(request, code, skips)
+
+
+def chunks_of(code: bytes, lengths: Sequence[int], where: str) -> list[bytes]:
+    """A program's code cut into its functions; `InputError` if the lengths are not its."""
+    lengths = lengths or [len(code)]
+    if sum(lengths) != len(code) or any(length <= 0 for length in lengths):
+        raise InputError("func_lens do not add up to the code", where)
+    chunks, start = [], 0
+    for length in lengths:
+        chunks.append(code[start : start + length])
+        start += length
+    return chunks
+
+
 class Validator:
     """Checks images and programs, with one probe per architecture for all of them."""
 
@@ -80,18 +114,11 @@ class Validator:
 
     def case(self, case: CaseRecord, context: CaseContext, where: str) -> Validated:
         """Check the image of a `case` record."""
-        request = case_request(case, context, where)
-        arch = request.kernel.arch
-        code = _code_of(case, arch, where)
-        try:
-            skips = [Skip(skip["prog"], skip["nop"], skip["target"]) for skip in case.skips]
-        except KeyError as error:
-            raise InputError(f"{case.id}: a skip without {error.args[0]}", where) from None
-        if any(not 0 <= place <= len(code) for s in skips for place in (s.nop, s.target)):
-            raise InputError(f"{case.id}: a skip outside of the image", where)
+        image = image_subject(case, context, where)
+        arch = image.request.kernel.arch
 
         def check(probe: Probe) -> Validated:
-            report = check_image(probe, request, code, skips)
+            report = check_image(probe, image.request, image.code, image.skips)
             notes = [f"return stack: {text}" for text in report.return_stack]
             notes += [
                 f"the branch at {address:#x} goes one way only on all ways that were tried"
@@ -109,13 +136,7 @@ class Validator:
     ) -> Validated:
         """Check a captured program; `lengths` are the bytes of each function's code."""
         arch = captured.env.kernel.arch
-        lengths = lengths or [len(captured.code)]
-        if sum(lengths) != len(captured.code) or any(length <= 0 for length in lengths):
-            raise InputError(f"{id}: func_lens do not add up to the code", where)
-        chunks, start = [], 0
-        for length in lengths:
-            chunks.append(captured.code[start : start + length])
-            start += length
+        chunks = chunks_of(captured.code, lengths, f"{where}: {id}")
 
         def check(probe: Probe) -> Validated:
             program = compiled_program(

@@ -25,6 +25,14 @@ def check_accesses(
     instruction: a push moves the pointer with the store.
     """
     for segment in segments:
+        if segment.stack is not None:
+            low, high = np.uint64(probe.stack_base), np.uint64(probe.stack_top)
+            away = (segment.stack < low) | (segment.stack > high)
+            for which in np.flatnonzero(away)[:1]:
+                yield _violation(
+                    probe, Rule.STACK_BALANCE, segment, max(int(which) - 1, 0),
+                    f"leaves the stack: the stack pointer is {int(segment.stack[which]):#x}", path,
+                )  # fmt: skip
         accesses = segment.accesses
         if not len(accesses):
             continue

@@ -23,6 +23,7 @@ _NOPS = {
     Arch.ARM64: (bytes.fromhex("1f2003d5"),),
 }
 """What patching expects to find: the kernel compares before it writes."""
+_MOST = 100
 _ENDBR = bytes.fromhex("f30f1efa")
 _BTI = {bytes.fromhex(word): name for word, name in (
     ("5f2403d5", "bti c"), ("9f2403d5", "bti j"), ("df2403d5", "bti jc"),
@@ -50,11 +51,13 @@ def check_image(
     request: TrampolineRequest,
     code: bytes,
     skips: Sequence[Skip] = (),
+    stop_early: bool = False,
 ) -> ImageReport:
     """Check an image's code (without fill) against what `request` asks for.
 
     `skips` are the places that detaching patches; each is patched in turn as well. Violations
-    of one rule at one address are reported once.
+    of one rule at one address are reported once; with `stop_early` the first way that breaks
+    one is the last.
     """
     listing = Listing(request.kernel.arch, (request.image, code))
     probe.load(listing)
@@ -70,7 +73,7 @@ def check_image(
         outcomes.update(path.outcomes())
         if paths == 1:
             return_stack = tuple(path.return_stack)
-        if len(found) > 100:
+        if len(found) > _MOST or (found and stop_early):
             break
     if not found:
         for patched in _patched(request, listing, skips):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import decode
 from tramposim.bpf.loaded import LoadedFunction
+from tramposim.machine.rules.entry import check_entries
 from tramposim.machine.rules.inputs import CALLS, Inputs
 from tramposim.machine.rules.probe import Probe
 from tramposim.machine.rules.program import CompiledProgram, ProgramRun
@@ -59,6 +60,9 @@ def check_program(
     minimise: bool = True,
 ) -> ProgramReport:
     """Run the program `runs` times on inputs of the seed; stops at the first that differs."""
+    static = tuple(check_entries(program))
+    if static:
+        return ProgramReport(static, 0)
     probe.load(program.listing)
     constants = tuple(sorted(_constants(program.functions)))
     inconclusive = 0

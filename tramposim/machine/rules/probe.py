@@ -222,7 +222,7 @@ class Probe:
             target = site
             site = stop.branches[-1][0] if stop.branches else pc
         elif stop.reason not in ("unmapped-fetch", "protected-fetch"):
-            what = _REASONS[stop.reason]
+            what = _REASONS.get(stop.reason, f"stops: {stop.reason}")
             return Departure(
                 site, stop.pc, Flow.NONE, 0, what, stop.reason,
                 stop.address, stop.size, stop.branches,

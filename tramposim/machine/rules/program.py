@@ -21,6 +21,7 @@ from tramposim.machine.rules.inputs import Inputs, Pages
 from tramposim.machine.rules.listing import Flow, Listing
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE, Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
+from tramposim.machine.rules.signing import check_signing
 from tramposim.spec import Arch
 
 __all__ = ["CompiledProgram", "ProgramRun"]
@@ -51,7 +52,8 @@ class CompiledProgram:
     `thunks` are where returns go if a mitigation replaces them (empty: `ret`); `indirect`
     where tail calls go through retpolines. `depth` is the address of the call depth counter
     if calls are counted (else 0), `accounted` the callees that count themselves. x86_64 has
-    its per-CPU offset in memory at `percpu_at`.
+    its per-CPU offset in memory at `percpu_at`. `landing_pads`: IBT or BTI is on; `signed`:
+    return addresses are signed (arm64 pointer authentication).
     """
 
     arch: Arch
@@ -68,6 +70,8 @@ class CompiledProgram:
     depth: int = 0
     accounted: frozenset[int] = frozenset()
     percpu_at: int = 0
+    landing_pads: bool = False
+    signed: bool = False
 
 
 @dataclass(slots=True)
@@ -113,6 +117,7 @@ class ProgramRun:
         self._last_entry: int | None = None
         self._returns: set[int] = set()
         self._seen = 0
+        self._open_calls = 1
 
     def run(self) -> list[Violation]:
         """Execute, interpret, compare."""
@@ -175,7 +180,7 @@ class ProgramRun:
         finally:
             self.words = frozenset(world.pages.read_words)
         if world.calls == len(self.events):
-            world.compare_memory(self._snapshot(), site)
+            world.compare_memory(self._snapshot(), site, self._stack())
 
     @property
     def program_result(self) -> str:
@@ -186,7 +191,7 @@ class ProgramRun:
 
     def _start(self) -> None:
         probe, program = self.probe, self.program
-        probe.follow = tuple(set(program.frames))
+        probe.follow = tuple({*program.frames, *(("x30",) if program.signed else ())})
         self._entry = probe.reset()
         values = {probe.convention.arguments[0]: self.inputs.context}
         values[probe.convention.frame] = probe.stack_top + 512
@@ -287,7 +292,7 @@ class ProgramRun:
             )  # fmt: skip
         self._check_depth(departure)
         registers = {number: probe.get(name) for number, name in program.registers.items()}
-        if len(probe.follow) > 1:
+        if len(set(program.frames)) > 1:
             del registers[Reg.FP]
         self.events.append(
             _Event(departure.site, departure.target, registers, self._snapshot(), self._stack())
@@ -386,6 +391,11 @@ class ProgramRun:
                     Rule.CALLEE_SAVED, departure.site,
                     f"{name} is {probe.get(name):#x}, was {self._entry[name]:#x}",
                 )  # fmt: skip
+        if program.signed:
+            left = self._open_calls if tail else 0
+            self.violations += check_signing(
+                probe, probe.segments, True, left, f"inputs of seed {self.inputs.seed}"
+            )
         anywhere = [(0, _MASK)]
         self.violations += check_accesses(
             probe, probe.segments, anywhere, f"inputs of seed {self.inputs.seed}"
@@ -426,7 +436,7 @@ class ProgramRun:
         numbers = {address: n for n, address in enumerate(self.program.addresses)}
         values = {
             name: np.concatenate([segment.followed[name] for segment in segments])
-            for name in self.probe.follow
+            for name in set(self.program.frames)
         }
         stacks = np.concatenate([s.stack for s in segments if s.stack is not None])
         if owners[-1]:
@@ -461,6 +471,7 @@ class ProgramRun:
                 stack.pop()
             owners[index] = stack[-1]
             last = flows[pc]
+        self._open_calls = len(stack)
         return owners
 
 
@@ -470,6 +481,7 @@ class _World:
     def __init__(self, run: ProgramRun) -> None:
         self.run = run
         self.pages = Pages(run.inputs, run.mask)
+        self.pages.first = run.machine.first
         self.base = run.probe.stack_base
         self.stack = bytearray(run._noise)
         self.written = np.zeros(STACK_SIZE, bool)

@@ -94,6 +94,8 @@ def compiled_program(
         else 0,
         accounted=env.accounted,
         percpu_at=_percpu_at(symbols.get("this_cpu_off")) if x86 else 0,
+        landing_pads=kernel.ibt if x86 else kernel.bti,
+        signed=kernel.pac and not x86,
     )  # fmt: skip
 
 

@@ -425,6 +425,8 @@ class ImagePath:
         self._same(Rule.ENTER_EXIT, departure, self._argument(1), start, f"start time of {leave}")
         self._same(Rule.RUN_CTX, departure, self._argument(2), run_ctx, f"run_ctx of {leave}")
         self._same(Rule.RUN_CTX, departure, probe.read(run_ctx + 8), saved, "run_ctx.saved_run_ctx")
+        for word in (run_ctx, run_ctx + 8):
+            probe.write(word, probe.noise())
         probe.callee_returns(probe.noise())
         return bool(start), value
 

@@ -1,0 +1,287 @@
+"""Straight-line code as symbolic values: what a basic block computes, for comparison.
+
+Registers and memory hold expressions over their values before the block. Moves, constants
+and sums with constants are understood; every other instruction is a function of what it
+reads, of which nothing is known but that equal inputs give equal results. So two blocks with
+equal expressions do the same; unequal ones may.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tramposim.spec import Arch
+from tramposim.study.mutants import Decoded
+
+__all__ = ["Meaning", "meaning_of"]
+
+_MASK = (1 << 64) - 1
+_REGISTER, _IMMEDIATE, _MEMORY = 1, 2, 3
+_X86_MEMORY = _MEMORY
+Value = Any
+"""An expression: nested tuples."""
+
+
+class _TooHard(Exception):
+    """The block does something whose meaning is not followed."""
+
+
+@dataclass(slots=True)
+class Meaning:
+    """Registers by full name, memory by (base, displacement, bytes), and how the block ends."""
+
+    registers: dict[str, Value] = field(default_factory=dict)
+    memory: dict[tuple[Value, int, int], Value] = field(default_factory=dict)
+    effects: list[Value] = field(default_factory=list)
+
+    def register(self, name: str) -> Value:
+        """The value of a register."""
+        return self.registers.get(name, ("initial", name))
+
+
+def meaning_of(
+    arch: Arch,
+    block: Sequence[Decoded],
+    full: Callable[[str | None], str],
+    partial: Callable[[str], bool],
+) -> Meaning | None:
+    """What the block does, or None if that is not followed.
+
+    `full` gives a register's full name, `partial` whether a write leaves the rest of it.
+    """
+    run = _Run(arch, full, partial)
+    try:
+        for one in block:
+            run.step(one)
+    except _TooHard:
+        return None
+    return run.meaning
+
+
+def _sum(value: Value, number: int) -> Value:
+    if value[0] == "constant":
+        return "constant", value[1] + number & _MASK
+    if value[0] == "sum":
+        value, number = value[1], value[2] + number
+    return ("sum", value, number) if number else value
+
+
+class _Run:
+    def __init__(
+        self, arch: Arch, full: Callable[[str | None], str], partial: Callable[[str], bool]
+    ) -> None:
+        self.arch = arch
+        self.full = full
+        self.partial = partial
+        self.meaning = Meaning()
+
+    def step(self, one: Decoded) -> None:
+        insn = one.insn
+        name = insn.mnemonic
+        if name == "nop" or name.endswith(" nop"):
+            return
+        operands = list(insn.operands)
+        if self.arch is Arch.X86_64 and self._x86_64(insn, name, operands):
+            return
+        if self.arch is Arch.ARM64 and self._arm64(insn, name, operands):
+            return
+        self._unknown(insn, name, operands)
+
+    def _name(self, insn: Any, operand: Any) -> str:
+        return str(insn.reg_name(operand.reg))
+
+    def _wide(self, name: str) -> bool:
+        """Whether this is all 64 bits of a register."""
+        return name == self.full(name)
+
+    def _set(self, name: str, value: Value) -> None:
+        full = self.full(name)
+        if not full:
+            return
+        if not self._wide(name):
+            if self.partial(name):
+                raise _TooHard
+            if value[0] == "constant":
+                value = "constant", value[1] & 0xFFFFFFFF
+            else:
+                value = ("low32", value)
+        self.meaning.registers[full] = value
+
+    def _get(self, name: str) -> Value:
+        full = self.full(name)
+        if not full:
+            return "constant", 0
+        value = self.meaning.register(full)
+        if self._wide(name):
+            return value
+        return (name[0], name[-1] if name[-1] in "lhwbd" else "", value)
+
+    def _x86_64(self, insn: Any, name: str, operands: list[Any]) -> bool:
+        if name in ("mov", "movabs") and len(operands) == 2:
+            target, source = operands
+            if target.type == _REGISTER and source.type == _REGISTER:
+                to, what = self._name(insn, target), self._name(insn, source)
+                if self._wide(what) != self._wide(to) or self.partial(to):
+                    raise _TooHard
+                self._set(to, self.meaning.register(self.full(what)))
+                return True
+            if target.type == _REGISTER and source.type == _IMMEDIATE:
+                self._set(self._name(insn, target), ("constant", source.imm & _MASK))
+                return True
+            if target.type == _REGISTER and target.size >= 4:
+                self._set(self._name(insn, target), self._load(insn, source))
+                return True
+            if target.type == _X86_MEMORY:
+                value: Value = ("constant", operands[1].imm & _MASK)
+                if source.type == _REGISTER:
+                    value = self.meaning.register(self.full(self._name(insn, source)))
+                self._store(insn, target, value)
+                return True
+            return False
+        if name == "lea" and operands[0].size == 8 and operands[1].mem.index == 0:
+            base, displacement = self._place(insn, operands[1])
+            self._set(self._name(insn, operands[0]), _sum(base, displacement))
+            return True
+        both = len(operands) == 2 and all(o.type == _REGISTER for o in operands)
+        if name in ("xor", "sub") and both and operands[0].reg == operands[1].reg:
+            self._set(self._name(insn, operands[0]), ("constant", 0))
+            self.meaning.registers["flags"] = ("zero", operands[0].size)
+            return True
+        if name in ("test", "and", "or") and both and operands[0].size == 8:
+            values = [self._get(self._name(insn, operand)) for operand in operands]
+            if values[0] == values[1]:
+                self.meaning.registers["flags"] = ("tested", values[0])
+                return True
+        return False
+
+    def _arm64(self, insn: Any, name: str, operands: list[Any]) -> bool:
+        registers = [self._name(insn, o) for o in operands if o.type == _REGISTER]
+        if name == "mov" and len(registers) == 2 and len(operands) == 2:
+            if self._wide(registers[0]) != self._wide(registers[1]) and registers[1][1:] != "zr":
+                return False
+            value = self.meaning.register(self.full(registers[1]))
+            if not self.full(registers[1]):
+                value = ("constant", 0)
+            self._set(registers[0], value)
+            return True
+        if name in ("mov", "movz") and len(operands) == 2 and operands[1].type == _IMMEDIATE:
+            if operands[1].shift.type:
+                return False
+            self._set(registers[0], ("constant", operands[1].imm & _MASK))
+            return True
+        plain = len(operands) == 3 and operands[2].type == _IMMEDIATE and len(registers) == 2
+        if name in ("add", "sub") and plain and not operands[2].shift.type:
+            if not (self._wide(registers[0]) and self._wide(registers[1])):
+                return False
+            number = operands[2].imm if name == "add" else -operands[2].imm
+            self._set(registers[0], _sum(self.meaning.register(self.full(registers[1])), number))
+            return True
+        if name in ("ldr", "str", "ldur", "stur") and len(operands) == 2:
+            if insn.writeback or operands[1].type != _MEMORY or operands[1].mem.index:
+                return False
+            if name.startswith("ld"):
+                self._set(registers[0], self._load(insn, operands[1], registers[0]))
+            else:
+                value = self.meaning.register(self.full(registers[0]))
+                if not self.full(registers[0]):
+                    value = ("constant", 0)
+                self._store(insn, operands[1], value, registers[0])
+            return True
+        return False
+
+    def _place(self, insn: Any, operand: Any) -> tuple[Value, int]:
+        """Base expression and displacement of an address."""
+        memory = operand.mem
+        base: Value = ("constant", 0)
+        if memory.base:
+            base = self._get(str(insn.reg_name(memory.base)))
+        if memory.index:
+            index = self._get(str(insn.reg_name(memory.index)))
+            base = ("indexed", base, index, getattr(memory, "scale", str(operand.shift.value)))
+        segment = getattr(memory, "segment", 0)
+        if segment:
+            base = ("segment", segment, base)
+        displacement = memory.disp
+        if base[0] == "sum":
+            base, displacement = base[1], base[2] + displacement
+        return base, displacement
+
+    def _size(self, operand: Any, register: str) -> int:
+        if self.arch is Arch.X86_64:
+            return int(operand.size)
+        return 8 if self._wide(register) or register == "xzr" else 4
+
+    def _load(self, insn: Any, operand: Any, register: str = "") -> Value:
+        base, displacement = self._place(insn, operand)
+        size = self._size(operand, register)
+        known = self.meaning.memory.get((base, displacement, size))
+        if known is not None:
+            return known
+        clear = all(
+            other == base and (at + width <= displacement or displacement + size <= at)
+            for other, at, width in self.meaning.memory
+        )
+        state = () if clear else tuple(self.meaning.memory.items())
+        return ("load", base, displacement, size, state, len(self.meaning.effects))
+
+    def _store(self, insn: Any, operand: Any, value: Value, register: str = "") -> None:
+        base, displacement = self._place(insn, operand)
+        size = self._size(operand, register)
+        if size < 8 and value[0] == "constant":
+            value = "constant", value[1] & (1 << 8 * size) - 1
+        for other, at, width in self.meaning.memory:
+            apart = at + width <= displacement or displacement + size <= at
+            same = (other, at, width) == (base, displacement, size)
+            if other != base or not (apart or same):
+                raise _TooHard
+        self.meaning.memory[base, displacement, size] = value
+
+    def _unknown(self, insn: Any, name: str, operands: list[Any]) -> None:
+        """A function of everything that the instruction reads."""
+        reads, writes = insn.regs_access()
+        inputs: list[Value] = []
+        outputs: dict[str, int] = {}
+        touches = False
+        for number, operand in enumerate(operands):
+            if operand.type == _REGISTER:
+                register = self._name(insn, operand)
+                shift = getattr(operand, "shift", None)
+                form = (shift.type, shift.value) if shift is not None else ()
+                reading = operand.access & 1 or not operand.access
+                inputs.append((
+                    number, self._wide(register), form,
+                    self._get(register) if reading else None,
+                ))  # fmt: skip
+                if operand.access & 2:
+                    outputs[self.full(register)] = number
+                    if self.arch is Arch.X86_64 and self.partial(register):
+                        inputs.append(self.meaning.register(self.full(register)))
+            elif operand.type == _IMMEDIATE:
+                inputs.append((number, operand.imm, str(getattr(operand, "shift", ""))[:0]))
+            elif operand.type == _MEMORY:
+                inputs.append((number, self._place(insn, operand), getattr(operand, "size", 0)))
+                touches = True
+            else:
+                raise _TooHard
+        explicit = {self._name(insn, o) for o in operands if o.type == _REGISTER}
+        implicit = sorted({str(insn.reg_name(r)) for r in reads} - explicit)
+        inputs += [(register, self._get_any(register)) for register in implicit]
+        # Shifts, conditions and the like of an arm64 instruction are part of its text only.
+        text = "" if self.arch is Arch.X86_64 else _form(insn.op_str)
+        key = (name, text, tuple(inputs))
+        if touches or name in ("push", "pop", "leave") or "lock" in name:
+            key = (*key, tuple(self.meaning.memory.items()), len(self.meaning.effects))
+            self.meaning.effects.append(key)
+        for register in {self.full(str(insn.reg_name(r))) for r in writes}:
+            if register:
+                self.meaning.registers[register] = (key, outputs.get(register, register))
+
+    def _get_any(self, register: str) -> Value:
+        return self.meaning.register(self.full(register) or register)
+
+
+def _form(text: str) -> str:
+    """Operands without the registers' numbers."""
+    return "".join(c for c in text if not c.isdigit() or "#" in text)

@@ -12,6 +12,11 @@ flow over the whole code, never by looking at the mutant:
 - `independent`: exchanged instructions of which neither writes what the other touches, in
   registers that are read later, in flags, or in memory.
 - `constant`: both put the same constant into the same register.
+- `unread counter`: arm64's first word of the tail call counter, in a program of one function
+  that neither tail calls nor loads from x26.
+- `larger frame`: x86_64's frame grows by a multiple of 16 bytes; nothing is addressed from rsp.
+- `same condition`: x86_64 conditions that are equal after `test r, r`, which clears carry and
+  overflow.
 - `computes the same`: the basic block around it, followed symbolically, leaves the same
   values in all registers that are read later, stores the same and ends the same.
 """
@@ -22,9 +27,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from tramposim.machine.disassembly import Instruction
 from tramposim.machine.rules.convention import CONVENTIONS
 from tramposim.machine.rules.listing import Flow, flow_of
-from tramposim.machine.disassembly import Instruction
 from tramposim.spec import Arch
 from tramposim.study.mutants import Decoded, Mutant, decode_code
 from tramposim.study.symbolic import meaning_of
@@ -56,8 +61,8 @@ class _Effect:
 
 _SPECIAL = (
     "int3", "hlt", "ud2", "lfence", "mfence", "endbr64", "rdmsr", "wrmsr", "in", "out", "cli",
-    "sti", "syscall", "brk", "svc", "hlt", "msr", "dmb", "dsb", "isb", "bti", "paciasp",
-    "autiasp", "xchg", "lock", "div", "idiv",
+    "sti", "syscall", "brk", "svc", "hlt", "msr", "dmb", "dsb", "isb", "bti", "xchg", "lock",
+    "div", "idiv",
 )  # fmt: skip
 
 
@@ -69,13 +74,17 @@ def _effect(arch: Arch, one: Decoded) -> _Effect:
     read = {_full(arch, insn.reg_name(reg)) for reg in reads}
     if _clears(one):
         read = set()
+    if name in ("paciasp", "autiasp"):
+        read, written = {"x30", "sp"}, ["x30"]
     written = [insn.reg_name(reg) for reg in writes]
     partial = {_full(arch, reg) for reg in written if arch is Arch.X86_64 and _is_part(reg)}
     loads, stores = _memory(arch, insn)
     first = name.split()[0]
-    special = first in _SPECIAL or (arch is Arch.ARM64 and first.startswith(("ld", "st")) and (
-        "x" == first[2:3] or "a" == first[2:3] or "l" == first[2:3]
-    ))
+    special = first in _SPECIAL or (
+        arch is Arch.ARM64
+        and first.startswith(("ld", "st"))
+        and (first[2:3] == "x" or first[2:3] == "a" or first[2:3] == "l")
+    )
     return _Effect(
         frozenset(read - {""}),
         frozenset({_full(arch, reg) for reg in written} - {""}),
@@ -176,7 +185,8 @@ def _arm64_size(name: str, text: str) -> int:
 class CodeFlow:
     """Reachability and liveness of one piece of code with its entry offsets.
 
-    `passes_arguments`: the argument registers are read behind its end.
+    `passes_arguments`: the argument registers are read behind its end. `alone`: no other
+    function belongs to the program.
     """
 
     def __init__(
@@ -186,7 +196,9 @@ class CodeFlow:
         address: int,
         entries: Iterable[int] = (0,),
         passes_arguments: bool = True,
+        alone: bool = True,
     ) -> None:
+        self.alone = alone
         self.arch = arch
         self.passes_arguments = passes_arguments
         self.address = address
@@ -223,9 +235,7 @@ class CodeFlow:
     def _next(self, number: int) -> tuple[int, ...]:
         one = self.decoded[number]
         insn = one.insn
-        flow = flow_of(
-            self.arch, Instruction(insn.address, one.code, insn.mnemonic, insn.op_str)
-        )
+        flow = flow_of(self.arch, Instruction(insn.address, one.code, insn.mnemonic, insn.op_str))
         after = self.index.get(one.offset + len(one.code))
         follow = () if after is None else (after,)
         if flow is Flow.RETURN:
@@ -276,7 +286,7 @@ class CodeFlow:
                     out |= ends
                 behind[number] = frozenset(out)
                 kept = out - (effect.writes - effect.partial)
-                if self._calls(number):
+                if self.calls(number):
                     kept = (kept - clobbered) | calls
                 value = frozenset(kept | effect.reads | effect.partial)
                 if value != before[number]:
@@ -285,18 +295,17 @@ class CodeFlow:
         self.before = [*before, frozenset()]
         return behind
 
-    def _calls(self, number: int) -> bool:
+    def calls(self, number: int) -> bool:
+        """Whether an instruction calls, or continues elsewhere to come back."""
         one = self.decoded[number]
         insn = one.insn
-        flow = flow_of(
-            self.arch, Instruction(insn.address, one.code, insn.mnemonic, insn.op_str)
-        )
+        flow = flow_of(self.arch, Instruction(insn.address, one.code, insn.mnemonic, insn.op_str))
         return flow is Flow.CALL or (flow is Flow.RETURN and bool(self.successors[number]))
 
     def _leaves(self, number: int) -> bool:
         """Whether a branch may go where this code does not."""
         one = self.decoded[number]
-        return self._target(one) is None and not self._calls(number)
+        return self._target(one) is None and not self.calls(number)
 
 
 @cache
@@ -308,7 +317,8 @@ def _convention(
     kept = {*known.saved, known.stack}
     link = {known.link} if known.link else set()
     ends = {known.result, *kept, *link, *(known.arguments if passes_arguments else ())}
-    calls = {*known.arguments, *kept, known.result, "x9", "x10", "r10", "r11"}
+    # Callees read the verifier's scratch register (x9, r10) and x86_64's tail call counter.
+    calls = {*known.arguments, known.stack, known.frame, known.result, "x9", "r10"}
     return frozenset(ends), frozenset(calls), frozenset(set(known.volatile) | {"flags"})
 
 
@@ -325,6 +335,8 @@ def reason_of(flow: CodeFlow, mutant: Mutant) -> str:
         return ""
     if mutant.kind == "swap":
         both = flow.decoded[number : number + 2]
+        if _dead_beside_call(flow, number):
+            return "dead"
         if any(map(_no_operation, both)) or _independent(flow, number):
             return "independent"
         return "computes the same" if _same_block(flow, mutant, new, number) else ""
@@ -335,6 +347,12 @@ def reason_of(flow: CodeFlow, mutant: Mutant) -> str:
         return "same"
     if len(new) == 1 and _constant(old) and _constant(old) == _constant(new[0]):
         return "constant"
+    if len(new) == 1 and _unread_counter(flow, old, new[0]):
+        return "unread counter"
+    if len(new) == 1 and _larger_frame(flow, old, new[0]):
+        return "larger frame"
+    if len(new) == 1 and number and _same_condition(flow.decoded[number - 1], old, new[0]):
+        return "same condition"
     effects = [flow.effects[number], *(_effect(flow.arch, one) for one in new)]
     if _dead(effects, flow.live[number]):
         return "dead"
@@ -364,6 +382,63 @@ def _same_block(flow: CodeFlow, mutant: Mutant, new: Sequence[Decoded], number: 
     one, two = meanings[0], meanings[1]
     same_memory = one.memory == two.memory and one.effects == two.effects
     return same_memory and all(one.register(r) == two.register(r) for r in flow.before[last])
+
+
+def _dead_beside_call(flow: CodeFlow, number: int) -> bool:
+    """Whether one of two instructions is a call and the other's results are never read."""
+    for call, other in ((number, number + 1), (number + 1, number)):
+        if not flow.calls(call) or flow.effects[other].control:
+            continue
+        effect = flow.effects[other]
+        _, read, _ = _convention(flow.arch, flow.passes_arguments)
+        used = read | flow.effects[call].reads
+        harmless = not (effect.special or effect.stores or effect.loads)
+        if harmless and not effect.writes & (flow.live[number + 1] | used):
+            return True
+    return False
+
+
+def _unread_counter(flow: CodeFlow, old: Decoded, new: Decoded) -> bool:
+    """`stp xzr, x26, [sp, #-16]!`, whose first word `ldp xzr, x26` drops, with another register."""
+    if old.insn.op_str != "xzr, x26, [sp, #-0x10]!" or flow.passes_arguments or not flow.alone:
+        return False
+    first, _, rest = new.insn.op_str.partition(", ")
+    same = new.insn.mnemonic == "stp" and rest == "x26, [sp, #-0x10]!" and first[0] == "x"
+    return same and not any("[x26" in one.insn.op_str for one in flow.decoded)
+
+
+def _larger_frame(flow: CodeFlow, old: Decoded, new: Decoded) -> bool:
+    """`sub rsp, n` with a larger n in code that addresses its frame from rbp only."""
+    if flow.arch is not Arch.X86_64 or old.insn.mnemonic != "sub" or new.insn.mnemonic != "sub":
+        return False
+    texts = [one.insn.op_str.split(", ") for one in (old, new)]
+    if any(len(text) != 2 or text[0] != "rsp" for text in texts):
+        return False
+    if any(
+        "[rsp" in one.insn.op_str
+        or (one.insn.mnemonic == "add" and one.insn.op_str.startswith("rsp"))
+        for one in flow.decoded
+    ):
+        return False
+    if not any(one.insn.mnemonic == "leave" for one in flow.decoded):
+        return False
+    grown = int(texts[1][1], 0) - int(texts[0][1], 0)
+    return 0 < grown < _STACK_ROOM and grown % 16 == 0
+
+
+_STACK_ROOM = 8192
+_AFTER_TEST = {
+    "je": "z", "jbe": "z", "jne": "nz", "ja": "nz", "js": "s", "jl": "s", "jns": "ns",
+    "jge": "ns",
+}  # fmt: skip
+
+
+def _same_condition(before: Decoded, old: Decoded, new: Decoded) -> bool:
+    """Conditional jumps with one meaning behind `test`, to the same place."""
+    if before.insn.mnemonic != "test" or old.insn.op_str != new.insn.op_str:
+        return False
+    meaning = _AFTER_TEST.get(old.insn.mnemonic)
+    return meaning is not None and meaning == _AFTER_TEST.get(new.insn.mnemonic)
 
 
 def _text(one: Decoded) -> tuple[str, str]:
@@ -409,7 +484,11 @@ def _independent(flow: CodeFlow, number: int) -> bool:
     if any(number + 1 in s for n, s in enumerate(flow.successors) if n != number):
         return False
     both = first.writes & second.writes
-    if (first.writes & second.reads) or (second.writes & first.reads) or both & flow.live[number + 1]:
+    if (
+        (first.writes & second.reads)
+        or (second.writes & first.reads)
+        or both & flow.live[number + 1]
+    ):
         return False
     if first.stores or second.stores:
         return _apart(first.loads | first.stores, second.loads | second.stores)

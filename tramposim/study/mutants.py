@@ -224,7 +224,10 @@ def _arm64(one: Decoded, rng: random.Random) -> Iterator[tuple[str, bytes]]:
         yield "register", flipped(0, 5)
         yield "immediate", made(word ^ 1 << 5 + rng.randrange(16))
         opc = word >> 29 & 3
-        yield "opcode", made(word & ~(3 << 29) | rng.choice([o for o in (0, 2, 3) if o != opc]) << 29)
+        yield (
+            "opcode",
+            made(word & ~(3 << 29) | rng.choice([o for o in (0, 2, 3) if o != opc]) << 29),
+        )
     elif word & 0x0E000000 == 0x0A000000:
         yield "register", flipped(0, 5)
         yield "register", flipped(5, 5)
@@ -241,7 +244,9 @@ def _arm64(one: Decoded, rng: random.Random) -> Iterator[tuple[str, bytes]]:
         yield "drop", made(_ARM64_NOP)
 
 
-def _arm64_memory(word: int, flipped: Any, made: Any, rng: random.Random) -> Iterator[tuple[str, bytes]]:
+def _arm64_memory(
+    word: int, flipped: Any, made: Any, rng: random.Random
+) -> Iterator[tuple[str, bytes]]:
     """Loads and stores."""
     yield "register", flipped(0, 5)
     yield "register", flipped(5, 5)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tramposim.capture.programs import CapturedProgram, program_context, programs_of, read_program
 from tramposim.capture.records import Capture, CaseRecord
@@ -66,9 +67,7 @@ def image_outcomes(
         reason = reason_of(flow, mutant)
         rule = ""
         if not reason:
-            report = check_image(
-                probe, request, mutant.apply(code), subject.skips, stop_early=True
-            )
+            report = check_image(probe, request, mutant.apply(code), subject.skips, stop_early=True)
             rule = report.violations[0].rule.value if report.violations else ""
         yield _outcome(arch, IMAGE, mutant, request.image, id, reason, rule)
 
@@ -80,7 +79,7 @@ def program_outcomes(
     arch = program.arch
     codes = dict(program.listing.chunks)
     flows = {
-        address: CodeFlow(arch, code, address, passes_arguments=False)
+        address: CodeFlow(arch, code, address, passes_arguments=False, alone=len(codes) == 1)
         for address, code in codes.items()
     }
     mutants = [
@@ -101,7 +100,10 @@ def program_outcomes(
         yield _outcome(arch, PROGRAM, mutant, address, id, reason, rule)
 
 
-def _sample(mutants: Iterable[object], rng: random.Random, limit: int) -> list[object]:
+_Item = TypeVar("_Item")
+
+
+def _sample(mutants: Iterable[_Item], rng: random.Random, limit: int) -> list[_Item]:
     found = list(mutants)
     return found if len(found) <= limit else rng.sample(found, limit)
 

@@ -8,6 +8,7 @@ equal expressions do the same; unequal ones may.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,14 +95,17 @@ class _Run:
 
     def _wide(self, name: str) -> bool:
         """Whether this is all 64 bits of a register."""
-        return name == self.full(name)
+        return name in ("fp", "lr") or name == self.full(name)
+
+    def _leaves_rest(self, name: str) -> bool:
+        return self.arch is Arch.X86_64 and self.partial(name)
 
     def _set(self, name: str, value: Value) -> None:
         full = self.full(name)
         if not full:
             return
         if not self._wide(name):
-            if self.partial(name):
+            if self._leaves_rest(name):
                 raise _TooHard
             if value[0] == "constant":
                 value = "constant", value[1] & 0xFFFFFFFF
@@ -123,7 +127,7 @@ class _Run:
             target, source = operands
             if target.type == _REGISTER and source.type == _REGISTER:
                 to, what = self._name(insn, target), self._name(insn, source)
-                if self._wide(what) != self._wide(to) or self.partial(to):
+                if self._wide(what) != self._wide(to) or self._leaves_rest(to):
                     raise _TooHard
                 self._set(to, self.meaning.register(self.full(what)))
                 return True
@@ -149,6 +153,12 @@ class _Run:
             self._set(self._name(insn, operands[0]), ("constant", 0))
             self.meaning.registers["flags"] = ("zero", operands[0].size)
             return True
+        if name == "neg" and operands[0].type == _REGISTER and operands[0].size == 8:
+            value = self._get(self._name(insn, operands[0]))
+            if value[0] == "constant":
+                self._set(self._name(insn, operands[0]), ("constant", -value[1] & _MASK))
+                self.meaning.registers["flags"] = ("negated", value)
+                return True
         if name in ("test", "and", "or") and both and operands[0].size == 8:
             values = [self._get(self._name(insn, operand)) for operand in operands]
             if values[0] == values[1]:
@@ -166,11 +176,26 @@ class _Run:
                 value = ("constant", 0)
             self._set(registers[0], value)
             return True
-        if name in ("mov", "movz") and len(operands) == 2 and operands[1].type == _IMMEDIATE:
-            if operands[1].shift.type:
-                return False
-            self._set(registers[0], ("constant", operands[1].imm & _MASK))
+        constant = len(operands) == 2 and operands[1].type == _IMMEDIATE
+        if name in ("mov", "movz", "movn", "movk") and constant:
+            shift = operands[1].shift.value if operands[1].shift.type else 0
+            number = operands[1].imm << shift & _MASK
+            if name == "movk":
+                old = self.meaning.register(self.full(registers[0]))
+                if old[0] != "constant" or not self._wide(registers[0]):
+                    return False
+                number |= old[1] & ~(0xFFFF << shift)
+            elif name == "movn":
+                number = ~number & _MASK
+            self._set(registers[0], ("constant", number))
             return True
+        if name in ("and", "ands", "orr") and len(registers) == len(operands) == 3:
+            values = [self._get(register) for register in registers[1:]]
+            numbers = [value[1] for value in values if value[0] == "constant"]
+            if len(numbers) == 2 and name != "ands" and not operands[2].shift.type:
+                both = numbers[0] & numbers[1] if name == "and" else numbers[0] | numbers[1]
+                self._set(registers[0], ("constant", both))
+                return True
         plain = len(operands) == 3 and operands[2].type == _IMMEDIATE and len(registers) == 2
         if name in ("add", "sub") and plain and not operands[2].shift.type:
             if not (self._wide(registers[0]) and self._wide(registers[1])):
@@ -178,6 +203,8 @@ class _Run:
             number = operands[2].imm if name == "add" else -operands[2].imm
             self._set(registers[0], _sum(self.meaning.register(self.full(registers[1])), number))
             return True
+        if name in ("ldp", "stp") and len(registers) == 2 and all(map(self._pairable, registers)):
+            return self._pair(insn, name, operands, registers)
         if name in ("ldr", "str", "ldur", "stur") and len(operands) == 2:
             if insn.writeback or operands[1].type != _MEMORY or operands[1].mem.index:
                 return False
@@ -190,6 +217,42 @@ class _Run:
                 self._store(insn, operands[1], value, registers[0])
             return True
         return False
+
+    def _pairable(self, register: str) -> bool:
+        return register == "xzr" or self._wide(register)
+
+    def _pair(self, insn: Any, name: str, operands: list[Any], registers: list[str]) -> bool:
+        """Two registers from or to memory, with or without change of the base."""
+        memory = operands[2].mem
+        if operands[2].type != _MEMORY or memory.index or insn.op_str.count("[") != 1:
+            return False
+        base_name = str(insn.reg_name(memory.base))
+        base = self._get(base_name)
+        text = insn.op_str
+        post = 0
+        displacement = memory.disp
+        if "]," in text:
+            post = int(text.rsplit("#", 1)[1], 0)
+            displacement = 0
+        place = _sum(base, displacement)
+        at, offset = (place[1], place[2]) if place[0] == "sum" else (place, 0)
+        if name == "ldp":
+            values = [self._load_at(at, offset + 8 * n, 8) for n in range(2)]
+            self._write_back(text, base_name, base, displacement, post)
+            for register, value in zip(registers, values, strict=True):
+                self._set(register, value)
+        else:
+            for number, register in enumerate(registers):
+                value = ("constant", 0) if register == "xzr" else self._get(register)
+                self._store_at(at, offset + 8 * number, 8, value)
+            self._write_back(text, base_name, base, displacement, post)
+        return True
+
+    def _write_back(self, text: str, name: str, base: Value, before: int, after: int) -> None:
+        if text.endswith("!"):
+            self._set(name, _sum(base, before))
+        elif after:
+            self._set(name, _sum(base, after))
 
     def _place(self, insn: Any, operand: Any) -> tuple[Value, int]:
         """Base expression and displacement of an address."""
@@ -215,7 +278,9 @@ class _Run:
 
     def _load(self, insn: Any, operand: Any, register: str = "") -> Value:
         base, displacement = self._place(insn, operand)
-        size = self._size(operand, register)
+        return self._load_at(base, displacement, self._size(operand, register))
+
+    def _load_at(self, base: Value, displacement: int, size: int) -> Value:
         known = self.meaning.memory.get((base, displacement, size))
         if known is not None:
             return known
@@ -228,9 +293,14 @@ class _Run:
 
     def _store(self, insn: Any, operand: Any, value: Value, register: str = "") -> None:
         base, displacement = self._place(insn, operand)
-        size = self._size(operand, register)
+        self._store_at(base, displacement, self._size(operand, register), value)
+
+    def _store_at(self, base: Value, displacement: int, size: int, value: Value) -> None:
         if size < 8 and value[0] == "constant":
             value = "constant", value[1] & (1 << 8 * size) - 1
+        for other, at, width in list(self.meaning.memory):
+            if other == base and displacement <= at and at + width <= displacement + size:
+                del self.meaning.memory[other, at, width]
         for other, at, width in self.meaning.memory:
             apart = at + width <= displacement or displacement + size <= at
             same = (other, at, width) == (base, displacement, size)
@@ -256,7 +326,7 @@ class _Run:
                 ))  # fmt: skip
                 if operand.access & 2:
                     outputs[self.full(register)] = number
-                    if self.arch is Arch.X86_64 and self.partial(register):
+                    if self._leaves_rest(register):
                         inputs.append(self.meaning.register(self.full(register)))
             elif operand.type == _IMMEDIATE:
                 inputs.append((number, operand.imm, str(getattr(operand, "shift", ""))[:0]))
@@ -270,7 +340,7 @@ class _Run:
         inputs += [(register, self._get_any(register)) for register in implicit]
         # Shifts, conditions and the like of an arm64 instruction are part of its text only.
         text = "" if self.arch is Arch.X86_64 else _form(insn.op_str)
-        key = (name, text, tuple(inputs))
+        key: Value = (name, text, tuple(inputs))
         if touches or name in ("push", "pop", "leave") or "lock" in name:
             key = (*key, tuple(self.meaning.memory.items()), len(self.meaning.effects))
             self.meaning.effects.append(key)
@@ -283,5 +353,8 @@ class _Run:
 
 
 def _form(text: str) -> str:
-    """Operands without the registers' numbers."""
-    return "".join(c for c in text if not c.isdigit() or "#" in text)
+    """Operands without the registers' names."""
+    return _REGISTER_NAME.sub("r", text)
+
+
+_REGISTER_NAME = re.compile(r"\b(?:[xw](?:\d+|zr)|w?sp)\b")

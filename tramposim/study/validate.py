@@ -25,7 +25,15 @@ from tramposim.machine.rules.rule import Violation
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch
 
-__all__ = ["ImageSubject", "Settings", "Validated", "Validator", "chunks_of", "image_subject", "validate_capture"]
+__all__ = [
+    "ImageSubject",
+    "Settings",
+    "Validated",
+    "Validator",
+    "chunks_of",
+    "image_subject",
+    "validate_capture",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ def check_image(
     probe.load(listing)
     lists = (len(request.fentry), len(request.fmod_ret), len(request.fexit))
     found: list[Violation] = [*_landing_pad(request, listing), *_nops(request, listing, skips)]
+    found += [
+        Violation(Rule.CALL_ORDER, site, f"calls {target:#x}, itself", listing.text(site))
+        for site, target in listing.inner_calls()
+    ]
     outcomes: set[tuple[int, int]] = set()
     return_stack: tuple[str, ...] = ()
     paths = 0

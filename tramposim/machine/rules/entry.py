@@ -28,6 +28,12 @@ _LONG_JUMP_SIZE = 8
 def check_entries(program: CompiledProgram) -> Iterator[Violation]:
     """Violations in every function of a program."""
     codes = dict(program.listing.chunks)
+    for site, target in program.listing.inner_calls():
+        if target not in program.addresses:
+            yield Violation(
+                Rule.CALL_ORDER, site, f"calls {target:#x}, where no function begins",
+                program.listing.text(site),
+            )  # fmt: skip
     for address in program.addresses:
         check = _x86_64 if program.arch is Arch.X86_64 else _arm64
         for rule, offset, detail in check(codes[address], address, program):
@@ -35,9 +41,7 @@ def check_entries(program: CompiledProgram) -> Iterator[Violation]:
             yield Violation(rule, at, detail, program.listing.text(at))
 
 
-def _x86_64(
-    code: bytes, address: int, program: CompiledProgram
-) -> Iterator[tuple[Rule, int, str]]:
+def _x86_64(code: bytes, address: int, program: CompiledProgram) -> Iterator[tuple[Rule, int, str]]:
     offset = 0
     if program.landing_pads:
         if not code.startswith(_ENDBR):

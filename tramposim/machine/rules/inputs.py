@@ -20,6 +20,16 @@ _HEAP = 0xFFFF888120000000
 _HEAP_PAGES = 64
 _MASK = (1 << 64) - 1
 _SMALL = 64
+_BOUNDS = (0xFFFFFFFF, 0x7FFFFFFF, 0x80000000, _MASK, 1 << 63, (1 << 63) - 1, 1 << 32, 0xFFFF, 0xFF)
+"""Values at which arithmetic of some width wraps."""
+_MIXES = (
+    (112, 150, 190, 230, 240),
+    (40, 60, 140, 240, 248),
+    (160, 170, 200, 220, 240),
+    (60, 160, 180, 230, 245),
+)
+"""How often, of 256, a word is at most a pointer, zero, small, a constant, a small negative
+number; which one is used goes by the seed."""
 CALLS = 1 << 60
 """Key of the first called function's result among the input words' addresses."""
 
@@ -56,17 +66,18 @@ class Inputs:
             + np.uint64(PAGE) * (detail % np.uint64(_HEAP_PAGES))
             + np.uint64(8) * (noise >> np.uint64(32) & np.uint64(0xFF))
         )
-        known = np.array(self.constants or (0, 1), np.uint64)
+        known = np.array((*self.constants, *_BOUNDS), np.uint64)
         near = known[(detail % np.uint64(len(known))).astype(np.intp)]
         step = (noise >> np.uint64(40) & np.uint64(3)) - np.uint64(1)
         near = np.where(kind % np.uint64(3) == 0, near + step, near)
+        limits = _MIXES[self.seed % len(_MIXES)]
         values = np.select(
-            [kind < 112, kind < 150, kind < 190, kind < 230, kind < 240],
+            [kind < np.uint64(limit) for limit in limits],
             [pointers, np.uint64(0), small, near, np.uint64(0) - small],
             _mixed(noise),
         )
         if self.kept is not None:
-            kept = np.fromiter(self.kept, np.uint64, len(self.kept))
+            kept = np.array(list(self.kept), np.uint64)
             values = np.where(np.isin(addresses, kept), values, np.uint64(0))
         return values.astype(np.uint64)
 
@@ -80,8 +91,8 @@ class Inputs:
 
     @property
     def context(self) -> int:
-        """The context's address."""
-        return _HEAP
+        """The context's address: a multiple of 8, anywhere in a page."""
+        return _HEAP + 8 * (self.seed * 37 % 300)
 
 
 class Pages:
@@ -118,7 +129,7 @@ class Pages:
         """An unsigned little-endian integer."""
         offset = address % PAGE
         start = address & self.mask
-        self.read_words.update((start & -8, (start + size - 1) & -8))
+        self.read_words.update((start & -8, (start + size - 1) & -8 & self.mask))
         if offset + size <= PAGE:
             page = self.page(address - offset)
             return int.from_bytes(page[offset : offset + size], "little")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 
 from tramposim.machine.disassembly import Instruction, disassemble
@@ -51,6 +52,17 @@ class Listing:
         """How the instruction at an address leaves the straight line."""
         instruction = self.at.get(address)
         return flow_of(self.arch, instruction) if instruction else Flow.NONE
+
+    def inner_calls(self) -> Iterator[tuple[int, int]]:
+        """(instruction, target) of the direct calls that stay in this code."""
+        for instruction in self.instructions:
+            if flow_of(self.arch, instruction) is Flow.CALL:
+                try:
+                    target = int(instruction.operands.lstrip("#"), 16)
+                except ValueError:
+                    continue
+                if target in self:
+                    yield instruction.address, target
 
     def indirect(self, address: int) -> bool:
         """Whether the branch at an address takes its target from a register or memory."""

@@ -22,6 +22,7 @@ from tramposim.machine.rules.listing import Flow, Listing
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE, Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
 from tramposim.machine.rules.signing import check_signing
+from tramposim.machine.trace import STORE
 from tramposim.spec import Arch
 
 __all__ = ["CompiledProgram", "ProgramRun"]
@@ -34,6 +35,7 @@ INTERPRETED = 20_000
 EXECUTED = 150_000
 _MAX_CALLS = 400
 _MAX_PAGES = 512
+_MAX_FRAMES = 20
 _BELOW = 1 << 16
 _CALLER = 0xFFFFFFFF81234560
 _DEPTH = 0x7FFF_FF00_0000_0000
@@ -117,6 +119,7 @@ class ProgramRun:
         self._last_entry: int | None = None
         self._returns: set[int] = set()
         self._seen = 0
+        self.wild = False
         self._open_calls = 1
 
     def run(self) -> list[Violation]:
@@ -179,8 +182,33 @@ class ProgramRun:
                 raise _Differs(Rule.RESULT, site, f"returns {got:#x}, the interpreter {result:#x}")
         finally:
             self.words = frozenset(world.pages.read_words)
+        if self.wild and not world.wild:
+            raise _Differs(
+                Rule.MEMORY, site,
+                "accesses memory at an address that is not canonical, the interpreter does not",
+            )  # fmt: skip
         if world.calls == len(self.events):
             world.compare_memory(self._snapshot(), site, self._stack())
+            self._compare_loads(world.pages)
+
+    def _compare_loads(self, pages: Pages) -> None:
+        """The code reads memory only where the interpreter does: elsewhere it may fault."""
+        probe = self.probe
+        low, high = np.uint64(probe.stack_base), np.uint64(probe.stack_base + STACK_SIZE)
+        known = np.array(list(pages.read_words), np.uint64)
+        for segment in probe.segments:
+            address = segment.accesses["address"].astype(np.uint64)
+            loads = (segment.accesses["flags"] & STORE) == 0
+            outside = (address < low) | (address >= high)
+            place = (address & np.uint64(self.mask)) & ~np.uint64(7)
+            if self.program.depth:
+                outside &= place != np.uint64(self.program.depth & self.mask & -8)
+            for which in np.flatnonzero(loads & outside & ~np.isin(place, known))[:1]:
+                pc = int(segment.pcs[segment.accesses["insn"][which]])
+                raise _Differs(
+                    Rule.MEMORY, pc,
+                    f"reads {int(address[which]):#x}, which the interpreter does not",
+                )  # fmt: skip
 
     @property
     def program_result(self) -> str:
@@ -261,6 +289,7 @@ class ProgramRun:
                 Rule.MEMORY, departure.site,
                 f"{departure.problem}: {departure.size} bytes at {address:#x}",
             )  # fmt: skip
+        self.wild |= self.program.arch is Arch.X86_64 and not canonical(address)
         if not self._map(address, departure.size):
             raise _Differs(Rule.MEMORY, departure.site, f"cannot access {address:#x}")
 
@@ -291,6 +320,7 @@ class ProgramRun:
                 f"calls with {convention.stack} {stack:#x}, no multiple of {convention.alignment}",
             )  # fmt: skip
         self._check_depth(departure)
+        self._check_chain(departure)
         registers = {number: probe.get(name) for number, name in program.registers.items()}
         if len(set(program.frames)) > 1:
             del registers[Reg.FP]
@@ -314,6 +344,22 @@ class ProgramRun:
                 f"the call of {self._name(departure.target)} is not counted as it should be",
             )  # fmt: skip
         self.probe.write(self.program.depth, _DEPTH)
+
+    def _check_chain(self, departure: Departure) -> None:
+        """From the frame pointer to the caller's frame, by (frame, return address) pairs."""
+        probe = self.probe
+        frame = probe.get(probe.convention.frame)
+        end, back = self._entry[probe.convention.frame], 0
+        for _ in range(_MAX_FRAMES):
+            if frame == end or not probe.stack_base <= frame < probe.stack_top - 8 or frame % 8:
+                break
+            frame, back = probe.read(frame), probe.read(frame + 8)
+        if frame != end or back != _CALLER:
+            self._found(
+                Rule.FRAME_CHAIN, departure.site,
+                f"at the call of {self._name(departure.target)} the frames lead to {frame:#x}"
+                f" and return address {back:#x}, not to the caller's",
+            )  # fmt: skip
 
     def _calls_since(self) -> int:
         """Call instructions since the last event, that one's excluded, this one's included."""
@@ -475,6 +521,11 @@ class ProgramRun:
         return owners
 
 
+def canonical(address: int) -> bool:
+    """Whether x86_64 with five levels of page tables has such an address."""
+    return address >> 56 in (0, 0xFF)
+
+
 class _World:
     """What the interpreter sees, and the comparison at its calls."""
 
@@ -486,6 +537,7 @@ class _World:
         self.stack = bytearray(run._noise)
         self.written = np.zeros(STACK_SIZE, bool)
         self.calls = 0
+        self.wild = False
         self.entered = 0
         main = run.program.functions[0]
         self.clobbered = self.base + STACK_SIZE
@@ -502,6 +554,7 @@ class _World:
             if address < self.clobbered and not self.written[at : at + size].all():
                 raise _Undefined
             return int.from_bytes(self.stack[at : at + size], "little")
+        self.wild |= not canonical(address)
         return self.pages.load(address, size)
 
     def store(self, address: int, size: int, value: int) -> None:
@@ -512,6 +565,8 @@ class _World:
             self.stack[at : at + size] = data
             self.written[at : at + size] = True
         else:
+            self.wild |= not canonical(address)
+            self.pages.load(address, size)
             self.pages.store(address, size, value)
 
     def frame(self, depth: int) -> int:

@@ -21,6 +21,7 @@ from tramposim.kernel.image import Skip
 from tramposim.machine.rules.check import check_image
 from tramposim.machine.rules.differential import RUNS, check_program
 from tramposim.machine.rules.probe import Probe
+from tramposim.machine.rules.program import CompiledProgram
 from tramposim.machine.rules.rule import Violation
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch
@@ -120,12 +121,13 @@ class Validator:
         probe.random.seed(self.settings.seed)
         return probe
 
-    def case(self, case: CaseRecord, context: CaseContext, where: str) -> Validated:
-        """Check the image of a `case` record."""
-        image = image_subject(case, context, where)
-        arch = image.request.kernel.arch
+    def image(
+        self, subject: Callable[[], ImageSubject], arch: Arch, where: str, id: str, name: str
+    ) -> Validated:
+        """Check an image; `subject` may raise `UnsupportedError`, which is a result."""
 
         def check(probe: Probe) -> Validated:
+            image = subject()
             report = check_image(probe, image.request, image.code, image.skips)
             notes = [f"return stack: {text}" for text in report.return_stack]
             notes += [
@@ -133,31 +135,41 @@ class Validator:
                 for address in report.one_sided
             ]
             return Validated(
-                where, case.id, "image", "image", arch.value,
+                where, id, "image", name, arch.value,
                 report.violations, report.paths, 0, tuple(notes),
             )  # fmt: skip
 
-        return self._guarded(check, arch, where, case.id, "image", "image")
+        return self._guarded(check, arch, where, id, "image", name)
+
+    def program(self, program: CompiledProgram, where: str, id: str, name: str) -> Validated:
+        """Check a compiled program."""
+        arch = program.arch
+
+        def check(probe: Probe) -> Validated:
+            report = check_program(probe, program, self.settings.seed, self.settings.runs)
+            example = str(report.counterexample) if report.counterexample else ""
+            return Validated(
+                where, id, "program", name, arch.value,
+                report.violations, report.runs, report.inconclusive, (), example,
+            )  # fmt: skip
+
+        return self._guarded(check, arch, where, id, "program", name)
+
+    def case(self, case: CaseRecord, context: CaseContext, where: str) -> Validated:
+        """Check the image of a `case` record."""
+        subject = image_subject(case, context, where)
+        arch = subject.request.kernel.arch
+        return self.image(lambda: subject, arch, where, case.id, "image")
 
     def captured(
         self, captured: CapturedProgram, lengths: list[int], where: str, id: str, subject: str
     ) -> Validated:
         """Check a captured program; `lengths` are the bytes of each function's code."""
-        arch = captured.env.kernel.arch
         chunks = chunks_of(captured.code, lengths, f"{where}: {id}")
-
-        def check(probe: Probe) -> Validated:
-            program = compiled_program(
-                captured.env, captured.program.functions, captured.addresses, chunks
-            )
-            report = check_program(probe, program, self.settings.seed, self.settings.runs)
-            example = str(report.counterexample) if report.counterexample else ""
-            return Validated(
-                where, id, "program", subject, arch.value,
-                report.violations, report.runs, report.inconclusive, (), example,
-            )  # fmt: skip
-
-        return self._guarded(check, arch, where, id, "program", subject)
+        program = compiled_program(
+            captured.env, captured.program.functions, captured.addresses, chunks
+        )
+        return self.program(program, where, id, subject)
 
     def _guarded(
         self,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ _ARITHMETIC_FLAGS = {Arch.X86_64: 0x8D5, Arch.ARM64: 0xF0000000}
 _FIXED_FLAGS = {Arch.X86_64: 0x202, Arch.ARM64: 0}
 _MASK = (1 << 64) - 1
 _MAX_WATCHED = 2000
+_MEMORY_OPERAND = 3
 _MAX_PAGES = 1024
 _REASONS = {
     "budget": "does not end: an endless loop",
@@ -86,6 +89,15 @@ class Departure:
     address: int = 0
     size: int = 0
     branches: tuple[tuple[int, int], ...] = ()
+
+
+@cache
+def _details() -> Any:
+    import capstone
+
+    decoder = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)  # type: ignore[no-untyped-call]
+    decoder.detail = True
+    return decoder
 
 
 class Probe:
@@ -233,6 +245,27 @@ class Probe:
             link = self.convention.link
             back = self.get(link) if link else self.read(self.get(self.convention.stack))
         return Departure(site, target, flow, back, branches=stop.branches)
+
+    def effective_address(self, site: int, otherwise: int) -> int:
+        """The address of an x86_64 instruction's memory operand, from the registers as they
+        stand; `otherwise` if it has none. (The emulator drops an address's upper bits.)"""
+        insn = next(_details().disasm(self.listing.at[site].code, site), None)
+        if insn is None:
+            return otherwise
+        for operand in insn.operands:
+            if operand.type != _MEMORY_OPERAND:
+                continue
+            memory = operand.mem
+            address = memory.disp
+            for register, scale in ((memory.base, 1), (memory.index, memory.scale)):
+                if register:
+                    name = insn.reg_name(register)
+                    value = site + insn.size if name == "rip" else self.get(name)
+                    address += value * scale
+            if memory.segment and insn.reg_name(memory.segment) == "gs":
+                address += self.get("gs_base")
+            return int(address) & _MASK
+        return otherwise
 
     def _keep(self, outside: bool) -> None:
         pcs_buffer, access_buffer = self.engine.take_trace()

@@ -55,7 +55,8 @@ class CompiledProgram:
     where tail calls go through retpolines. `depth` is the address of the call depth counter
     if calls are counted (else 0), `accounted` the callees that count themselves. x86_64 has
     its per-CPU offset in memory at `percpu_at`. `landing_pads`: IBT or BTI is on; `signed`:
-    return addresses are signed (arm64 pointer authentication).
+    return addresses are signed (arm64 pointer authentication). Without `interpreted` the eBPF
+    is not known and only the calling convention is checked.
     """
 
     arch: Arch
@@ -74,6 +75,7 @@ class CompiledProgram:
     percpu_at: int = 0
     landing_pads: bool = False
     signed: bool = False
+    interpreted: bool = True
 
 
 @dataclass(slots=True)
@@ -149,6 +151,8 @@ class ProgramRun:
             return
         self._find_frames()
         self._check_end(end)
+        if not self.program.interpreted:
+            return
         world = _World(self)
         functions, addresses = self.program.functions, self.program.addresses
         site, target = end.site, self.program.target
@@ -289,7 +293,8 @@ class ProgramRun:
                 Rule.MEMORY, departure.site,
                 f"{departure.problem}: {departure.size} bytes at {address:#x}",
             )  # fmt: skip
-        self.wild |= self.program.arch is Arch.X86_64 and not canonical(address)
+        if self.program.arch is Arch.X86_64:
+            self.wild |= not canonical(probe.effective_address(departure.site, address))
         if not self._map(address, departure.size):
             raise _Differs(Rule.MEMORY, departure.site, f"cannot access {address:#x}")
 

@@ -26,7 +26,7 @@ ffffffffc0200000 <bpf_prog_1234_f>:
 ffffffffc0200000:\tf3 0f 1e fa          \tendbr64
 ffffffffc0200004:\t0f 1f 44 00 00       \tnopl   0x0(%rax,%rax,1)
 ffffffffc0200009:\t48 b8 88 77 66 55 44 \tmovabs $0x1122334455667788,%rax
-ffffffffc0200010:\t33 22 11 
+ffffffffc0200010:\t33 22 11
 ffffffffc0200013:\te8 e8 ff df c0       \tcall   ffffffff81000000 <bpf_ktime_get_ns>
 ffffffffc0200018:\tc3                   \tret
 """
@@ -122,9 +122,11 @@ def test_symbols(tmp_path: Path) -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda children: st.lists(children, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["id", "name", "insns", "pc", "opcodes", "error"]), children, max_size=4
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["id", "name", "insns", "pc", "opcodes", "error"]), children, max_size=4
+        )
     ),
     max_leaves=12,
 )

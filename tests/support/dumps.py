@@ -34,15 +34,19 @@ def instruction_sizes(arch: str, code: bytes) -> list[int]:
     return [size for _, size, _, _ in decoder.disasm_lite(code, 0)]
 
 
-def bpftool_insns(arch: str, code: bytes) -> list[dict[str, Any]]:
-    """As disasm_print_insn of bpftool writes them with `opcodes`."""
+def bpftool_insns(arch: str, code: bytes, base: int = 0) -> list[dict[str, Any]]:
+    """As disasm_print_insn of bpftool writes them with `opcodes`, for code that lay at `base`."""
     insns, at = [], 0
     for size in instruction_sizes(arch, code):
+        operands: list[str | None] = [None]
+        if base and size == 5 and code[at] == 0xE8:
+            distance = int.from_bytes(code[at + 1 : at + 5], "little", signed=True)
+            operands = [f"{(base + at + 5 + distance) % (1 << 64):#x}"]
         insns.append(
             {
                 "pc": f"{at:#x}",
                 "operation": "op",
-                "operands": [None],
+                "operands": operands,
                 "opcodes": [f"0x{byte:02x}" for byte in code[at : at + size]],
             }
         )

@@ -4,6 +4,9 @@ One program is an array: of instructions (`pc`, `operation`, `operands`, `opcode
 the kernel names its functions, of objects with `name` and `insns`. Several programs are an
 array of objects that hold one such array as `insns` each. Form: tools/bpf/bpftool,
 prog_dump (prog.c) and disasm_print_insn (jit_disasm.c).
+
+`pc` counts from 0, but the disassembler is told where the function lies, so that the operand
+of a direct call is its true target: from it follows the function's address.
 """
 
 from __future__ import annotations
@@ -17,6 +20,9 @@ from tramposim.capture.dump import MAX_CODE, Dump, DumpedFunction
 from tramposim.errors import InputError
 
 __all__ = ["parse_bpftool"]
+
+_CALL_REL32, _BL = 0xE8, 0x94
+_MASK = (1 << 64) - 1
 
 
 def parse_bpftool(content: bytes, where: str) -> tuple[Dump, ...]:
@@ -49,9 +55,30 @@ def _functions(items: Any, where: str) -> Iterator[DumpedFunction]:
             insns = item["insns"]
             if not isinstance(name, str) or not isinstance(insns, list):
                 raise InputError("a function without name or instructions", where)
-            yield DumpedFunction(name, _code(insns, where))
+            yield DumpedFunction(name, _code(insns, where), _address(insns))
     else:
-        yield DumpedFunction("", _code(items, where))
+        yield DumpedFunction("", _code(items, where), _address(items))
+
+
+def _address(insns: list[dict[str, Any]]) -> int | None:
+    """The function's address, from its first direct call; None if its operand is no target."""
+    for insn in insns:
+        code = bytes(int(byte, 16) for byte in insn["opcodes"])
+        operands = insn.get("operands")
+        try:
+            target = int(str(operands[0]).lstrip("#"), 16) if isinstance(operands, list) else 0
+        except (ValueError, IndexError):
+            continue
+        if len(code) == 5 and code[0] == _CALL_REL32:
+            distance = 5 + int.from_bytes(code[1:], "little", signed=True)
+        elif len(code) == 4 and code[3] & 0xFC == _BL:
+            distance = (int.from_bytes(code, "little") & 0x3FFFFFF) * 4
+            distance -= (distance >> 27) << 28
+        else:
+            continue
+        address = target - int(insn["pc"], 16) - distance & _MASK
+        return address or None
+    return None
 
 
 def _code(insns: list[Any], where: str) -> bytes:

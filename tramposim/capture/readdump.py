@@ -31,11 +31,11 @@ def read_dump(path: Path) -> tuple[Dump, ...]:
     content, where = read_bytes(path), str(path)
     if not content.strip():
         raise InputError("an empty file", where)
-    if content.lstrip()[:1] in (b"[", b"{"):
-        return parse_bpftool(content, where)
     text = _text(content)
     if text is not None and is_jit_log(text):
         return parse_jit_log(text, where)
+    if content.lstrip()[:1] in (b"[", b"{"):
+        return parse_bpftool(content, where)
     if text is not None and is_objdump(text):
         return parse_objdump(text, where)
     if text is not None:

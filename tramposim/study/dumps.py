@@ -12,7 +12,8 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, decode, encode
 from tramposim.bpf.loaded import LoadedFunction
-from tramposim.capture.dump import Dump, DumpedFunction
+from tramposim.bpf.raw import hex_program, raw_program
+from tramposim.capture.dump import Dump, DumpedFunction, read_bytes
 from tramposim.capture.readdump import read_dump
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.jit.environment import JitEnvironment
@@ -21,7 +22,7 @@ from tramposim.kernel.versions import rules_for
 from tramposim.machine.rules.infer import infer_request
 from tramposim.machine.rules.listing import Flow, Listing
 from tramposim.machine.rules.subject import compiled_program
-from tramposim.spec import Arch, Kernel, Prototype, Returns, Value
+from tramposim.spec import Arch, Kernel, Program, Prototype, Returns, Value
 from tramposim.study.program import read_source
 from tramposim.study.validate import ImageSubject, Validated, Validator
 
@@ -294,7 +295,13 @@ def _loaded(
 ) -> list[LoadedFunction]:
     """The functions of the one program in a file, with calls as the JIT gets them."""
     where = str(path)
-    programs = read_source(path, version=version)
+    if path.suffix in (".bin", ".hex"):
+        # As a kernel dumps them: already past what checks of sources would look at.
+        content = read_bytes(path)
+        read = raw_program if path.suffix == ".bin" else _hex_program
+        programs: tuple[Program, ...] = (read(content, where),)
+    else:
+        programs = read_source(path, version=version)
     if len(programs) != 1:
         raise InputError(f"{len(programs)} programs; one is compared with a dump", where)
     (program,) = programs
@@ -324,6 +331,10 @@ def _loaded(
         LoadedFunction(encode(final[start:end]), stack_depth=_depth(final[start:end]))
         for start, end in zip(starts, ends, strict=True)
     ]
+
+
+def _hex_program(content: bytes, where: str) -> Program:
+    return hex_program(content.decode(errors="replace"), where)
 
 
 def _final(

@@ -199,3 +199,35 @@ def test_all_types_of_the_running_kernel_compile(tmp_path: Path) -> None:
     (cache,) = btf.ids("kmem_cache", Kind.STRUCT)
     members = {m.name: m.offset // 8 for m in btf.members(btf.get(cache))}
     assert members["object_size"] in [i.offset for i in decode(program.insns) if i.cls == 1]
+
+
+@needs_compiler
+def test_structures_by_value_are_arguments(tmp_path: Path) -> None:
+    text = """
+#include "bpf_all.h"
+
+struct pair {
+	long a, b;
+};
+struct small {
+	int a, b;
+};
+
+SEC("fexit/f")
+int BPF_PROG2(p, int, x, struct pair, y, struct small, z, char, c, long, ret)
+{
+	return x + y.a * 10 + y.b * 100 + z.a * 1000 + z.b * 10000 + c * 100000 + ret * 1000000;
+}
+
+SEC("fentry/f")
+int BPF_PROG2(none)
+{
+	return 7;
+}
+"""
+    programs = compiled(tmp_path, text)
+    host = Host()
+    call = TracedCall(host.memory, (1 << 32 | 1, 2, 3, 5 << 32 | 4, 0xFF06), 0)
+    call.returned(7)
+    assert host.run(programs["p"], call) == 7654321
+    assert host.run(programs["none"], call) == 7

@@ -6,6 +6,7 @@ beside the source, in the folders given, and then among those of this package.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -90,6 +91,7 @@ def _compiled(
     try:
         done = subprocess.run(
             [*command, *options, str(source), "-o", str(target)],
+            env=_environment(scratch),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
@@ -102,6 +104,14 @@ def _compiled(
     if done.returncode or not target.is_file():
         raise InputError(_diagnosis(done.stderr.decode(errors="replace")), str(source))
     return target.read_bytes()
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """The compiler's environment; ziglang wants a place for its cache even without a home."""
+    places = ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR")
+    if any(os.environ.get(name) for name in places):
+        return dict(os.environ)
+    return {**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(scratch / "cache")}
 
 
 def _diagnosis(output: str) -> str:

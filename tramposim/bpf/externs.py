@@ -62,8 +62,8 @@ def version_code(version: str) -> int:
 def find_externs(elf: ElfFile, btf: Btf | None, version: str, stem: str) -> Externs:
     """The externs of an object's symbol table, typed by its BTF.
 
-    `stem` is the object's name, with which names of its maps begin. Raises `InputError` for one without BTF, `UnsupportedError` for a `.kconfig` value that is
-    not known and not weak.
+    `stem` is the object's name, with which names of its maps begin. Raises `InputError` for
+    one without BTF, `UnsupportedError` for a `.kconfig` value that is not known and not weak.
     """
     undefined = [s for s in elf.symbols if s.section == SHN_UNDEF and s.name]
     types = _types(btf) if btf is not None else {}

@@ -36,4 +36,76 @@
 	}                                                                                         \
 	static __always_inline typeof(name(0)) ____##name(unsigned long long *ctx, ##args)
 
+/*
+ * The same for functions with structures by value: arguments are given as type, name pairs, and
+ * one of more than 8 bytes takes two slots.
+ */
+#define ___bpf_regs(t) ((sizeof(t) + 7) / 8)
+#define ___bpf_taken(ctx, t, i)                                                                   \
+	({                                                                                        \
+		union {                                                                           \
+			unsigned long long words[2];                                              \
+			t value;                                                                  \
+		} ____slot = { { (ctx)[i] } };                                                    \
+		if (sizeof(t) > 8)                                                                \
+			____slot.words[1] = (ctx)[(i) + 1];                                       \
+		____slot.value;                                                                   \
+	})
+#define ___bpf_pairs(_, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16,    \
+		     _17, _18, _19, _20, _21, _22, _23, _24, N, ...)                              \
+	N
+#define ___bpf_npairs(...)                                                                        \
+	___bpf_pairs(_, ##__VA_ARGS__, 12, _, 11, _, 10, _, 9, _, 8, _, 7, _, 6, _, 5, _, 4, _,   \
+		     3, _, 2, _, 1, _, 0)
+#define ___bpf_declare0()
+#define ___bpf_declare1(t, n) , t n
+#define ___bpf_declare2(t, n, ...) , t n ___bpf_declare1(__VA_ARGS__)
+#define ___bpf_declare3(t, n, ...) , t n ___bpf_declare2(__VA_ARGS__)
+#define ___bpf_declare4(t, n, ...) , t n ___bpf_declare3(__VA_ARGS__)
+#define ___bpf_declare5(t, n, ...) , t n ___bpf_declare4(__VA_ARGS__)
+#define ___bpf_declare6(t, n, ...) , t n ___bpf_declare5(__VA_ARGS__)
+#define ___bpf_declare7(t, n, ...) , t n ___bpf_declare6(__VA_ARGS__)
+#define ___bpf_declare8(t, n, ...) , t n ___bpf_declare7(__VA_ARGS__)
+#define ___bpf_declare9(t, n, ...) , t n ___bpf_declare8(__VA_ARGS__)
+#define ___bpf_declare10(t, n, ...) , t n ___bpf_declare9(__VA_ARGS__)
+#define ___bpf_declare11(t, n, ...) , t n ___bpf_declare10(__VA_ARGS__)
+#define ___bpf_declare12(t, n, ...) , t n ___bpf_declare11(__VA_ARGS__)
+#define ___bpf_declare(args...) ___bpf_apply(___bpf_declare, ___bpf_npairs(args))(args)
+#define ___bpf_take0(i)
+#define ___bpf_take1(i, t, n) , ___bpf_taken(ctx, t, i)
+#define ___bpf_take2(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take1((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take3(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take2((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take4(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take3((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take5(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take4((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take6(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take5((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take7(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take6((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take8(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take7((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take9(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take8((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take10(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take9((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take11(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take10((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take12(i, t, n, ...)                                                    \
+	, ___bpf_taken(ctx, t, i) ___bpf_take11((i) + ___bpf_regs(t), __VA_ARGS__)
+#define ___bpf_take(args...) ___bpf_apply(___bpf_take, ___bpf_npairs(args))(0, ##args)
+
+#define BPF_PROG2(name, args...)                                                                  \
+	name(unsigned long long *ctx);                                                            \
+	static __always_inline typeof(name(0))                                                    \
+	____##name(unsigned long long *ctx ___bpf_declare(args));                                 \
+	typeof(name(0)) name(unsigned long long *ctx)                                             \
+	{                                                                                         \
+		return ____##name(ctx ___bpf_take(args));                                         \
+	}                                                                                         \
+	static __always_inline typeof(name(0))                                                    \
+	____##name(unsigned long long *ctx ___bpf_declare(args))
+
 #endif

@@ -107,3 +107,38 @@ def test_a_stated_cost_is_added_per_call_and_named(arch: Arch) -> None:
 def test_costs_that_cannot_be_stated(word: str, kind: type[Exception]) -> None:
     with pytest.raises(kind):
         parse_costs([word])
+
+
+RING = """
+.map events ringbuf entries=4096
+.section fentry/bpf_fentry_test1
+emit:
+    r1 = map[events] ll
+    r2 = 1000
+    r3 = 0
+    call bpf_ringbuf_reserve
+    if r0 == 0 goto full
+    r1 = r0
+    r2 = 0
+    call bpf_ringbuf_submit
+    r0 = 0
+    exit
+full:
+    r1 = map[events] ll
+    r2 = 0
+    call bpf_ringbuf_query
+    r0 = 0
+    exit
+"""
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_ring_buffers_have_a_reader(arch: Arch) -> None:
+    # A ring holds four of these records; every call is measured with room for its own. The
+    # first one of those that the reader waits for wakes it up.
+    large, small = (
+        own(assemble(RING.replace("1000", size), "test"), arch).rows[1] for size in ("1000", "8")
+    )
+    executed = large["instructions_per_call"]
+    assert isinstance(executed, float)
+    assert small["instructions_per_call"] == pytest.approx(executed, rel=0.02)

@@ -80,6 +80,7 @@ def compare(
     proto: str | None,
     btf: Path | None,
     include: tuple[Path, ...],
+    variables: tuple[str, ...],
     function: str | None,
     arguments: tuple[Argument, ...],
     ret: int | None,
@@ -97,6 +98,7 @@ def compare(
     PROG is a file of your own programs (C, libbpf object, assembler text). They define the
     scenarios: each program alone, the fentry and fexit programs together, and all.
     """
+    from tramposim.study.globals import set_globals
     from tramposim.study.kernels import kernel_of
     from tramposim.study.program import read_source
 
@@ -108,6 +110,7 @@ def compare(
             raise click.UsageError("the programs of a file define the scenarios; no --scenario")
         chosen = _Function(proto, btf, function, arguments, ret)
         programs = read_source(Path(subject), btf=btf, include=include, version=version)
+        programs = set_globals(programs, variables)
         records = _compare_own(Path(subject), programs, kernels, core_names, chosen, costs, state)
         _write(records, format_name, output, own=True)
         return
@@ -116,6 +119,7 @@ def compare(
         ("--ret", ret is not None),
         ("--cost", costs),
         ("--include", include),
+        ("--set", variables),
     ):
         if given:
             raise click.UsageError(f"{option} needs a file of programs")

@@ -58,6 +58,13 @@ _OPTIONS = (
         metavar="DIR",
         help="Look for headers of C programs here too.",
     ),
+    click.option(
+        "--set",
+        "variables",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Set a global variable before anything runs (may be given more than once).",
+    ),
     click.option("--function", metavar="NAME", help="Only programs that trace this function."),
     click.option(
         "--arg",

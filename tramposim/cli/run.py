@@ -22,6 +22,7 @@ Examples:
   tramposim run session.bpf.c
   tramposim run session.bpf.c --engine all --calls 100
   tramposim run session.bpf --proto 'int f(int a, long b)' --arg 5 --arg 0x10 --ret -2
+  tramposim run latency.bpf.c --set target_pid=1000 --set 'name=vfs'
   tramposim run icmp.bpf.o --btf /sys/kernel/btf/vmlinux --arg mem:45000054
   tramposim run add.data --engine all
   tramposim run filter.bpf --memory 0011aabb --format json"""
@@ -55,6 +56,7 @@ def run(
     proto: str | None,
     btf: Path | None,
     include: tuple[Path, ...],
+    variables: tuple[str, ...],
     function: str | None,
     arguments: tuple[Argument, ...],
     ret: int | None,
@@ -76,6 +78,7 @@ def run(
     from tramposim.report.output import write_result
     from tramposim.report.run import run_json, run_text
     from tramposim.spec import TRACING_KINDS
+    from tramposim.study.globals import set_globals
     from tramposim.study.program import read_source
     from tramposim.study.run import ENGINES, run_programs
     from tramposim.study.traceable import traced_functions
@@ -87,6 +90,7 @@ def run(
     except ValueError:
         raise click.BadParameter("not hex", param_hint="'--memory'") from None
     programs = read_source(prog, btf=btf, include=include, version=version)
+    programs = set_globals(programs, variables)
     tracing = [program for program in programs if program.kind in TRACING_KINDS]
     traced = (
         ()

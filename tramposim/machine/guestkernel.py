@@ -16,6 +16,7 @@ from tramposim.machine.hypercall import HostFunction, Hypercalls
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
 from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries
+from tramposim.machine.outputmaps import OUTPUT_TYPES, Filled, take_all
 from tramposim.machine.runtime import load_runtime
 from tramposim.spec import Arch, Entry, Kernel, Map, Program
 
@@ -143,6 +144,16 @@ class GuestKernel:
             if region.address not in self._committed:
                 self.machine.place(region.address, region.data, READ | WRITE)
                 self._committed.add(region.address)
+
+    def empty_outputs(self) -> dict[str, Filled]:
+        """Let readers take everything out of ring and perf buffers; what waited, by map."""
+        self.commit()
+        machine = self.machine
+        return {
+            name: take_all(placed, self.memory, machine.read, machine.write)
+            for name, placed in self.maps.items()
+            if placed.map.type in OUTPUT_TYPES
+        }
 
     def array(self, name: str) -> list[bytes]:
         """Values of an array map, of a per-CPU array those of this CPU."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from tramposim.bpf.queues import PERF_BUFFER_PAGES
 from tramposim.errors import InputError
@@ -18,7 +19,19 @@ from tramposim.machine.placedmap import (
 )
 from tramposim.spec import Map, MapType
 
-__all__ = ["PERF_BUFFER_PAGES", "add_perf_buffers", "add_ring", "perf_records", "ring_records"]
+__all__ = [
+    "OUTPUT_TYPES",
+    "PERF_BUFFER_PAGES",
+    "Filled",
+    "add_perf_buffers",
+    "add_ring",
+    "perf_records",
+    "ring_records",
+    "take_all",
+]
+
+OUTPUT_TYPES = (MapType.RINGBUF, MapType.PERF_EVENT_ARRAY)
+"""Map types that a reader empties."""
 
 _PAGE = 4096
 _RING_BUSY, _RING_DISCARDED = 1 << 31, 1 << 30
@@ -165,3 +178,38 @@ def perf_records(
                 raise InputError(f"a sample of {raw} bytes", f"map {placed.map.name}")
             yield piece(position + _PERF_HEADER, raw)
         position += length
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Bytes of a buffer that wait for its reader, headers included, and its size."""
+
+    waiting: int
+    size: int
+
+
+def take_all(
+    placed: PlacedMap, memory: KernelMemory, read: Read, write: Callable[[int, bytes], None]
+) -> Filled:
+    """Let the reader of a ring buffer, or of the first CPU's perf buffer, take everything.
+
+    Returns what had been waiting.
+    """
+    layout = memory.structs
+    if placed.map.type is MapType.RINGBUF:
+        size = placed.map.max_entries
+        reader = placed.values + layout.offset("bpf_ringbuf.consumer_pos")
+        writer = placed.values + layout.offset("bpf_ringbuf.producer_pos")
+    elif placed.map.type is MapType.PERF_EVENT_ARRAY:
+        event = word(read, word(read, placed.values) + layout.offset("bpf_event_entry.event"))
+        buffer = word(read, event + layout.offset("perf_event.rb"))
+        size = word(read, buffer + layout.offset("perf_buffer.size"))
+        user = word(read, buffer + layout.offset("perf_buffer.user_page"))
+        reader = user + layout.offset("perf_event_mmap_page.data_tail")
+        writer = user + layout.offset("perf_event_mmap_page.data_head")
+    else:
+        raise InputError("has no reader", f"map {placed.map.name}")
+    end = word(read, writer)
+    waiting = end - word(read, reader)
+    write(reader, end.to_bytes(8, "little"))
+    return Filled(waiting, size)

@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from tramposim import __version__
-from tramposim.errors import InputError
+from tramposim.bpf.interpreter import BUDGET
+from tramposim.errors import GuestFault, InputError
 from tramposim.spec import Kernel, ProgKind, Program
 from tramposim.study.bodies import programs_of
 from tramposim.study.call import FunctionCall
 from tramposim.study.compare import state_meta
 from tramposim.study.costs import NO_COSTS
-from tramposim.study.engines import Traced
+from tramposim.study.engines import Task, Traced
+from tramposim.study.interpreted import interpret
 from tramposim.study.measure import Measurement, measure, measure_programs
 from tramposim.study.precheck import check_programs
 from tramposim.study.records import Records, Value
@@ -110,7 +112,12 @@ def compare_programs(
                     state=state or "hot",
                     cold=state is None,
                 )
-                found = measure_programs(subject, group.programs, core, function, costs)
+                try:
+                    found = measure_programs(subject, group.programs, core, function, costs)
+                except GuestFault:
+                    # If a program is at fault, the interpreter knows its instruction and line.
+                    interpret(Task((Traced(function, group.programs),), (), b"", 1, BUDGET))
+                    raise
                 measured.append((group, found))
             rows += _rows(measured, core, function)
     return Records(

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from tramposim._native import arm64_asm
 from tramposim._native.engine import EXECUTE, READ, WRITE
 from tramposim.capture.runtime import CapturedRuntime
-from tramposim.errors import InputError, UnsupportedError
+from tramposim.errors import GuestFault, InputError, UnsupportedError
 from tramposim.kernel.prototype import Passing
 from tramposim.machine.addresses import PAGE, Area, address_map
 from tramposim.machine.caller import CallingLoop, build_loop, prepare_stack
@@ -129,7 +129,8 @@ class ReplayKernel:
         """Call the image `calls` times after some warm ones, traced.
 
         Raises `GuestFault` if the code goes astray, `InputError` if parts of the image overlap,
-        `UnsupportedError` for a map whose layout in this kernel is not known.
+        `UnsupportedError` for a map whose layout in this kernel is not known, and for code of
+        the kernel that is reached but not captured.
         """
         machine = self._machine(image)
         memory, (cpu, *_) = booted_memory(self.runtime)
@@ -148,11 +149,30 @@ class ReplayKernel:
         pages: list[int] = []
         for count, trace in ((WARM_CALLS, False), (calls, True)):
             prepare_stack(machine, arguments, cpu.stack_top)
-            execution = run_calls(
-                machine, loop, count, trace=trace, budget=BUDGET_PER_CALL, demand=True
-            )
+            try:
+                execution = run_calls(
+                    machine, loop, count, trace=trace, budget=BUDGET_PER_CALL, demand=True
+                )
+            except GuestFault as fault:
+                raise self._not_captured(fault, machine) or fault from None
             pages += engine.demanded
         return Replayed(execution, tuple(sorted(pages)), self.not_captured(execution))
+
+    def _not_captured(self, fault: GuestFault, machine: Machine) -> UnsupportedError | None:
+        """The error for a jump into the kernel's text where nothing is captured."""
+        report = fault.report
+        if report is None or report.reason not in ("unmapped-fetch", "exception"):
+            return None
+        address = report.address if report.reason == "unmapped-fetch" else report.pc
+        symbols = self.captured.symbols
+        text = range(symbols.get("_stext", 0), symbols.get("_etext", 0))
+        if address not in text or any(start <= address < end for start, end, _ in self._spans):
+            return None
+        source = next((a for a, b in reversed(report.branches) if b == address), report.pc)
+        return UnsupportedError(
+            f"code of the kernel at {machine.describe(address)} is not captured; it is reached "
+            f"from {machine.describe(source)}"
+        )
 
     def _machine(self, image: ReplayedImage) -> Machine:
         """A machine whose calling loop lies in reach of what it calls and clear of the code.

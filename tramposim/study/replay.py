@@ -18,7 +18,7 @@ from tramposim.capture.records import (
     Record,
 )
 from tramposim.capture.runtime import find_runtime, read_runtime
-from tramposim.errors import GuestFault, InputError, TramposimError
+from tramposim.errors import GuestFault, InputError, TramposimError, UnsupportedError
 from tramposim.kernel.nodes import TrampFlag
 from tramposim.machine.replay import Replayed, ReplayedImage, ReplayKernel
 from tramposim.machine.trace import Trace
@@ -223,7 +223,7 @@ def _execute(kernel: ReplayKernel, image: ReplayedImage, calls: int) -> tuple[Re
     """Execute; if the traced function leaves what is captured of it, a stand-in takes its place."""
     try:
         return kernel.execute(image, calls), CAPTURED
-    except GuestFault:
+    except (GuestFault, UnsupportedError):
         if image.complete:
             raise
     return kernel.execute(stand_in(image, kernel.captured), calls), STAND_IN

@@ -12,7 +12,7 @@ from tramposim.spec import Arch, Kernel, Returns
 
 __all__ = ["boot_kernel", "boot_symbols", "padded_functions"]
 
-_NO_ATOMICS = {"a72"}
+_NO_ATOMICS = {"a72", "no-atomics"}
 """Variants booted on an arm64 CPU without LSE and pointer authentication."""
 _ACCOUNTING = bytes.fromhex("6548c13d")
 """sarq imm8, %gs:disp32(%rip), as it begins."""

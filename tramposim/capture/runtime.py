@@ -95,7 +95,7 @@ def read_runtime(path: Path, boot: BootRecord) -> CapturedRuntime:
     Raises `InputError` for malformed records, functions of another kernel, or a boot whose
     symbols do not lie at one distance from them.
     """
-    stored = _read(path)
+    stored = _stored(path)
     where = str(path)
     if (stored.boot.arch, stored.boot.kernel) != (boot.arch, boot.kernel):
         raise InputError(
@@ -153,8 +153,17 @@ class _Stored:
         }
 
 
+def _stored(path: Path) -> _Stored:
+    """The functions of a file, read once as long as it does not change."""
+    try:
+        state = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", str(path)) from None
+    return _read(path, (state.st_mtime_ns, state.st_size))
+
+
 @lru_cache(maxsize=4)
-def _read(path: Path) -> _Stored:
+def _read(path: Path, state: tuple[int, int]) -> _Stored:
     capture = Capture(path)
     functions = []
     for where, record in capture:

@@ -31,6 +31,7 @@ COMMANDS = {
     "run": "Execute a BPF program and print its return value and maps.",
     "verify": "Rebuild captured images and programs and compare the bytes.",
     "validate": "Hold images and programs that a JIT emitted against the kernel's rules.",
+    "capture": "Write the images of traced functions of the running kernel to a file.",
     "replay": "Execute and time captured images with their kernel's own functions.",
     "throughput": "Cycles per iteration of code blocks on a core.",
     "native": "Measure on this machine's CPU and print beside the model.",

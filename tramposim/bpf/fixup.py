@@ -10,7 +10,6 @@ convert_ctx_accesses), kernel/bpf/arraymap.c and hashtab.c (map_gen_lookup).
 from __future__ import annotations
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.deadcode import without_dead_code
 from tramposim.bpf.division import checked_division
 from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
 from tramposim.bpf.helpers import HELPER_NAMES
@@ -24,7 +23,9 @@ from tramposim.bpf.inlining import (
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
 from tramposim.bpf.place import place
+from tramposim.bpf.reachable import without_dead_code
 from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
+from tramposim.bpf.weak import without_missing_symbols
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Arch, MapType, ProgKind, Program, Relocation
 
@@ -55,7 +56,7 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     Raises `UnsupportedError` for a helper, kernel function or construct without a rule, and
     `InputError` for a program that is not well formed.
     """
-    return Rewriter(without_dead_code(program, env.lacks), env).run()
+    return Rewriter(without_dead_code(without_missing_symbols(program, env)), env).run()
 
 
 class Rewriter:
@@ -238,7 +239,7 @@ class Rewriter:
             )
         kind, name = self.relocations[index]
         if kind not in _OF_MAPS:
-            address = self._symbol_address(kind, name)
+            address = self._symbol_address(name)
             return (
                 Insn(isa.LD_IMM64, first.dst, 0, 0, signed32(address)),
                 Insn(0, imm=signed32(address >> 32)),
@@ -255,16 +256,10 @@ class Rewriter:
             Insn(0, imm=signed32(address >> 32)),
         )
 
-    def _symbol_address(self, kind: Relocation, name: str) -> int:
-        """Address of a kernel symbol; 0 for a weak one that this kernel does not have.
-
-        The traced function has an address even where it is not known here.
-        """
+    def _symbol_address(self, name: str) -> int:
+        """Address of a kernel symbol."""
         if name in self.env.text:
             return self.env.text[name]
-        traced = name == self.program.target
-        if kind is Relocation.WEAK_SYMBOL and self.env.lacks(name) and not traced:
-            return 0
         return self.env.symbol(name, f"{self.program.name}: its address")
 
     def _call(self, index: int, analysis: Analysis) -> list[Insn]:

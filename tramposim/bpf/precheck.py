@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.deadcode import live_instructions
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode
 from tramposim.bpf.place import place
+from tramposim.bpf.reachable import live_instructions
 from tramposim.bpf.stack import successors
 from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import ProgKind, Program

@@ -1,7 +1,7 @@
 """Code that the verifier removes because no path reaches it.
 
-Constants are followed along the paths that can be taken: immediates, what read-only maps hold
-(`.rodata`, `.kconfig`), and weak kernel symbols that are missing. A conditional jump one of
+Constants are followed along the paths that can be taken: immediates, and what read-only maps
+hold (`.rodata`, `.kconfig`). A conditional jump one of
 whose targets is never reached becomes an unconditional one, and instructions that are never
 reached are removed (opt_hard_wire_dead_code_branches, opt_remove_dead_code in
 kernel/bpf/verifier.c). The verifier knows more than constants, so what is removed here it
@@ -33,28 +33,23 @@ _State = tuple[_Value, ...]
 _UNKNOWN: _State = (None,) * 11
 
 
-def _none(name: str) -> bool:
-    return False
-
-
-def live_instructions(program: Program, missing: Callable[[str], bool] = _none) -> set[int]:
+def live_instructions(program: Program) -> set[int]:
     """Indices of the instructions that a path may reach.
 
-    `missing` says whether the kernel lacks a weak symbol. All are live in a program that is
-    not well formed, and in one with code that not even both sides of all jumps reach, which
-    the verifier refuses.
+    All are live in a program that is not well formed, and in one with code that not even both
+    sides of all jumps reach, which the verifier refuses.
     """
     insns = decode(program.insns)
     all_of_them = {index for index, insn in enumerate(insns) if insn.opcode}
     if not _plain(insns) or _reached(insns, lambda index, state: None, None) != all_of_them:
         return all_of_them
-    analysis = _Constants(program, insns, missing)
+    analysis = _Constants(program, insns)
     return _reached(insns, analysis.decided, analysis)
 
 
-def without_dead_code(program: Program, missing: Callable[[str], bool] = _none) -> Program:
+def without_dead_code(program: Program) -> Program:
     """The program of its `live_instructions`."""
-    live = live_instructions(program, missing)
+    live = live_instructions(program)
     insns = decode(program.insns)
     if len(live) == sum(1 for insn in insns if insn.opcode):
         return program
@@ -116,13 +111,12 @@ def _reached(
 class _Constants:
     """What instructions do to constants."""
 
-    def __init__(self, program: Program, insns: list[Insn], missing: Callable[[str], bool]) -> None:
+    def __init__(self, program: Program, insns: list[Insn]) -> None:
         self.insns = insns
         self.loads = {index: (kind, name) for index, kind, name in program.relocations}
         self.maps: dict[str, Map] = {
             m.name: m for m in program.maps if m.flags & MapFlag.RDONLY_PROG
         }
-        self.missing = missing
 
     def decided(self, index: int, state: _State) -> bool | None:
         """Which way a conditional jump goes; None: either."""
@@ -200,8 +194,6 @@ class _Constants:
             return (upper & M32) << 32 | self.insns[index].imm & M32
         if kind is Relocation.MAP_VALUE and name in self.maps:
             return name, upper
-        if kind is Relocation.WEAK_SYMBOL and self.missing(name):
-            return 0
         return None
 
 

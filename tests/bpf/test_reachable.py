@@ -11,10 +11,12 @@ import msgspec
 import pytest
 
 from tramposim.bpf.asm import assemble
-from tramposim.bpf.deadcode import without_dead_code
 from tramposim.bpf.disasm import disassemble
+from tramposim.bpf.environment import FixupEnvironment
 from tramposim.bpf.insn import decode
-from tramposim.spec import Map, MapFlag, MapType, ProgKind, Program, Relocation
+from tramposim.bpf.reachable import without_dead_code
+from tramposim.bpf.weak import without_missing_symbols
+from tramposim.spec import Arch, Kernel, Map, MapFlag, MapType, ProgKind, Program, Relocation
 
 OR, MULTIPLY = (0x47, 0x4F, 0x44, 0x4C), (0x2F, 0x2C)
 CONSTANTS = Map(
@@ -88,12 +90,18 @@ def test_jumps_and_tables_follow() -> None:
 
 def test_weak_symbols_that_are_missing_are_zero() -> None:
     (program,) = assemble("r1 = 0 ll\nr0 = 1\nif r1 != 0 goto +1\nexit\nr0 = 9\nexit\n")
-    program = dataclasses.replace(
-        program, relocations=((0, Relocation.WEAK_SYMBOL, "bpf_no_such"),)
+    weak = dataclasses.replace(
+        program,
+        insns=program.insns[:1] + b"\x31" + program.insns[2:],
+        relocations=((0, Relocation.WEAK_SYMBOL, "bpf_no_such"),),
     )
-    assert without_dead_code(program) == program
-    gone = without_dead_code(program, lambda name: name == "bpf_no_such")
-    assert len(decode(gone.insns)) == len(decode(program.insns)) - 2
+    kernel = Kernel(Arch.X86_64)
+    assert without_missing_symbols(weak, FixupEnvironment(kernel, {}, {})) == program
+    there = FixupEnvironment(kernel, {"bpf_no_such": 0xFFFFFFFF81234567}, {})
+    assert without_missing_symbols(weak, there) == weak
+    traced = dataclasses.replace(weak, target="bpf_no_such")
+    assert without_missing_symbols(traced, FixupEnvironment(kernel, {}, {})) == traced
+    assert len(decode(without_dead_code(program).insns)) == 5
 
 
 def test_what_is_not_well_formed_is_left_alone() -> None:

@@ -210,3 +210,20 @@ def test_deep_stacks_of_tracing_programs_are_private() -> None:
     assert asked == [(56 + 16, 8)]
     with pytest.raises(UnsupportedError, match="private stack"):
         fixup(program, ENV)
+
+
+@pytest.mark.parametrize(
+    ("depths", "private"),
+    [((64, 112), (True, True)), ((184, 16), (True, False)), ((0, 112), (False, True))],
+)
+def test_each_function_has_its_own_private_stack(
+    depths: tuple[int, int], private: tuple[bool, bool]
+) -> None:
+    """Depths and private stacks of captured programs of two functions."""
+    uses = [f"*(u64 *)(r10 - {depth}) = 0\n" if depth else "" for depth in depths]
+    text = f".section fentry\n{uses[0]}call f\nr0 = 0\nexit\nf:\n{uses[1]}r0 = 0\nexit\n"
+    (program,) = assemble(text)
+    env = replace(ENV, private_stack=lambda size, align: 0x1234)
+    functions = fixup(program, env).functions
+    assert tuple(f.stack_depth for f in functions) == depths
+    assert tuple(bool(f.private_stack) for f in functions) == private

@@ -94,7 +94,7 @@ class Rewriter:
     def _function(self, number: int, end: int, analysis: Analysis) -> LoadedFunction:
         """One function, rewritten; a may_goto counts in a place below the function's own stack."""
         start = self.starts[number]
-        depth = analysis.stack_depths[number]
+        depth = own = analysis.stack_depths[number]
         counts = any(insn.opcode == isa.MAY_GOTO for insn in self.insns[start:end])
         prologue: list[Insn] = []
         if counts:
@@ -116,7 +116,7 @@ class Rewriter:
         return LoadedFunction(
             encode(_relink(self.insns[start:end], pieces, prologue)),
             depth,
-            private_stack=self._private_stack(depth),
+            private_stack=self._private_stack(own, depth),
         )
 
     def loop_start(self, depth: int) -> list[Insn]:
@@ -148,17 +148,16 @@ class Rewriter:
             store,
         ]
 
-    def _private_stack(self, depth: int) -> int:
-        """Per-CPU pointer of the stack of a program that has its own (bpf_enable_priv_stack).
+    def _private_stack(self, own: int, depth: int) -> int:
+        """Per-CPU pointer of the stack of a function that has its own (bpf_enable_priv_stack).
 
-        Those are tracing programs with 64 bytes of stack or more, counted in steps of 16.
+        Those are functions of tracing programs with 64 bytes of stack or more, counted in
+        steps of 16 and without the verifier's own (`depth` is with them).
         """
         if self.program.kind not in TRACING_KINDS or self.env.version < (7, 0):
             return 0
-        if (depth + 15 & ~15) < _PRIVATE_STACK_MIN:
+        if (own + 15 & ~15) < _PRIVATE_STACK_MIN:
             return 0
-        if len(self.starts) > 1:
-            raise UnsupportedError(f"{self.program.name}: private stacks of several functions")
         if self.env.private_stack is None:
             raise UnsupportedError(
                 f"{self.program.name}: {depth} bytes of stack, which takes a private stack"

@@ -161,8 +161,6 @@ cdef class Pipeline:
             raise ValueError("a pipeline without a core state has no caches")
         self.memory = &self.state.memory if on else NULL
         self.front.cached = self.fetch.cached
-        # The fetch unit has its own account of how far prediction is ahead.
-        self.front.ahead = 0 if on else self.core.fetch_queue
 
     def drain(self) -> int:
         """Let everything under way finish; return the cycle in which execution goes on."""
@@ -173,6 +171,7 @@ cdef class Pipeline:
         self.rename_used = 0
         self.retired = cycle
         self.after_taken = True
+        self.predictors.unlocked = 0
         if self.state is not None:
             memory_settle(&self.state.memory)
             fetch_redirect(&self.fetch, &self.front)

@@ -148,23 +148,26 @@ cdef void predictors_disturb(Predictors *unit) noexcept nogil:
 cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
     """Make `to`, of the same core, hold what `source` has learnt."""
     cdef int i
+    cdef Predictors own = to[0]
     if to.depth != source.depth:
         raise ValueError("predictors of different shape")
-    _btb_copy(&to.fast, &source.fast)
-    _btb_copy(&to.main, &source.main)
-    _btb_copy(&to.last_level, &source.last_level)
-    memcpy(to.base, source.base, 1 << BASE_BITS)
-    memcpy(to.targets, source.targets, sizeof(Target) << TARGET_BITS)
-    memcpy(to.last, source.last, sizeof(Target) << TARGET_BITS)
+    _btb_copy(&own.fast, &source.fast)
+    _btb_copy(&own.main, &source.main)
+    _btb_copy(&own.last_level, &source.last_level)
+    memcpy(own.base, source.base, 1 << BASE_BITS)
+    memcpy(own.targets, source.targets, sizeof(Target) << TARGET_BITS)
+    memcpy(own.last, source.last, sizeof(Target) << TARGET_BITS)
     for i in range(TAGGED):
-        memcpy(to.tagged[i], source.tagged[i], sizeof(Tagged) << TAGGED_BITS)
-    memcpy(to.history, source.history, sizeof(source.history))
-    memcpy(to.stack, source.stack, sizeof(source.stack))
-    to.path = source.path
-    to.came_from = source.came_from
-    to.came_by_jump = source.came_by_jump
-    to.top = source.top
-    to.filled = source.filled
+        memcpy(own.tagged[i], source.tagged[i], sizeof(Tagged) << TAGGED_BITS)
+    to[0] = source[0]
+    to.base = own.base
+    to.targets = own.targets
+    to.last = own.last
+    to.fast = own.fast
+    to.main = own.main
+    to.last_level = own.last_level
+    for i in range(TAGGED):
+        to.tagged[i] = own.tagged[i]
     return 0
 
 

@@ -101,6 +101,22 @@ def test_a_core_goes_from_cold_to_hot_as_calls_repeat() -> None:
     assert third == pytest.approx(hot, rel=0.05)
 
 
+@pytest.mark.parametrize(
+    ("words", "body"), [("fsession", "empty"), ("fentry+fexit", "latency-hash")]
+)
+@pytest.mark.parametrize("arch", list(Arch))
+def test_calls_back_to_back_on_warm_caches_cost_what_hot_calls_cost(
+    arch: Arch, words: str, body: str
+) -> None:
+    trace, core = _traced(words, body, arch), load_core(DEFAULT_CORES[arch])
+    hot = time_trace(trace, core)
+    timer = CallTimer(trace, core)
+    timer.warm()
+    warm = timer.back_to_back(10)
+    assert 0.97 * hot.cycles_low <= warm <= 1.03 * hot.cycles_high
+    assert timer.state.counts() == [[0] * 6] * 5
+
+
 def test_equal_signatures_mean_equal_calls() -> None:
     trace, core = _traced("fentry+fexit"), load_core("golden-cove")
     timer = CallTimer(trace, core)

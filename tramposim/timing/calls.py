@@ -120,6 +120,18 @@ class CallTimer:
         for _ in range(2):
             pipeline.run(prepared.order, prepared.accesses, prepared.marks, cycles)
 
+    def back_to_back(self, passes: int) -> float:
+        """Execute all calls `passes` times, one after the other; cycles per call of the last."""
+        prepared, pipeline = self.prepared, self._pipeline
+        cycles = np.zeros(len(prepared.marks), dtype=np.int64)
+        pipeline.simulate_memory(True)
+        self.state.clear()
+        before = pipeline.cycle
+        for _ in range(passes):
+            before = pipeline.cycle
+            pipeline.run(prepared.order, prepared.accesses, prepared.marks, cycles)
+        return (pipeline.cycle - before) / prepared.call_count
+
     def time(self, number: int, *, record: bool = False) -> TimedCall:
         """Execute call `number` alone, from an idle pipeline, on the state as it is."""
         order, accesses = self._calls[number]

@@ -33,6 +33,7 @@ _T = TypeVar("_T")
 _Value = int | str | Origin | None
 """A frame offset, a map's name, a pointer's origin, or nothing known."""
 _State = tuple[_Value, ...]
+_CALLBACK: _State = (*(None,) * 10, 0)
 _ENTRY: _State = (None, Origin.CONTEXT, *(None,) * 8, 0)
 
 
@@ -64,11 +65,21 @@ def successors(insn: Insn, index: int) -> tuple[int, ...]:
     return (index + 1, index + 1 + insn.offset)
 
 
+def _is_direct_call(insn: Insn) -> bool:
+    return insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL
+
+
+def _is_function_address(insn: Insn) -> bool:
+    return insn.opcode == isa.LD_IMM64 and insn.src == Pseudo.FUNC
+
+
 def function_starts(insns: list[Insn]) -> tuple[int, ...]:
-    """Where the functions begin: the program itself, and every target of a call."""
+    """Where the functions begin: the program itself, all that is called or whose address is
+    taken.
+    """
     starts = {0}
     for index, insn in enumerate(insns):
-        if insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL:
+        if _is_direct_call(insn) or _is_function_address(insn):
             starts.add(index + 1 + insn.imm)
     return tuple(sorted(starts))
 
@@ -105,8 +116,10 @@ def analyse(insns: list[Insn], map_loads: Mapping[int, str], where: str) -> Anal
             if not starts[function] <= following < end:
                 raise InputError(f"{where}: control leaves its function after instruction {index}")
             _flow(states, work, following, after)
-        if insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.CALL:
+        if _is_direct_call(insn):
             _flow(states, work, index + 1 + insn.imm, _callee(state))
+        elif _is_function_address(insn):
+            _flow(states, work, index + 1 + insn.imm, _CALLBACK)
     index = 0
     while index < len(insns):
         if index not in states:

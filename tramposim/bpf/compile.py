@@ -90,7 +90,7 @@ def _compiled(
     options = [*_OPTIONS, *(f"-I{folder}" for folder in folders)]
     try:
         done = subprocess.run(
-            [*command, *options, str(source), "-o", str(target)],
+            [*command, *options, str(source.absolute()), "-o", str(target)],
             env=_environment(scratch),
             stdin=subprocess.DEVNULL,
             capture_output=True,

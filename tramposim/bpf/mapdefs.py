@@ -178,7 +178,7 @@ def data_maps(elf: ElfFile, stem: str, btf: Btf | None = None) -> dict[int, Map]
 def internal_map_name(stem: str, section: str) -> str:
     """Name of the map for a section of global data."""
     if "." in section[1:]:
-        return re.sub(r"[^\w.]", "_", section)[:_MAX_NAME]
+        return re.sub(r"[^\w.]", "_", section)
     tail = max(7, len(section))
     head = min(_MAX_NAME - tail, len(stem))
     return re.sub(r"[^\w.]", "_", stem[:head] + section)

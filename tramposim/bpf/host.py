@@ -19,7 +19,7 @@ from tramposim.bpf.queues import QUEUE_HELPERS, PerfBuffers, QueueMap
 from tramposim.bpf.ring import RING_HELPERS, RingBuffer
 from tramposim.bpf.stack import analyse
 from tramposim.bpf.text import TEXT_HELPERS
-from tramposim.errors import InputError, UnsupportedError
+from tramposim.errors import GuestFault, InputError, UnsupportedError
 from tramposim.spec import TRACING_KINDS, Map, MapType, ProgKind, Program, Relocation
 
 __all__ = ["PID_TGID", "Host", "TracedCall"]
@@ -250,22 +250,24 @@ class Host:
         self.output.append(text)
         return len(text)
 
-    def _traced(self) -> TracedCall:
+    def _traced(self, arguments: Sequence[int]) -> TracedCall:
         if self._call is None:
             raise UnsupportedError("the program asks for the traced function, but none is called")
+        if arguments[0] != self._call.address:
+            raise GuestFault(f"the call gets {arguments[0]:#x} in r1, which is not the context")
         return self._call
 
     def _func_ip(self, arguments: Sequence[int]) -> int:
-        return self._traced().func_ip
+        return self._traced(arguments).func_ip
 
     def _attach_cookie(self, arguments: Sequence[int]) -> int:
-        return self._traced().attach_cookie
+        return self._traced(arguments).attach_cookie
 
     def _arg_cnt(self, arguments: Sequence[int]) -> int:
-        return self._traced().arguments
+        return self._traced(arguments).arguments
 
     def _func_arg(self, arguments: Sequence[int]) -> int:
-        call = self._traced()
+        call = self._traced(arguments)
         if arguments[1] & 0xFFFFFFFF >= call.arguments:
             return -errno.EINVAL
         at = call.address + 8 * (arguments[1] & 0xFFFFFFFF)
@@ -273,16 +275,16 @@ class Host:
         return 0
 
     def _func_ret(self, arguments: Sequence[int]) -> int:
-        call = self._traced()
+        call = self._traced(arguments)
         value = self.memory.load(call.address + 8 * call.arguments, 8)
         self.memory.store(arguments[1], 8, value)
         return 0
 
     def _is_return(self, arguments: Sequence[int]) -> int:
-        return int(self._traced().is_return)
+        return int(self._traced(arguments).is_return)
 
     def _session_cookie(self, arguments: Sequence[int]) -> int:
-        return self._traced().cookie.address
+        return self._traced(arguments).cookie.address
 
 
 _HELPERS: dict[str, Callable[[Host, Sequence[int]], int]] = {

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.insn import decode
+from tramposim.bpf.insn import Pseudo, decode
+from tramposim.bpf.place import place
 from tramposim.bpf.stack import analyse
 from tramposim.errors import AttachError, UnsupportedError
 from tramposim.kernel.load import TargetFunction, check_context_access, check_kfunc, check_load
@@ -21,7 +22,8 @@ __all__ = ["check_alone", "check_programs"]
 def check_programs(kernel: Kernel, programs: Iterable[Program], prototype: Prototype) -> None:
     """Whether the kernel loads the programs, which trace it, for the function.
 
-    Raises `AttachError` with the verifier's words where it refuses; they name the program.
+    Raises `AttachError` with the verifier's words where it refuses, `UnsupportedError` for a
+    program that cannot be executed here; they name the program.
     """
     function = TargetFunction.of(prototype)
     for program in programs:
@@ -49,6 +51,9 @@ def _check_tracing(kernel: Kernel, program: Program, function: TargetFunction) -
     for _, name in program.kfuncs:
         check_kfunc(program.kind, name)
     insns = decode(program.insns)
+    for index, insn in enumerate(insns):
+        if insn.opcode == isa.LD_IMM64 and insn.src == Pseudo.FUNC:
+            raise UnsupportedError(f"{place(program, index)}: a function as a callback")
     loads = {index: name for index, _, name in program.relocations}
     for index in sorted(analyse(insns, loads, program.name).context_accesses):
         insn = insns[index]

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from tramposim._native.caches cimport NO_KEY, cache_fill, cache_find
 from tramposim._native.memory cimport BRANCH_TARGET, LINE_SHIFT, memory_code, memory_miss
+from tramposim._native.uarch cimport MEMORY_ACCESS
 
 
 cdef int fetch_open(Fetch *unit, const FetchParams *params, bint cached) except -1:
@@ -29,6 +30,7 @@ cdef inline void _until(FrontEnd *front, int64_t cycle) noexcept nogil:
     """Nothing is delivered before `cycle`."""
     if cycle > front.cycle:
         front.cycle = cycle
+        front.cause = MEMORY_ACCESS
         front.used = 0
         front.complex_used = 0
         front.limit = front.decode_width

@@ -15,7 +15,8 @@ delivery has caught up with it. A redirect restarts both at a given cycle.
 from libc.string cimport memset
 from libc.stdint cimport int64_t, uint64_t
 
-from tramposim._native.uarch cimport LENGTH_CHANGING, CoreParams, InsnRec
+from tramposim._native.uarch cimport (
+    BUBBLE, FROM_DECODE, FROM_UOP_CACHE, LENGTH_CHANGING, PREFIX, CoreParams, InsnRec)
 
 cdef uint64_t NOWHERE = 0xFFFFFFFFFFFFFFFFULL
 
@@ -49,6 +50,7 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
 
 cdef void _next_cycle(FrontEnd *unit) noexcept nogil:
     unit.cycle += 1
+    unit.cause = FROM_DECODE
     unit.used = 0
     unit.complex_used = 0
     unit.limit = unit.decode_width
@@ -61,6 +63,7 @@ cdef void _predict(FrontEnd *unit, int cycles) noexcept nogil:
     unit.predicted += cycles
     if unit.predicted > unit.cycle:
         unit.cycle = unit.predicted
+        unit.cause = BUBBLE
 
 
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil:
@@ -78,6 +81,7 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
             if unit.window != NOWHERE:
                 unit.cycle += 1
                 unit.used = 0
+                unit.cause = FROM_UOP_CACHE
                 _predict(unit, 1)
                 unit.block = insn.pc >> unit.window_shift
             unit.window = window
@@ -88,10 +92,12 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
         if unit.used + slots > unit.width and unit.used:
             unit.cycle += 1
             unit.used = 0
+            unit.cause = FROM_UOP_CACHE
         unit.used += slots
         while unit.used > unit.width:
             unit.used -= unit.width
             unit.cycle += 1
+            unit.cause = FROM_UOP_CACHE
         return unit.cycle
     window = (insn.pc + insn.size - 1) >> unit.fetch_shift
     if window != unit.window:
@@ -110,6 +116,8 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
     if unit.bytes_ready > unit.cycle:
         unit.cycle = unit.bytes_ready - 1
         _next_cycle(unit)
+        if insn.flags & LENGTH_CHANGING:
+            unit.cause = PREFIX
     elif unit.bytes_ready < unit.cycle - 8:
         unit.bytes_ready = unit.cycle - 8
     if slots == 0:
@@ -127,6 +135,7 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
 cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
     """A taken branch was the last instruction delivered; `bubbles`: of its prediction."""
     unit.cycle += 1
+    unit.cause = FROM_UOP_CACHE if unit.cached else FROM_DECODE
     _predict(unit, 1 + bubbles)
     unit.used = 0
     unit.complex_used = 0
@@ -135,10 +144,11 @@ cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
     unit.block = NOWHERE
 
 
-cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil:
-    """Delivery restarts at `cycle` (misprediction, serialisation)."""
+cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil:
+    """Delivery restarts at `cycle` (misprediction, serialisation: the `cause`)."""
     if cycle > unit.cycle:
         unit.cycle = cycle
+        unit.cause = cause
     unit.predicted = unit.cycle
     unit.used = 0
     unit.complex_used = 0

@@ -27,10 +27,13 @@ from tramposim._native.scheduler cimport (
     scheduler_room)
 from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
-    BLOCK, BRANCH, CALL, CONDITIONAL, DENSE, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FOLDS,
-    INDIRECT_CALL, INDIRECT_JUMP, JUMP, LOAD, LOCKED, MAX_POOLS, MOVE_STACK, NOP, NEEDS_SUM,
-    NO_REGISTER, NOT_BRANCH, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RETURN, STORE_ADDRESS, STORE_DATA,
-    UNRENAMED, ZERO, AccessRec, CoreParams, InsnRec, UopRec)
+    BLOCK, BLOCKED_FORWARDING, BRANCH, CALL, CAUSES_COUNT, CONDITIONAL, DENSE, DEPENDENCY,
+    DIVIDER, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS, FORWARDING,
+    INDIRECT_CALL, INDIRECT_JUMP, JUMP, LOAD, LOAD_BUFFER, LOCKED,
+    LOCKED_OPERATION, MAX_POOLS, MEMORY_ACCESS, MISPREDICT, MOVE_STACK, NEEDS_SUM, NOP,
+    NOT_BRANCH, NO_REGISTER, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RENAME_WIDTH,
+    REORDER_BUFFER, RETIRE_WIDTH, RETURN, SCHEDULER, SERIALIZED, STORE_ADDRESS, STORE_BUFFER,
+    STORE_DATA, UNRENAMED, ZERO, AccessRec, CoreParams, InsnRec, UopRec)
 
 cdef enum:
     SLOTS = 1024        # ring of rename slots: at least the ROB and the uop queue
@@ -42,6 +45,14 @@ EVENTS = (
     "store_forwards", "store_renames", "store_blocks", "loads", "stores", "locked", "target_changes",
 )
 """Names of the counters that `Pipeline.events` returns, in order."""
+
+CAUSES = (
+    "uop cache", "decode", "length-changing prefix", "branch prediction", "misprediction",
+    "serialisation", "rename width", "reorder buffer", "scheduler", "load buffer",
+    "store buffer", "dependency", "store forwarding", "blocked store forwarding",
+    "locked operation", "divider", "memory access", "retire width",
+)
+"""What can hold execution up, in the order of `Pipeline.stalls` and `waits`; ports follow."""
 
 cdef enum:
     INSTRUCTIONS, UOPS, SLOTS_USED, TAKEN, BUBBLES, MISS_CONDITIONAL, MISS_INDIRECT, \
@@ -68,6 +79,8 @@ cdef class Pipeline:
     cdef int64_t *load_retire
     cdef int64_t slot_count, load_count
     cdef int64_t rename_cycle
+    cdef int64_t stalls_[CAUSES_COUNT]  # cycles of rename by what kept it
+    cdef int64_t waits_[CAUSES_COUNT]   # cycles of retirement by what it waited for
     cdef int rename_used
     cdef int64_t retired, completed
     cdef int retire_used
@@ -147,6 +160,14 @@ cdef class Pipeline:
         """Cycles of retirement that waited for each static instruction, since `clear`."""
         return [self.share[i] for i in range(self.insns.shape[0])]
 
+    def stalls(self) -> list:
+        """Cycles of rename since the start by what kept it: `CAUSES`, then the ports."""
+        return [self.stalls_[i] for i in range(FIRST_PORT + self.core.ports)]
+
+    def waits(self) -> list:
+        """Cycles of retirement since the start by what it waited for: `CAUSES`, then the ports."""
+        return [self.waits_[i] for i in range(FIRST_PORT + self.core.ports)]
+
     def clear(self) -> None:
         """Set the counters to zero; the state of the core stays."""
         memset(self.events_, 0, sizeof(self.events_))
@@ -166,8 +187,8 @@ cdef class Pipeline:
         """Let everything under way finish; return the cycle in which execution goes on."""
         cdef int64_t cycle = max(self.retired, self.completed, self.front.cycle,
                                  self.lsu.last_commit, self.rename_cycle)
-        frontend_redirect(&self.front, cycle)
-        self._wait(cycle)
+        frontend_redirect(&self.front, cycle, SERIALIZED)
+        self._wait(cycle, SERIALIZED)
         self.rename_used = 0
         self.retired = cycle
         self.after_taken = True
@@ -239,15 +260,19 @@ cdef class Pipeline:
         """Take the next rename slot, at `earliest` or later; return its cycle."""
         cdef int64_t cycle = self.rename_cycle
         cdef int64_t oldest
+        cdef int cause = self.front.cause
         if earliest > cycle:
             cycle = earliest
         oldest = self.slot_retire[(self.slot_count - self.core.rob) & (SLOTS - 1)]
         if self.slot_count >= self.core.rob and oldest > cycle:
             cycle = oldest
+            cause = REORDER_BUFFER
         if cycle > self.rename_cycle:
+            self.stalls_[cause] += cycle - self.rename_cycle
             self.rename_cycle = cycle
             self.rename_used = 0
         elif self.rename_used >= self.core.rename_width:
+            self.stalls_[<int>RENAME_WIDTH] += 1
             self.rename_cycle += 1
             self.rename_used = 0
         self.rename_used += 1
@@ -270,6 +295,7 @@ cdef class Pipeline:
         cdef int u, reads = 0, writes = 0, wanted, size, store_size = 0
         cdef int64_t *ready = self.ready
         cdef bint locked = False
+        cdef int cause = RENAME_WIDTH, why
         self.events_[INSTRUCTIONS] += 1
         if self.slot_count > self.core.queue_uops:
             room = self.slot_alloc[(self.slot_count - self.core.queue_uops) & (SLOTS - 1)]
@@ -299,8 +325,11 @@ cdef class Pipeline:
                             sources = ready[uop.src2]
                         if uop.src3 != NO_REGISTER and ready[uop.src3] > sources:
                             sources = ready[uop.src3]
+            why = DEPENDENCY if sources > alloc + 1 else -1
             if uop.flags & DRAIN and self.completed > sources:
                 sources = self.completed
+                why = SERIALIZED
+            start = -1
             if uop.kind == EXEC:
                 alloc = self._enter(uop.pool, alloc)
                 start = scheduler_issue(&self.scheduler, uop, alloc, sources)
@@ -312,13 +341,14 @@ cdef class Pipeline:
                     start = self.load_retire[
                         (self.load_count - self.core.load_buffer) & (LOADS - 1)]
                     if start > alloc:
-                        alloc = self._wait(start)
+                        alloc = self._wait(start, LOAD_BUFFER)
                 alloc = self._enter(uop.pool, alloc)
                 if self.fence > sources:
                     sources = self.fence
                 if uop.flags & LOCKED:
                     self.events_[LOCKS] += 1
                     locked = True
+                    why = LOCKED_OPERATION
                     if self.memory_done > sources:
                         sources = self.memory_done
                     if self.lsu.last_commit > sources:
@@ -352,6 +382,8 @@ cdef class Pipeline:
                                        <int>(done - start),
                                        not (uop.flags & UNRENAMED or insn.flags & DENSE),
                                        not uop.flags & MOVE_STACK)
+                    if outcome.ready > done:
+                        why = BLOCKED_FORWARDING if outcome.blocked else FORWARDING
                     done = outcome.ready
                     self.events_[FORWARDS] += outcome.forwarded
                     self.events_[RENAMES] += outcome.renamed
@@ -360,6 +392,7 @@ cdef class Pipeline:
                         arrives = 0
                 if arrives > done:
                     done = arrives
+                    why = MEMORY_ACCESS
                 self.load_count += 1
                 if done > self.memory_done:
                     self.memory_done = done
@@ -368,7 +401,7 @@ cdef class Pipeline:
             elif uop.kind == STORE_ADDRESS:
                 start = lsu_store_room(&self.lsu)
                 if start > alloc:
-                    alloc = self._wait(start)
+                    alloc = self._wait(start, STORE_BUFFER)
                 alloc = self._enter(uop.pool, alloc)
                 start = scheduler_issue(&self.scheduler, uop, alloc, sources)
                 done = start + 1
@@ -422,17 +455,20 @@ cdef class Pipeline:
                             ready[uop.dst3] = done
             if uop.kind <= STORE_DATA and (issued < 0 or start < issued):
                 issued = start
+            if start > sources and start > alloc + 1 and why != MEMORY_ACCESS:
+                why = DIVIDER if uop.occupancy > 1 else FIRST_PORT + self.scheduler.port
             if done > latest:
                 latest = done
+                cause = why if why >= 0 else RENAME_WIDTH
             if uop.flags & BRANCH:
                 resolved = done
             if uop.flags & BLOCK:
-                frontend_redirect(&self.front, done)
+                frontend_redirect(&self.front, done, SERIALIZED)
                 fetch_redirect(&self.fetch, &self.front)
-                alloc = self._wait(done)
+                alloc = self._wait(done, SERIALIZED)
         if latest > self.completed:
             self.completed = latest
-        self._retire(number, latest, first_slot, reads)
+        self._retire(number, latest, first_slot, reads, LOCKED_OPERATION if locked else cause)
         self.stage.delivered = delivered
         self.stage.renamed = alloc
         self.stage.issued = issued
@@ -471,30 +507,34 @@ cdef class Pipeline:
         """Wait for a scheduler entry; rename stalls with it."""
         cdef int64_t cycle = scheduler_room(&self.scheduler, pool, alloc)
         if cycle > alloc:
-            return self._wait(cycle)
+            return self._wait(cycle, SCHEDULER)
         return alloc
 
-    cdef int64_t _wait(self, int64_t cycle) noexcept nogil:
+    cdef int64_t _wait(self, int64_t cycle, int cause) noexcept nogil:
         """Rename stalls until `cycle`."""
         if cycle > self.rename_cycle:
+            self.stalls_[cause] += cycle - self.rename_cycle
             self.rename_cycle = cycle
             self.rename_used = 1
         return self.rename_cycle
 
     cdef void _retire(self, int32_t number, int64_t latest, int64_t first_slot,
-                      int reads) noexcept nogil:
+                      int reads, int cause) noexcept nogil:
         cdef int64_t before = self.retired
         cdef int64_t slot
         cdef int i
         if latest < self.rename_cycle:
             latest = self.rename_cycle
+            cause = RENAME_WIDTH
         if latest > self.retired:
+            self.waits_[cause] += latest - self.retired
             self.retired = latest
             self.retire_used = 0
         for slot in range(first_slot, self.slot_count):
             if self.retire_used >= self.core.retire_width:
                 self.retired += 1
                 self.retire_used = 0
+                self.waits_[<int>RETIRE_WIDTH] += 1
             self.retire_used += 1
             self.slot_retire[slot & (SLOTS - 1)] = self.retired
         for i in range(reads):
@@ -550,6 +590,6 @@ cdef class Pipeline:
                     fetch_resteer(&self.fetch, self.memory, &self.front, insn.pc)
         if not right:
             self.predictors.unlocked = 0
-            frontend_redirect(&self.front, resolved + penalty)
+            frontend_redirect(&self.front, resolved + penalty, MISPREDICT)
             fetch_redirect(&self.fetch, &self.front)
 

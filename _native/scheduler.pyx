@@ -70,6 +70,7 @@ cdef int64_t scheduler_issue(
         if queued[i] < best:
             best = queued[i]
             port = i
+    unit.port = port
     bit = <uint32_t>1 << port
     start = cycle + 1
     if ready > start:

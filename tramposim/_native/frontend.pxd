@@ -16,6 +16,7 @@ cdef struct FrontEnd:
     int lcp_stall
     bint cached                    # hot code comes from the uop cache
     int64_t cycle                  # current delivery cycle
+    int cause                      # why it is not an earlier one
     int used                       # uops (or instructions) delivered in it
     int complex_used
     uint64_t window                # window or fetch block being delivered
@@ -28,4 +29,4 @@ cdef struct FrontEnd:
 cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) except -1
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil
 cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil
-cdef void frontend_redirect(FrontEnd *unit, int64_t cycle) noexcept nogil
+cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil

@@ -20,6 +20,7 @@ cdef struct Scheduler:
     uint64_t queued[2]             # per port one byte
     int ports
     int pools
+    int port                       # that the last uop was bound to
     int size[MAX_POOLS]
 
 cdef int scheduler_open(Scheduler *unit, const CoreParams *core) except -1

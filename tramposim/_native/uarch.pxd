@@ -49,6 +49,28 @@ cdef enum InsnFlag:
     PAIR = 32           # one store covers all recorded writes
     DENSE = 64          # in a window with more loads than memory renaming tracks
 
+cdef enum Cause:                # what held execution up, `CAUSES` in pipeline
+    FROM_UOP_CACHE = 0
+    FROM_DECODE = 1
+    PREFIX = 2              # length-changing
+    BUBBLE = 3              # branch prediction behind delivery
+    MISPREDICT = 4
+    SERIALIZED = 5
+    RENAME_WIDTH = 6
+    REORDER_BUFFER = 7
+    SCHEDULER = 8
+    LOAD_BUFFER = 9
+    STORE_BUFFER = 10
+    DEPENDENCY = 11
+    FORWARDING = 12
+    BLOCKED_FORWARDING = 13
+    LOCKED_OPERATION = 14
+    DIVIDER = 15
+    MEMORY_ACCESS = 16
+    RETIRE_WIDTH = 17
+    FIRST_PORT = 18         # FIRST_PORT + n: port n was taken
+    CAUSES_COUNT = 34
+
 cdef packed struct UopRec:
     uint32_t ports
     uint16_t latency

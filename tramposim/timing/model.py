@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tramposim._native.pipeline import EVENTS, Pipeline
 from tramposim.machine.trace import Trace
+from tramposim.timing.bottleneck import bottleneck_of, causes_of, holdups
 from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
@@ -35,9 +36,10 @@ class Timing:
     is not constant (equal to `cycles_per_call` otherwise): calls differ within the steady state,
     or the front end has two (see `time_trace`). `events` holds mean counts per call by the
     names of `EVENTS`. `shares` maps an instruction's address to the cycles per call that
-    retirement waited for it; the values sum to `cycles_per_call`. `steady` is false if no
-    steady state was found; `cycles_per_call` is then the mean of the second half. `stages`
-    (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
+    retirement waited for it; the values sum to `cycles_per_call`. So do those of `causes`, the
+    cycles per call by what held execution up (see `timing.bottleneck`), if the state is hot.
+    `steady` is false if no steady state was found; `cycles_per_call` is then the mean of the
+    second half. `stages` (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
     trace's whole calls when it passed each stage, counted from the pass's begin.
 
     In a `state` other than hot the values are means over calls that each begin in it, from the
@@ -53,11 +55,17 @@ class Timing:
     uops_per_call: float
     events: Mapping[str, float]
     shares: Mapping[int, float] = field(default_factory=dict, repr=False)
+    causes: Mapping[str, float] = field(default_factory=dict, repr=False)
     steady: bool = True
     stages: NDArray[np.void] | None = field(default=None, repr=False)
     state: str = "hot"
     calls: tuple[TimedCall, ...] = field(default=(), repr=False)
     footprints: tuple[Footprint, ...] = field(default=(), repr=False)
+
+    @property
+    def bottleneck(self) -> str:
+        """Name of the cause that took most cycles."""
+        return bottleneck_of(self.causes)
 
 
 def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = False) -> Timing:
@@ -127,6 +135,7 @@ def _mean(a: Timing, b: Timing) -> Timing:
         cycles_high=max(a.cycles_high, b.cycles_high),
         events=_halves(a.events, b.events),
         shares=_halves(a.shares, b.shares),
+        causes=_halves(a.causes, b.causes),
         stages=stages,
         steady=a.steady and b.steady,
     )
@@ -197,6 +206,7 @@ def _steady(
     period = 0
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = []
+    held = [holdups(pipeline)]
     for done in range(_MAX_PASSES):
         before = pipeline.cycle
         pipeline.run(order, accesses, marks, cycles)
@@ -204,6 +214,7 @@ def _steady(
         calls.append(np.diff(cycles))
         counts.append(pipeline.events())
         shares.append(pipeline.shares())
+        held.append(holdups(pipeline))
         if _settled(order, marks, calls[-1]) and done >= least - 1:
             period = 1
             break
@@ -234,6 +245,7 @@ def _steady(
         uops_per_call=events["uops"],
         events=events,
         shares=waited,
+        causes=causes_of(core, held[-1 - period], held[-1], mean),
         steady=steady,
     )
 

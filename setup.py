@@ -14,6 +14,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "arrivals",
     "asmplan",
     "batch",
+    "blocktrace",
     "caches",
     "corestate",
     "engine",

@@ -52,6 +52,8 @@ cdef void resolve() except *:
     ) noexcept nogil>symbol(library, "uc_hook_add")
     table.mem_map = <int (*)(uc_engine, uint64_t, size_t, uint32_t) noexcept nogil>symbol(
         library, "uc_mem_map")
+    table.mem_map_ptr = <int (*)(uc_engine, uint64_t, size_t, uint32_t, void*) noexcept nogil>(
+        symbol(library, "uc_mem_map_ptr"))
     table.mem_unmap = <int (*)(uc_engine, uint64_t, size_t) noexcept nogil>symbol(
         library, "uc_mem_unmap")
     table.mem_read = <int (*)(uc_engine, uint64_t, void*, size_t) noexcept nogil>symbol(

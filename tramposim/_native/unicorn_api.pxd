@@ -19,6 +19,9 @@ ctypedef struct UnicornApi:
         uint64_t begin, uint64_t end, ...
     ) noexcept nogil
     int (*mem_map)(uc_engine uc, uint64_t address, size_t size, uint32_t perms) noexcept nogil
+    int (*mem_map_ptr)(
+        uc_engine uc, uint64_t address, size_t size, uint32_t perms, void* memory
+    ) noexcept nogil
     int (*mem_unmap)(uc_engine uc, uint64_t address, size_t size) noexcept nogil
     int (*mem_read)(uc_engine uc, uint64_t address, void* data, size_t size) noexcept nogil
     int (*mem_write)(uc_engine uc, uint64_t address, const void* data, size_t size) noexcept nogil

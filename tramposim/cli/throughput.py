@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from typing import TextIO, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
 from tramposim.cli.options import output_option
 from tramposim.errors import InputError, TramposimError, UnsupportedError
+
+if TYPE_CHECKING:
+    from tramposim.timing.throughput import Throughput
 
 __all__ = ["throughput"]
 
@@ -18,7 +22,7 @@ __all__ = ["throughput"]
 @click.command(
     epilog="""\b
 Examples:
-  tramposim throughput --core golden-cove --hex 4801c8480fafc1
+  tramposim throughput --core golden-cove --hex 4801c8480fafc1 --format text
   tramposim throughput --core golden-cove -i blocks.csv -o cycles.csv"""
 )
 @click.option(
@@ -39,47 +43,101 @@ Examples:
     show_default=True,
     help="Copies one after the other, or one copy as a loop.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Processes that share the blocks of a file.  [default: one per CPU]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "text"]),
+    default="csv",
+    show_default=True,
+    help="csv, or text with the share of each cause.",
+)
 @output_option()
 def throughput(
-    core_name: str, hex_code: str | None, source: str | None, mode: str, output: str
+    core_name: str,
+    hex_code: str | None,
+    source: str | None,
+    mode: str,
+    jobs: int | None,
+    form: str,
+    output: str,
 ) -> None:
-    """Cycles per iteration of a code block, or of every block of a CSV.
+    """Cycles per iteration of a code block, or of every block of a CSV, and the bottleneck.
 
-    Output is CSV: `hex`, `cycles`, `instructions`, `slots`, `error`. A block that cannot be
-    timed has empty cycles and its reason in `error`; the exit status is then 3.
+    Output is CSV: `hex`, `cycles`, `instructions`, `slots`, `bottleneck`, `error`. A block that
+    cannot be timed has empty cycles and its reason in `error`; the exit status is then 3.
     """
     from tramposim.report.output import write_result
+    from tramposim.timing.blocks import time_blocks
     from tramposim.timing.core import load_core
     from tramposim.timing.throughput import Mode
-    from tramposim.timing.throughput import throughput as measure
 
     core = load_core(core_name)
     if (hex_code is None) == (source is None):
         raise InputError("give either --hex BYTES or -i FILE", "throughput")
     blocks = [hex_code] if hex_code is not None else _read(cast(str, source))
-    failed = 0
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["hex", "cycles", "instructions", "slots", "error"])
-    for number, block in enumerate(blocks, 1):
-        try:
-            code = bytes.fromhex(block)
-        except ValueError:
-            raise InputError(f"not hex: {block[:40]!r}", f"block {number}") from None
-        try:
-            result = measure(code, core, cast(Mode, mode))
-        except TramposimError as error:
-            if hex_code is not None:
-                raise
-            failed += 1
-            writer.writerow([block, "", "", "", str(error)])
-            continue
-        writer.writerow(
-            [block, f"{result.cycles:.4f}", result.instructions, f"{result.slots:.2f}", ""]
-        )
-    write_result(text.getvalue(), output)
+    results = time_blocks(_codes(blocks), core, cast(Mode, mode), jobs)
+    if hex_code is not None and isinstance(results[0], TramposimError):
+        raise results[0]
+    write_result((_text if form == "text" else _csv)(blocks, results), output)
+    failed = sum(isinstance(result, TramposimError) for result in results)
     if failed:
         raise UnsupportedError(f"{failed} of {len(blocks)} blocks could not be timed (see `error`)")
+
+
+def _codes(blocks: list[str]) -> list[bytes]:
+    """The blocks' bytes; raises `InputError` naming the first that is not hex."""
+    codes = []
+    for number, block in enumerate(blocks, 1):
+        try:
+            codes.append(bytes.fromhex(block))
+        except ValueError:
+            raise InputError(f"not hex: {block[:40]!r}", f"block {number}") from None
+    return codes
+
+
+def _csv(blocks: list[str], results: Sequence[Throughput | TramposimError]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["hex", "cycles", "instructions", "slots", "bottleneck", "error"])
+    for block, result in zip(blocks, results, strict=True):
+        if isinstance(result, TramposimError):
+            writer.writerow([block, "", "", "", "", str(result)])
+            continue
+        writer.writerow(
+            [
+                block,
+                f"{result.cycles:.4f}",
+                result.instructions,
+                f"{result.slots:.2f}",
+                result.bottleneck,
+                "",
+            ]
+        )
+    return text.getvalue()
+
+
+def _text(blocks: list[str], results: Sequence[Throughput | TramposimError]) -> str:
+    lines = []
+    for block, result in zip(blocks, results, strict=True):
+        if isinstance(result, TramposimError):
+            lines.append(f"{block}: error: {result}")
+            continue
+        lines.append(
+            f"{block}: {result.cycles:.2f} cycles per iteration on {result.core} ({result.mode}), "
+            f"{result.instructions} instructions, {result.slots:.2f} slots"
+        )
+        lines += [
+            f"  {name:26} {cycles:7.2f} cycles  {cycles / result.cycles:4.0%}"
+            for name, cycles in result.causes.items()
+            if cycles >= result.cycles / 100
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _read(source: str) -> list[str]:

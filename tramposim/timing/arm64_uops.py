@@ -521,4 +521,6 @@ def decode(code: bytes, address: int) -> InsnSpec:
         mnemonic=base,
         orders_loads=o.orders_loads,
         pair=base in ("stp", "stnp"),
+        position_dependent=base in ("adr", "adrp")
+        or (o.memory is None and any(uop.kind is Kind.LOAD for uop in o.uops)),
     )

@@ -256,15 +256,25 @@ def mark_windows(core: Core, insns: NDArray[np.void], uops: NDArray[np.void]) ->
     `crowd`, the branches in the instruction's 64 bytes.
     """
     limit = int(core.memory.rename_memory_density.value)
-    _windows, places = np.unique(insns["pc"] // np.uint64(_DENSITY_WINDOW), return_inverse=True)
+    places = _places(insns["pc"], _DENSITY_WINDOW)
     pairs = np.minimum(
         _per_window(insns, uops, Kind.LOAD, places),
         _per_window(insns, uops, Kind.STORE_DATA, places),
     )
     insns["flags"] |= (_DENSE * (pairs[places] > limit)).astype(np.uint8)
     branches = np.where(insns["branch"] != int(Branch.NONE), 1, 0)
-    _lines, places = np.unique(insns["pc"] // np.uint64(64), return_inverse=True)
+    places = _places(insns["pc"], 64)
     insns["crowd"] = np.bincount(places, weights=branches)[places].astype(np.uint8)
+
+
+def _places(pcs: NDArray[np.uint64], size: int) -> NDArray[np.intp]:
+    """Number of the window of `size` bytes that each address lies in."""
+    windows = pcs // np.uint64(size)
+    new = windows[1:] != windows[:-1]
+    if (windows[1:] >= windows[:-1]).all():
+        return np.concatenate([[0], np.cumsum(new)]).astype(np.intp)
+    places: NDArray[np.intp] = np.unique(windows, return_inverse=True)[1]
+    return places
 
 
 def _per_window(

@@ -39,8 +39,8 @@ class Timing:
     retirement waited for it; the values sum to `cycles_per_call`. So do those of `causes`, the
     cycles per call by what held execution up (see `timing.bottleneck`), if the state is hot.
     `steady` is false if no steady state was found; `cycles_per_call` is then the mean of the
-    second half. `stages` (dtype `STAGES`), if asked for, tells for every instruction of one more pass over the
-    trace's whole calls when it passed each stage, counted from the pass's begin.
+    second half. `stages` (dtype `STAGES`), if asked for, tells for every instruction of one more
+    pass over the trace's whole calls when it passed each stage, counted from the pass's begin.
 
     In a `state` other than hot the values are means over calls that each begin in it, from the
     first instruction of a call to its last; `events` also count the misses, `calls` are the

@@ -95,7 +95,8 @@ class InsnSpec:
     that a memory operand has an index register (un-lamination, renaming of memory);
     `length_changing` that a prefix changes the length of its immediate; `pair` that its one
     store writes all the accesses recorded for it;
-    `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache.
+    `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache;
+    `position_dependent` that an address or result depends on where the instruction lies.
     """
 
     text: str
@@ -111,3 +112,4 @@ class InsnSpec:
     repeated: bool = False
     pair: bool = False
     wide_immediate: bool = False
+    position_dependent: bool = False

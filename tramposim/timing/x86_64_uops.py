@@ -308,4 +308,5 @@ def decode(code: bytes, address: int) -> InsnSpec:
         length_changing=_length_changing(o, code),
         repeated="rep" in words[0] and len(words) > 1,
         wide_immediate=insn.encoding.imm_size == 8,
+        position_dependent=bool(o.memory) and o.rip_relative(),
     )

@@ -76,6 +76,35 @@ class Machine:
         if permissions & EXECUTE and data:
             self._code[address] = (len(data), name)
 
+    def place_pages(
+        self, blocks: Iterable[tuple[int, bytes, str]], permissions: int, fill: bytes
+    ) -> None:
+        """Place blocks (address, bytes, name) on fresh pages that otherwise hold `fill`.
+
+        As `place` for each of them, in far fewer steps. Raises `InputError` if a page is
+        mapped already.
+        """
+        listed = sorted(blocks)
+        index = 0
+        while index < len(listed):
+            first = end = listed[index][0] // PAGE
+            run = index
+            while run < len(listed) and listed[run][0] // PAGE <= end:
+                address, data, _ = listed[run]
+                end = max(end, (address + max(len(data), 1) - 1) // PAGE + 1)
+                run += 1
+            if any(page in self._pages for page in range(first, end)):
+                raise InputError(f"pages from {first * PAGE:#x} on are mapped already")
+            self._map_run(first, end, permissions)
+            content = bytearray(fill * ((end - first) * PAGE // len(fill)))
+            for address, data, name in listed[index:run]:
+                at = address - first * PAGE
+                content[at : at + len(data)] = data
+                if permissions & EXECUTE and data:
+                    self._code[address] = (len(data), name)
+            self.engine.write(first * PAGE, content)
+            index = run
+
     def allocate(self, area: Area, size: int, align: int = 0) -> int:
         """Address of `size` fresh zeroed bytes in an area; `InputError` when it is full."""
         align = max(align, area.align)

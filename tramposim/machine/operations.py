@@ -34,6 +34,7 @@ __all__ = [
     "boot_registers",
     "booted_memory",
     "fill_code",
+    "place_data",
     "run_operation",
 ]
 
@@ -165,8 +166,7 @@ def run_operation(runtime: Runtime, operation: Operation, iterations: int) -> Ex
     first = _loop(machine, runtime, operation.first(calls))
     loop = _loop(machine, runtime, calls)
     assert loop is not None
-    for region in memory.regions():
-        machine.place(region.address, region.data, READ | WRITE)
+    place_data(machine, memory)
     boot_registers(machine, cpu)
     for one, count in ((first, 1), (loop, WARM_ITERATIONS)):
         if one is not None:
@@ -209,17 +209,17 @@ def boot_registers(machine: Machine, cpu: Cpu) -> None:
 
 def fill_code(machine: Machine, regions: Iterable[Region]) -> None:
     """Place code; what its pages hold besides traps."""
-    trap = _TRAP[machine.arch]
-    listed = list(regions)
-    pages = {
-        page
-        for region in listed
-        for page in range(
-            region.address // PAGE, (region.address + len(region.data) - 1) // PAGE + 1
-        )
-    }
-    for page in sorted(pages):
-        machine.map(page * PAGE, PAGE, READ | EXECUTE)
-        machine.engine.write(page * PAGE, trap * (PAGE // len(trap)))
-    for region in listed:
-        machine.place(region.address, region.data, READ | EXECUTE, region.name)
+    machine.place_pages(
+        ((region.address, region.data, region.name) for region in regions),
+        READ | EXECUTE,
+        _TRAP[machine.arch],
+    )
+
+
+def place_data(machine: Machine, memory: KernelMemory) -> None:
+    """Place all kernel data."""
+    machine.place_pages(
+        ((region.address, region.data, region.name) for region in memory.regions()),
+        READ | WRITE,
+        b"\0",
+    )

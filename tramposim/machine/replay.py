@@ -7,13 +7,16 @@ which are reported.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 
+import numpy as np
+
 from tramposim._native import arm64_asm
-from tramposim._native.engine import EXECUTE, READ, WRITE
+from tramposim._native.engine import EXECUTE, READ
 from tramposim.capture.runtime import CapturedRuntime
 from tramposim.errors import GuestFault, InputError, UnsupportedError
 from tramposim.kernel.prototype import Passing
@@ -28,7 +31,13 @@ from tramposim.machine.kerneldata import (
 from tramposim.machine.machine import Machine
 from tramposim.machine.maps import add_map
 from tramposim.machine.memory import KernelMemory
-from tramposim.machine.operations import READ_TSC, boot_registers, booted_memory, fill_code
+from tramposim.machine.operations import (
+    READ_TSC,
+    boot_registers,
+    booted_memory,
+    fill_code,
+    place_data,
+)
 from tramposim.machine.placement import OWN_PERCPU
 from tramposim.machine.runtime import Region, Runtime, load_runtime
 from tramposim.spec import Arch, Kernel, Map, MapType, Returns
@@ -132,9 +141,10 @@ class ReplayKernel:
         `UnsupportedError` for a map whose layout in this kernel is not known, and for code of
         the kernel that is reached but not captured.
         """
-        machine = self._machine(image)
+        code = self._code(image)
+        machine = self._machine(image, code)
         memory, (cpu, *_) = booted_memory(self.runtime)
-        fill_code(machine, self._code(image))
+        fill_code(machine, code)
         machine.add_symbols(self.captured.called)
         machine.add_symbols(self.runtime.symbols)
         machine.add_symbols({image.name: image.address})
@@ -142,8 +152,7 @@ class ReplayKernel:
             machine.add_symbols({f"bpf_prog_{program.name}": program.bpf_func})
         self._objects(memory, image)
         loop, arguments = self._loop(machine, memory, image)
-        for region in memory.regions():
-            machine.place(region.address, region.data, READ | WRITE)
+        place_data(machine, memory)
         boot_registers(machine, cpu)
         engine = machine.engine
         pages: list[int] = []
@@ -174,7 +183,7 @@ class ReplayKernel:
             f"from {machine.describe(source)}"
         )
 
-    def _machine(self, image: ReplayedImage) -> Machine:
+    def _machine(self, image: ReplayedImage, code: Sequence[Region]) -> Machine:
         """A machine whose calling loop lies in reach of what it calls and clear of the code.
 
         x86_64 kernels' JIT code and text are all in reach of each other.
@@ -182,8 +191,8 @@ class ReplayKernel:
         near = [image.address, *(p.bpf_func for p in image.programs)]
         start = image.called if self.kernel.arch is Arch.ARM64 else min(near)
         base = (start - _CALLER_DISTANCE) & -PAGE
-        taken = [(region.address, len(region.data)) for region in self._code(image)]
-        while any(a < base + PAGE and base < a + size for a, size in taken):
+        taken = [(region.address & -PAGE, region.address + len(region.data)) for region in code]
+        while any(start < base + PAGE and base < end for start, end in taken):
             base -= PAGE
         areas = address_map(self.kernel.arch)
         driver = Area("driver", base, PAGE, READ | EXECUTE, 64)
@@ -197,15 +206,14 @@ class ReplayKernel:
         if image.body:
             own.append(Region(image.called, image.body, "traced function", True))
         own = _unique(own)
-        regions = own + [
-            region
-            for region in self.runtime.regions
-            if not any(
-                region.address < o.address + len(o.data)
-                and o.address < region.address + len(region.data)
-                for o in own
-            )
-        ]
+        hidden: set[int] = set()
+        for region in own:
+            at = bisect_right(self._spans, (region.address,))
+            at -= at > 0 and self._spans[at - 1][1] > region.address
+            while at < len(self._spans) and self._spans[at][0] < region.address + len(region.data):
+                hidden.add(self._spans[at][0])
+                at += 1
+        regions = own + [r for r in self.runtime.regions if r.address not in hidden]
         for patch in image.patches:
             regions = _patched(regions, patch)
         return regions
@@ -245,14 +253,14 @@ class ReplayKernel:
         """Functions that a traced execution took from the guest runtime."""
         if not self.substitutes or execution.trace is None:
             return ()
-        executed = set(execution.trace.pcs.tolist())
-        return tuple(
-            sorted(
-                name
-                for start, end, name in self._spans
-                if name in self.substitutes and any(start <= pc < end for pc in executed)
-            )
-        )
+        executed = np.unique(execution.trace.pcs)
+        found = []
+        for start, end, name in self._spans:
+            if name in self.substitutes:
+                first, last = np.searchsorted(executed, np.array([start, end], np.uint64))
+                if first < last:
+                    found.append(name)
+        return tuple(sorted(found))
 
 
 def _unique(regions: Iterable[Region]) -> list[Region]:

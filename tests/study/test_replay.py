@@ -132,7 +132,9 @@ def test_the_guest_runtime_costs_what_the_captured_functions_cost(file: str, sha
     for row in around:
         assert abs(float(str(row["difference_percent"]))) <= 10, row["id"]
     for row in rows.values():
-        assert abs(float(str(row["difference_percent"]))) <= 20, row["id"]
+        cycles, guest = (float(str(row[f"{who}cycles_per_call"])) for who in ("", "guest_"))
+        # Short operations differ by the cycle or two of a saved register.
+        assert abs(guest - cycles) <= max(3, 0.15 * cycles), row["id"]
 
 
 def _copy(shared: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:

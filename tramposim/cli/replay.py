@@ -10,6 +10,9 @@ from tramposim.cli.options import core_option, format_option, output_option
 
 __all__ = ["replay"]
 
+_SPEED_FROM = 50
+"""Rows from which on their rate is worth a line."""
+
 
 @click.command(
     epilog="""\b
@@ -83,6 +86,8 @@ def replay(
     A CSV of measured cycles stands for the captures that hold its ids; measured and modelled
     cycles are then printed side by side.
     """
+    import time
+
     from tramposim.cli.progress import progress
     from tramposim.report.export import records_csv
     from tramposim.report.output import write_result
@@ -106,6 +111,7 @@ def replay(
     if table is not None and not captures:
         arch = next(iter(cores), None)
         captures = captures_of(golden or table.parent / ".." / "golden", version, variant, arch)
+    started = time.monotonic()
     with progress("replay") as step:
         replays = run(
             ReplayRequest(
@@ -126,6 +132,9 @@ def replay(
         }[format_name](),
         output,
     )
+    count, seconds = len(replays.records.rows), time.monotonic() - started
+    if count >= _SPEED_FROM:
+        click.echo(f"replay: {count} rows in {seconds:.1f} s, {count / seconds:.0f}/s", err=True)
     if replays.without_image:
         click.echo(f"replay: {replays.without_image} records hold no image", err=True)
     if replays.exit_code:

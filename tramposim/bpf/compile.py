@@ -35,7 +35,7 @@ _OPTIONS = (
     "-fno-asynchronous-unwind-tables",
     "-c",
 )
-_CLANG = ("-target", "bpfel")
+_CLANG = ("-target", "bpfel", "-ffreestanding")
 _ZIG = ("-m", "ziglang", "cc", "-target", "bpfel-freestanding")
 _ERROR = re.compile(r"^(.+?):(\d+):(?:\d+): (?:fatal )?error: (.*)$", re.MULTILINE)
 

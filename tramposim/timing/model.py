@@ -22,10 +22,13 @@ from tramposim.timing.states import apply_state, check_state
 
 __all__ = ["STAGES", "Timing", "time_trace"]
 
+_NO_MARKS = np.zeros(0, dtype=np.int64)
 _MAX_PASSES = 400
 _STEADY = 4
 _LONGEST_PERIOD = 8
 _MIN_INSTRUCTIONS = 4000
+_LONG_TRACE = 16 * _MIN_INSTRUCTIONS
+"""Instructions from which the first calls of a trace are enough to warm the core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,8 +207,11 @@ def _steady(
     calls: list[NDArray[np.int64]] = []
     least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(order))))
     period = 0
+    if len(order) >= _LONG_TRACE:
+        least = 1
+        _warm(pipeline, order, accesses, marks)
     counts: list[list[int]] = [pipeline.events()]
-    shares: list[list[int]] = []
+    shares: list[list[int]] = [pipeline.shares()]
     held = [holdups(pipeline)]
     for done in range(_MAX_PASSES):
         before = pipeline.cycle
@@ -229,7 +235,7 @@ def _steady(
     per_call = np.concatenate(calls[-period:])
     delta = [b - a for a, b in zip(counts[-1 - period], counts[-1], strict=True)]
     events = {name: value / n for name, value in zip(EVENTS, delta, strict=True)}
-    start = shares[-1 - period] if len(shares) > period else [0] * len(addresses)
+    start = shares[-1 - period]
     waited = {
         address: (b - a) / n
         for address, a, b in zip(addresses, start, shares[-1], strict=True)
@@ -248,6 +254,19 @@ def _steady(
         causes=causes_of(core, held[-1 - period], held[-1], mean),
         steady=steady,
     )
+
+
+def _warm(
+    pipeline: Pipeline,
+    order: NDArray[np.int32],
+    accesses: NDArray[np.void],
+    marks: NDArray[np.int64],
+) -> None:
+    """Execute the first calls of a long trace, so that its first pass can be steady."""
+    calls = min(int(np.searchsorted(marks, 4 * _MIN_INSTRUCTIONS)), len(marks) - 1)
+    end = int(marks[calls])
+    part = accesses[: int(np.searchsorted(accesses["insn"], end))]
+    pipeline.run(order[:end], part, _NO_MARKS, _NO_MARKS)
 
 
 def _settled(order: NDArray[np.int32], marks: NDArray[np.int64], cycles: NDArray[np.int64]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tramposim.errors import InputError
-from tramposim.machine.trace import ACCESS, CodeRegion, Trace
+from tramposim.machine.trace import ACCESS, STORE, CodeRegion, Trace
 from tramposim.machine.traced import TracedWorld
 from tramposim.spec import Arch, Attachment, Kernel
 from tramposim.study.bodies import programs_of
@@ -22,18 +22,28 @@ from tramposim.timing.states import apply_state, signature
 CODE, DATA = 0x400000, 0x10000000
 CHAINED, INDEPENDENT = b"\x48\x8b\x00", b"\x48\x8b\x0f"
 """mov rax, [rax]; mov rcx, [rdi]"""
+STORE_RCX, LOCK_ADD = b"\x48\x89\x0f", b"\xf0\x48\x01\x0f"
+"""mov [rdi], rcx; lock add [rdi], rcx"""
 
 
-def _loads(load: bytes, addresses: Sequence[int], calls: int = 4) -> Trace:
-    """A loop of loads from the given addresses, closed by a jump to its begin."""
-    code = load * len(addresses)
+def _trace(steps: Sequence[tuple[bytes | None, int, int]], calls: int = 4) -> Trace:
+    """A loop closed by a jump to its begin: of (instruction, address and flags of its access).
+
+    A step without an instruction is one more access of the instruction before it.
+    """
+    code, pcs, made = b"", [], []
+    for instruction, address, flags in steps:
+        if instruction is not None:
+            pcs.append(CODE + len(code))
+            code += instruction
+        made.append((address, len(pcs) - 1, 8, flags))
+    pcs.append(CODE + len(code))
     # jmp rel32 back to the begin
     code += b"\xe9" + (-(len(code) + 5)).to_bytes(4, "little", signed=True)
-    pcs = [CODE + len(load) * i for i in range(len(addresses) + 1)]
     accesses = [
-        (address, number * len(pcs) + i, 8, 0)
+        (address, number * len(pcs) + at, size, flags)
         for number in range(calls)
-        for i, address in enumerate(addresses)
+        for address, at, size, flags in made
     ]
     return Trace(
         Arch.X86_64,
@@ -47,6 +57,10 @@ def _loads(load: bytes, addresses: Sequence[int], calls: int = 4) -> Trace:
 
 def _cycles(trace: Trace, state: str) -> float:
     return time_trace(trace, load_core("golden-cove"), state).cycles_per_call
+
+
+def _loads(load: bytes, addresses: Sequence[int]) -> Trace:
+    return _trace([(load, address, 0) for address in addresses])
 
 
 @pytest.mark.parametrize(
@@ -72,6 +86,21 @@ def test_misses_overlap_as_far_as_there_are_fill_buffers() -> None:
     twice = _cycles(_loads(INDEPENDENT, addresses), "cold")
     assert once < 1.2 * memory + 40
     assert twice - once == pytest.approx(memory, rel=0.1)
+
+
+def test_stores_to_cold_lines_hold_up_only_what_waits_for_them() -> None:
+    core = load_core("golden-cove")
+    memory = int(core.caches.memory_latency.value)
+    buffers = int(core.caches.data_fill_buffers.value)
+    few, many = (
+        [(STORE_RCX, DATA + 256 * i, STORE) for i in range(count)] for count in (4, 2 * buffers)
+    )
+    # stores retire before their lines are there; a locked operation drains them first
+    assert _cycles(_trace(many), "cold") < memory / 4
+    locked = [(LOCK_ADD, DATA - 8192, 0), (None, DATA - 8192, STORE)]
+    waits = [_cycles(_trace([*stores, *locked]), "cold") for stores in (few, many)]
+    assert waits[0] == pytest.approx(2 * memory, rel=0.1)
+    assert waits[1] - waits[0] == pytest.approx(memory, rel=0.15)
 
 
 def test_the_other_line_of_a_pair_comes_along_from_memory() -> None:

@@ -1,4 +1,4 @@
-"""`.BTF.ext` of an object: source lines, functions and CO-RE relocations by instruction.
+"""`.BTF.ext` of an object: source lines and CO-RE relocations by instruction.
 
 Format: Documentation/bpf/btf.rst, "The .BTF.ext section". Offsets of instructions are bytes
 in the section that the records name, as compilers leave them.
@@ -38,11 +38,10 @@ class CoreRelocation:
 class BtfExt:
     """The tables by section name; keys of the inner ones are byte offsets in that section.
 
-    `lines` hold `file:LINE: source text`, `functions` type ids.
+    `lines` hold `file:LINE: source text`.
     """
 
     lines: dict[str, dict[int, str]] = field(default_factory=dict)
-    functions: dict[str, dict[int, int]] = field(default_factory=dict)
     core: dict[str, dict[int, list[CoreRelocation]]] = field(default_factory=dict)
 
 
@@ -92,14 +91,12 @@ def _records(
 
 
 def _keep(found: BtfExt, name: str, section: str, record: tuple[int, ...], btf: Btf) -> None:
-    if name == "func_info":
-        found.functions.setdefault(section, {})[record[0]] = record[1]
-    elif name == "line_info":
+    if name == "line_info":
         offset, file, text, column = record
         line = f"{PurePosixPath(btf.text(file)).name}:{column >> _LINE_SHIFT}"
         source = btf.text(text).strip()
         found.lines.setdefault(section, {})[offset] = f"{line}: {source}" if source else line
-    else:
+    elif name == "core_relo":
         offset, number, access, kind = record
         relocation = CoreRelocation(number, btf.text(access), kind)
         found.core.setdefault(section, {}).setdefault(offset, []).append(relocation)

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from mmap import mmap
 
 from tramposim.errors import InputError
 
-__all__ = ["EM_BPF", "ElfFile", "Rel", "Section", "Symbol", "read_elf"]
+__all__ = ["EM_BPF", "ElfFile", "Rel", "Section", "Symbol", "read_elf", "section_bytes"]
+
+Buffer = bytes | mmap
 
 EM_BPF = 247
 
 PROGBITS, SYMTAB, STRTAB, RELA, NOBITS, REL = 1, 2, 3, 4, 8, 9
-ALLOC, EXECINSTR = 2, 4
+EXECINSTR = 4
 ET_REL = 1
-SHN_UNDEF, SHN_ABS, SHN_COMMON, SHN_XINDEX = 0, 0xFFF1, 0xFFF2, 0xFFFF
-LOCAL, GLOBAL, WEAK = 0, 1, 2
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = range(4)
+SHN_UNDEF, SHN_RESERVED = 0, 0xFF00
+LOCAL, WEAK = 0, 2
+STT_FUNC, STT_SECTION = 2, 3
 
 _HEADER = struct.Struct("<16sHHIQQQIHHHHHH")
 _SECTION = struct.Struct("<IIQQQQIIQQ")
@@ -63,7 +66,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """A symbol; `section` is an index into the sections, or one of the SHN_ numbers."""
+    """A symbol; `section` is an index into the sections, or a number from SHN_RESERVED on."""
 
     name: str
     section: int
@@ -71,7 +74,6 @@ class Symbol:
     size: int
     type: int
     binding: int
-    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,27 @@ class ElfFile:
 
 def read_elf(content: bytes, where: str) -> ElfFile:
     """Read a little-endian ELF64 file; raises `InputError` naming section and offset."""
-    if not content.startswith(_IDENT):
+    kind, machine, headers, table = _headers(content, where)
+    sections = tuple(_section(content, i, fields, table, where) for i, fields in enumerate(headers))
+    symbols = _symbols(sections, where)
+    return ElfFile(where, kind, machine, sections, symbols, _relocations(sections, where))
+
+
+def section_bytes(content: Buffer, name: str, where: str) -> bytes | None:
+    """The bytes of one section of a file that may be large; None if there is no such section.
+
+    Nothing else of the file is looked at. Raises `InputError` as `read_elf` does.
+    """
+    _, _, headers, table = _headers(content, where)
+    for index, fields in enumerate(headers):
+        if index and _string(table, fields[0], f"the name of section {index}", where) == name:
+            return _bytes(content, fields, f"section {name}", where)
+    return None
+
+
+def _headers(content: Buffer, where: str) -> tuple[int, int, list[tuple[int, ...]], bytes]:
+    """Type and machine of the file, fields of its section headers, the sections' names."""
+    if content[: len(_IDENT)] != _IDENT:
         raise InputError("not a little-endian ELF64 file", where)
     if len(content) < _HEADER.size:
         raise InputError("the ELF header is cut off", where)
@@ -116,12 +138,10 @@ def read_elf(content: bytes, where: str) -> ElfFile:
         )
     raw = [_SECTION.unpack_from(content, start + i * _SECTION.size) for i in range(count)]
     table = _bytes(content, raw[names], "the section names", where) if names < count else b""
-    sections = tuple(_section(content, i, fields, table, where) for i, fields in enumerate(raw))
-    symbols = _symbols(sections, where)
-    return ElfFile(where, kind, machine, sections, symbols, _relocations(sections, where))
+    return kind, machine, raw, table
 
 
-def _bytes(content: bytes, fields: tuple[int, ...], name: str, where: str) -> bytes:
+def _bytes(content: Buffer, fields: tuple[int, ...], name: str, where: str) -> bytes:
     """Bytes of the section with these header fields."""
     offset, size = fields[4], fields[5]
     if fields[1] in (NOBITS, 0):
@@ -172,23 +192,23 @@ def _symbols(sections: tuple[Section, ...], where: str) -> tuple[Symbol, ...]:
     strings = sections[table.link].data
     symbols = []
     for index, fields in enumerate(_SYMBOL.iter_unpack(_whole(table, _SYMBOL.size, where))):
-        name, info, other, section, value, size = fields
+        name, info, _, section, value, size = fields
         text = _string(strings, name, f"the name of symbol {index}", where) if name else ""
-        if section < 0xFF00 and section >= len(sections):
+        if section < SHN_RESERVED and section >= len(sections):
             raise InputError(
                 f"symbol {text or index} lies in section {section}, but there are {len(sections)}",
                 where,
             )
         if info & 15 == STT_SECTION and section < len(sections):
             text = sections[section].name
-        symbols.append(Symbol(text, section, value, size, info & 15, info >> 4, other & 3 != 0))
+        symbols.append(Symbol(text, section, value, size, info & 15, info >> 4))
     return tuple(symbols)
 
 
 def _relocations(sections: tuple[Section, ...], where: str) -> dict[int, tuple[Rel, ...]]:
     found: dict[int, tuple[Rel, ...]] = {}
     for section in sections:
-        if section.type != REL:
+        if section.type not in (REL, RELA):
             continue
         if section.info >= len(sections):
             raise InputError(
@@ -199,6 +219,13 @@ def _relocations(sections: tuple[Section, ...], where: str) -> dict[int, tuple[R
         if section.info in found:
             raise InputError(f"section {section.name}: a second relocation section", where)
         target = sections[section.info]
+        if section.type == RELA:
+            if target.executable:
+                raise InputError(
+                    f"section {section.name}: relocations with addends; BPF objects have REL",
+                    where,
+                )
+            continue
         entries = []
         for offset, info in _REL.iter_unpack(_whole(section, _REL.size, where)):
             if offset >= target.size:

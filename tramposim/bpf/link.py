@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.elf import SHN_UNDEF, STT_FUNC, STT_SECTION, ElfFile, Rel, Section
+from tramposim.bpf.elf import LOCAL, SHN_UNDEF, STT_FUNC, STT_SECTION, ElfFile, Rel, Section
 from tramposim.bpf.externs import Externs
 from tramposim.bpf.insn import Insn, Pseudo, decode
 from tramposim.errors import InputError, UnsupportedError
@@ -71,7 +71,7 @@ def object_functions(elf: ElfFile) -> dict[tuple[int, int], Function]:
         key = (section.index, symbol.value)
         if key in found:
             continue
-        if section.name != TEXT and symbol.binding == 0:
+        if section.name != TEXT and symbol.binding == LOCAL:
             raise UnsupportedError(f"{where}: static programs are not supported, by libbpf neither")
         code = section.data[symbol.value : symbol.value + symbol.size]
         try:

@@ -3,45 +3,53 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 from tramposim.bpf.btf import Btf, parse_btf
-from tramposim.bpf.elf import read_elf
+from tramposim.bpf.elf import section_bytes
 from tramposim.errors import InputError
 from tramposim.spec import Prototype
 
 __all__ = ["kernel_btf", "parse_kernel_btf", "prototype_from_btf"]
 
-MAX_FILE = 2 << 30
-"""Largest file read, in bytes: a vmlinux with debug information has several hundred MB."""
+_ELF = b"\x7fELF"
+MAX_RAW = 64 << 20
+"""Most bytes of raw BTF that are read."""
 
 
-def parse_kernel_btf(content: bytes, where: str) -> Btf:
+def parse_kernel_btf(content: bytes | mmap, where: str) -> Btf:
     """BTF from the bytes of a file: raw (as /sys/kernel/btf/vmlinux) or ELF with `.BTF`.
 
     Raises `InputError` for anything else and for malformed data.
     """
-    if not content.startswith(b"\x7fELF"):
-        return parse_btf(content, where)
-    section = read_elf(content, where).section(".BTF")
-    if section is None:
+    if content[:4] != _ELF:
+        return parse_btf(content[:], where)
+    data = section_bytes(content, ".BTF", where)
+    if data is None:
         raise InputError("has no section .BTF; build the kernel with CONFIG_DEBUG_INFO_BTF", where)
-    return parse_btf(section.data, f"{where}: section .BTF")
+    return parse_btf(data, f"{where}: section .BTF")
 
 
 @lru_cache(maxsize=2)
 def kernel_btf(path: Path) -> Btf:
     """The BTF of a file, such as /sys/kernel/btf/vmlinux; parsed once.
 
-    Raises `InputError` if it cannot be read.
+    A vmlinux with debug information may have any size. Raises `InputError` if the file cannot
+    be read.
     """
     try:
         with path.open("rb") as stream:
-            content = stream.read(MAX_FILE + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}", str(path)) from None
-    if len(content) > MAX_FILE:
-        raise InputError(f"more than {MAX_FILE >> 30} GiB", str(path))
+            content = stream.read(4)
+            if content == _ELF:
+                with mmap(stream.fileno(), 0, access=ACCESS_READ) as mapped:
+                    return parse_kernel_btf(mapped, str(path))
+            content += stream.read(MAX_RAW + 1)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(f"cannot be read: {reason}", str(path)) from None
+    if len(content) > MAX_RAW:
+        raise InputError(f"more than {MAX_RAW >> 20} MiB of BTF", str(path))
     return parse_kernel_btf(content, str(path))
 
 

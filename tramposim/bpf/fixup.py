@@ -10,6 +10,7 @@ convert_ctx_accesses), kernel/bpf/arraymap.c and hashtab.c (map_gen_lookup).
 from __future__ import annotations
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.deadcode import live_program
 from tramposim.bpf.division import checked_division
 from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
 from tramposim.bpf.helpers import HELPER_NAMES
@@ -23,7 +24,6 @@ from tramposim.bpf.inlining import (
 from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
 from tramposim.bpf.loaded import LoadedFunction, LoadedProgram
 from tramposim.bpf.place import place
-from tramposim.bpf.reachable import without_dead_code
 from tramposim.bpf.stack import Analysis, analyse, function_starts, result_read_wide
 from tramposim.bpf.weak import without_missing_symbols
 from tramposim.errors import InputError, UnsupportedError
@@ -56,7 +56,13 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     Raises `UnsupportedError` for a helper, kernel function or construct without a rule, and
     `InputError` for a program that is not well formed.
     """
-    return Rewriter(without_dead_code(without_missing_symbols(program, env)), env).run()
+    program = without_missing_symbols(program, env)
+    analyse(decode(program.insns), _map_loads(program), program.name)
+    return Rewriter(live_program(program, env.version), env).run()
+
+
+def _map_loads(program: Program) -> dict[int, str]:
+    return {i: name for i, kind, name in program.relocations if kind in _OF_MAPS}
 
 
 class Rewriter:
@@ -75,8 +81,7 @@ class Rewriter:
     def run(self) -> LoadedProgram:
         """The rewritten program."""
         self._refuse_what_is_not_rewritten()
-        map_loads = {i: name for i, (kind, name) in self.relocations.items() if kind in _OF_MAPS}
-        analysis = analyse(self.insns, map_loads, self.program.name)
+        analysis = analyse(self.insns, _map_loads(self.program), self.program.name)
         self.starts = function_starts(self.insns)
         ends = (*self.starts[1:], len(self.insns))
         return LoadedProgram(

@@ -1,0 +1,332 @@
+"""What the verifier knows of a number in a register: bits and bounds (struct bpf_reg_state).
+
+Source: kernel/bpf/verifier.c (reg_bounds_sync, adjust_scalar_min_max_vals, coerce_reg_to_size).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf import tnum
+from tramposim.bpf.alu import M32, M64, signed
+from tramposim.bpf.tnum import Tnum
+
+__all__ = ["Scalar", "arithmetic", "constant", "load", "sign_extended", "truncated", "unknown"]
+
+S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
+S32_MIN, S32_MAX = -(1 << 31), (1 << 31) - 1
+_ROUNDS = 3
+"""How often bounds are deduced from each other."""
+
+
+@dataclass(slots=True)
+class Scalar:
+    """A number: known bits, and bounds of all 64 and of the low 32 bits, both signs.
+
+    Registers of one `link` differ by `delta` only (struct bpf_reg_state: id, off); 0: none.
+    """
+
+    bits: Tnum = tnum.UNKNOWN
+    umin: int = 0
+    umax: int = M64
+    smin: int = S64_MIN
+    smax: int = S64_MAX
+    umin32: int = 0
+    umax32: int = M32
+    smin32: int = S32_MIN
+    smax32: int = S32_MAX
+    link: int = 0
+    delta: int = 0
+
+    @property
+    def value(self) -> int | None:
+        """The number if it is known."""
+        return self.bits.value if self.bits.mask == 0 else None
+
+    def key(self) -> tuple[object, ...]:
+        """All that is known except links."""
+        return (self.bits, self.umin, self.umax, self.smin, self.smax,
+                self.umin32, self.umax32, self.smin32, self.smax32)  # fmt: skip
+
+    def copy(self) -> Scalar:
+        """The same."""
+        return Scalar(self.bits, self.umin, self.umax, self.smin, self.smax, self.umin32,
+                      self.umax32, self.smin32, self.smax32, self.link, self.delta)  # fmt: skip
+
+    def contains(self, other: Scalar) -> bool:
+        """Whether everything that `other` may be, this may be."""
+        return (
+            self.umin <= other.umin
+            and other.umax <= self.umax
+            and self.smin <= other.smin
+            and other.smax <= self.smax
+            and self.umin32 <= other.umin32
+            and other.umax32 <= self.umax32
+            and self.smin32 <= other.smin32
+            and other.smax32 <= self.smax32
+            and not other.bits.mask & ~self.bits.mask
+            and self.bits.value == other.bits.value & ~self.bits.mask
+        )
+
+    @property
+    def impossible(self) -> bool:
+        """Whether no number fits (a branch that cannot be taken was followed)."""
+        return (self.umin > self.umax or self.smin > self.smax
+                or self.umin32 > self.umax32 or self.smin32 > self.smax32)  # fmt: skip
+
+    def sync(self) -> Scalar:
+        """Improve every bound by all the others; returns itself."""
+        self.update()
+        for _ in range(_ROUNDS):
+            self._deduce32()
+            self._deduce64()
+            self._deduce_mixed()
+        wide = tnum.intersect(self.bits, tnum.span(self.umin, self.umax))
+        narrow = tnum.intersect(wide.low, tnum.span(self.umin32, self.umax32))
+        self.bits = Tnum(wide.high.value | narrow.value, wide.high.mask | narrow.mask)
+        self.update()
+        return self
+
+    def update(self) -> None:
+        """Improve bounds by the known bits."""
+        value, mask = self.bits
+        low, high = value & M32, mask & M32
+        self.smin = max(self.smin, signed(value | mask & 1 << 63, 64))
+        self.smax = min(self.smax, signed(value | mask & S64_MAX, 64))
+        self.umin = max(self.umin, value)
+        self.umax = min(self.umax, value | mask)
+        self.smin32 = max(self.smin32, signed(low | high & 1 << 31, 32))
+        self.smax32 = min(self.smax32, signed(low | high & S32_MAX, 32))
+        self.umin32 = max(self.umin32, low)
+        self.umax32 = min(self.umax32, low | high)
+
+    def _unsigned32(self, low: int, high: int) -> None:
+        self.umin32 = max(self.umin32, low)
+        self.umax32 = min(self.umax32, high)
+
+    def _signed32(self, low: int, high: int) -> None:
+        self.smin32 = max(self.smin32, low)
+        self.smax32 = min(self.smax32, high)
+
+    def _deduce32(self) -> None:
+        if self.umin >> 32 == self.umax >> 32:
+            self._unsigned32(self.umin & M32, self.umax & M32)
+            if signed(self.umin, 32) <= signed(self.umax, 32):
+                self._signed32(signed(self.umin, 32), signed(self.umax, 32))
+        if self.smin >> 32 == self.smax >> 32:
+            if self.smin & M32 <= self.smax & M32:
+                self._unsigned32(self.smin & M32, self.smax & M32)
+            if signed(self.smin, 32) <= signed(self.smax, 32):
+                self._signed32(signed(self.smin, 32), signed(self.smax, 32))
+        upper = (self.smin >> 32) + 1 & M32 == self.smax >> 32 & M32
+        if upper and signed(self.smin, 32) < 0 <= signed(self.smax, 32):
+            self._signed32(signed(self.smin, 32), signed(self.smax, 32))
+        if signed(self.umin32, 32) <= signed(self.umax32, 32):
+            self._signed32(signed(self.umin32, 32), signed(self.umax32, 32))
+        if self.smin32 & M32 <= self.smax32 & M32:
+            self._unsigned32(self.smin32 & M32, self.smax32 & M32)
+
+    def _deduce64(self) -> None:
+        if signed(self.umin, 64) <= signed(self.umax, 64):
+            self.smin = max(self.smin, signed(self.umin, 64))
+            self.smax = min(self.smax, signed(self.umax, 64))
+        if self.smin & M64 <= self.smax & M64:
+            self.umin = max(self.umin, self.smin & M64)
+            self.umax = min(self.umax, self.smax & M64)
+        elif self.umax < self.smin & M64:
+            self.smin = signed(self.umin, 64)
+            self.umax = min(self.umax, self.smax)
+        elif self.smax & M64 < self.umin:
+            self.smax = signed(self.umax, 64)
+            self.umin = max(self.umin, self.smin & M64)
+
+    def _deduce_mixed(self) -> None:
+        self.umin = max(self.umin, self.umin & ~M32 | self.umin32)
+        self.umax = min(self.umax, self.umax & ~M32 | self.umax32)
+        self.smin = max(self.smin, self.smin & ~M32 | self.umin32)
+        self.smax = min(self.smax, self.smax & ~M32 | self.umax32)
+        if self.smin32 >= 0 and self.smin >= S32_MIN and self.smax <= S32_MAX:
+            self.smin = self.umin = self.smin32
+            self.smax = self.umax = self.smax32
+            self.bits = tnum.intersect(self.bits, tnum.span(self.smin, self.smax))
+
+
+def unknown() -> Scalar:
+    """Any number."""
+    return Scalar()
+
+
+def constant(value: int) -> Scalar:
+    """A known number."""
+    value &= M64
+    low = value & M32
+    return Scalar(tnum.const(value), value, value, signed(value, 64), signed(value, 64),
+                  low, low, signed(low, 32), signed(low, 32))  # fmt: skip
+
+
+def truncated(scalar: Scalar, size: int) -> Scalar:
+    """Its low `size` bytes, zero-extended (coerce_reg_to_size; zext_32_to_64 for 4)."""
+    if size == 8:
+        return scalar
+    bits = scalar.bits.cast(8 * size)
+    mask = (1 << 8 * size) - 1
+    new = Scalar(bits, link=scalar.link, delta=scalar.delta)
+    if scalar.umin & ~mask == scalar.umax & ~mask:
+        new.umin, new.umax = scalar.umin & mask, scalar.umax & mask
+    else:
+        new.umin, new.umax = 0, mask
+    new.smin, new.smax = new.umin, new.umax
+    if size == 4:
+        new.umin32, new.umax32 = scalar.umin32, scalar.umax32
+        new.smin32, new.smax32 = scalar.smin32, scalar.smax32
+        new.umin, new.umax = max(new.umin, new.umin32), min(new.umax, new.umax32)
+    return new.sync()
+
+
+def sign_extended(scalar: Scalar, size: int, wide: bool) -> Scalar:
+    """Its low `size` bytes as a signed number of 64 (`wide`) or 32 bits."""
+    count = 8 * size
+    least, most = -(1 << count - 1), (1 << count - 1) - 1
+    if scalar.value is not None:
+        value = signed(scalar.value, count)
+        return constant(value if wide else value & M32)
+    new = Scalar()
+    low, high = (scalar.smin, scalar.smax) if wide else (scalar.smin32, scalar.smax32)
+    if low >> count == high >> count:
+        bounds = sorted((signed(low, count), signed(high, count)))
+        same_sign = (signed(low, count) < 0) == (signed(high, count) < 0)
+        least, most = bounds if same_sign else (least, most)
+    if wide:
+        new.smin, new.smax = least, most
+        return new.sync()
+    new.smin32, new.smax32 = least, most
+    return truncated(new.sync(), 4)
+
+
+def load(size: int, is_signed: bool = False) -> Scalar:
+    """What a load of unknown bytes gives."""
+    if is_signed:
+        return sign_extended(unknown(), size, True)
+    return truncated(unknown(), size)
+
+
+def arithmetic(op: int, dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    """Result of operation bits `op`; 32-bit results are zero-extended."""
+    bits = 64 if wide else 32
+    count = src.bits if wide else src.bits.low
+    shifts = op in (isa.LSH, isa.RSH, isa.ARSH)
+    if op not in _OPERATIONS or (shifts and (count.mask or count.value >= bits)):
+        return unknown() if wide else truncated(unknown(), 4)
+    new = _OPERATIONS[op](dst, src, wide)
+    return new.sync() if wide else truncated(new, 4)
+
+
+def _set(new: Scalar, wide: bool, u: tuple[int, int] | None, s: tuple[int, int] | None) -> Scalar:
+    """A result whose bounds at its width are given; None: nothing is known."""
+    if wide:
+        new.umin, new.umax = u or (0, M64)
+        new.smin, new.smax = s or (S64_MIN, S64_MAX)
+    else:
+        new.umin32, new.umax32 = u or (0, M32)
+        new.smin32, new.smax32 = s or (S32_MIN, S32_MAX)
+    return new
+
+
+def _bounds(scalar: Scalar, wide: bool) -> tuple[int, int, int, int]:
+    if wide:
+        return scalar.umin, scalar.umax, scalar.smin, scalar.smax
+    return scalar.umin32, scalar.umax32, scalar.smin32, scalar.smax32
+
+
+def _modulo(low: int, high: int, bits: int) -> tuple[int, int] | None:
+    """Bounds of unsigned results, if all or none of them wrapped around."""
+    return (low & (1 << bits) - 1, high & (1 << bits) - 1) if low >> bits == high >> bits else None
+
+
+def _fitting(low: int, high: int, bits: int) -> tuple[int, int] | None:
+    """Bounds of signed results, if none of them overflowed."""
+    return (low, high) if -(1 << bits - 1) <= low and high < 1 << bits - 1 else None
+
+
+def _add(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    a, b, bits = _bounds(dst, wide), _bounds(src, wide), 64 if wide else 32
+    new = Scalar(dst.bits.add(src.bits))
+    return _set(new, wide, _modulo(a[0] + b[0], a[1] + b[1], bits),
+                _fitting(a[2] + b[2], a[3] + b[3], bits))  # fmt: skip
+
+
+def _sub(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    a, b, bits = _bounds(dst, wide), _bounds(src, wide), 64 if wide else 32
+    new = Scalar(dst.bits.sub(src.bits))
+    return _set(new, wide, _modulo(a[0] - b[1], a[1] - b[0], bits),
+                _fitting(a[2] - b[3], a[3] - b[2], bits))  # fmt: skip
+
+
+def _mul(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    a, b, bits = _bounds(dst, wide), _bounds(src, wide), 64 if wide else 32
+    new = Scalar(dst.bits.mul(src.bits))
+    high = a[1] * b[1]
+    products = [x * y for x in a[2:] for y in b[2:]]
+    return _set(new, wide, None if high >> bits else (a[0] * b[0], high),
+                _fitting(min(products), max(products), bits))  # fmt: skip
+
+
+def _bitwise(new: Scalar, wide: bool, low: int, high: int) -> Scalar:
+    bits = 64 if wide else 32
+    same_sign = signed(low, bits) <= signed(high, bits)
+    return _set(new, wide, (low, high),
+                (signed(low, bits), signed(high, bits)) if same_sign else None)  # fmt: skip
+
+
+def _and(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    bits = dst.bits.and_(src.bits)
+    known = bits if wide else bits.low
+    high = min(_bounds(dst, wide)[1], _bounds(src, wide)[1])
+    return _bitwise(Scalar(bits), wide, known.value, high)
+
+
+def _or(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    bits = dst.bits.or_(src.bits)
+    known = bits if wide else bits.low
+    low = max(_bounds(dst, wide)[0], _bounds(src, wide)[0])
+    return _bitwise(Scalar(bits), wide, low, known.value | known.mask)
+
+
+def _xor(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    bits = dst.bits.xor(src.bits)
+    known = bits if wide else bits.low
+    return _bitwise(Scalar(bits), wide, known.value, known.value | known.mask)
+
+
+def _lsh(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    count = (src.bits if wide else src.bits.low).value
+    low, high, _, _ = _bounds(dst, wide)
+    bits = dst.bits if wide else dst.bits.low
+    width = 64 if wide else 32
+    new = Scalar(bits.lshift(count))
+    unsigned = None if high << count >> width else (low << count, high << count)
+    is_signed = None
+    if wide and count == 32:
+        is_signed = (dst.smin32 << 32, dst.smax32 << 32)
+    return _set(new, wide, unsigned, is_signed)
+
+
+def _rsh(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    count = (src.bits if wide else src.bits.low).value
+    low, high, _, _ = _bounds(dst, wide)
+    bits = dst.bits if wide else dst.bits.low
+    return _set(Scalar(bits.rshift(count)), wide, (low >> count, high >> count), None)
+
+
+def _arsh(dst: Scalar, src: Scalar, wide: bool) -> Scalar:
+    count = (src.bits if wide else src.bits.low).value
+    _, _, low, high = _bounds(dst, wide)
+    new = Scalar(dst.bits.arshift(count, 64 if wide else 32))
+    return _set(new, wide, None, (low >> count, high >> count))
+
+
+_OPERATIONS = {
+    isa.ADD: _add, isa.SUB: _sub, isa.MUL: _mul, isa.AND: _and, isa.OR: _or, isa.XOR: _xor,
+    isa.LSH: _lsh, isa.RSH: _rsh, isa.ARSH: _arsh,
+}  # fmt: skip

@@ -1,0 +1,454 @@
+"""What single instructions do to the state that the verifier tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from tramposim.bpf import insn as isa
+from tramposim.bpf import scalars
+from tramposim.bpf.alu import M64, swap
+from tramposim.bpf.conditions import outcome, refine
+from tramposim.bpf.helpers import HELPER_NAMES
+from tramposim.bpf.insn import Insn, Pseudo
+from tramposim.bpf.scalars import Scalar, constant, truncated, unknown
+from tramposim.bpf.verifierstate import Frame, Location, Pointer, State, Value
+
+__all__ = ["Comparison", "Facts", "Note", "Steps"]
+
+_NULLABLE = ("bpf_map_lookup_elem", "bpf_map_lookup_percpu_elem")
+_READING = (
+    "bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_trace_printk",
+    "bpf_map_push_elem", "bpf_perf_event_output", "bpf_ringbuf_output", "bpf_map_lookup_percpu_elem",
+    "bpf_skb_store_bytes", "bpf_csum_diff", "bpf_strncmp",
+)  # fmt: skip
+"""Helpers that only read what their arguments point to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known besides the instructions.
+
+    `maps` names the map that the load at an index loads, `values` the map and the offset whose
+    address it loads; `content` are the bytes of maps that nothing can change.
+    """
+
+    maps: Mapping[int, str] = field(default_factory=dict)
+    values: Mapping[int, tuple[str, int]] = field(default_factory=dict)
+    content: Mapping[str, bytes] = field(default_factory=dict)
+    processors: int | None = None
+    """What bpf_get_smp_processor_id is below, if known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """How values flowed through one step: `written` come from `read`.
+
+    `kept`: what was written keeps a part of its old value.
+    """
+
+    written: tuple[Location, ...]
+    read: tuple[Location, ...] = ()
+    kept: bool = False
+
+    def before(self, places: set[Location]) -> set[Location]:
+        """Places that held, before the step, what these hold after it."""
+        if not any(place in places for place in self.written):
+            return places
+        kept = places if self.kept else places.difference(self.written)
+        return kept.union(self.read)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A conditional jump: whether it is taken, if known, and the places that decide it."""
+
+    taken: bool | None
+    decisive: tuple[Location, ...]
+    notes: tuple[Note, ...]
+
+
+class Steps:
+    """Steps through one program."""
+
+    def __init__(self, insns: Sequence[Insn], facts: Facts) -> None:
+        self._insns = insns
+        self._facts = facts
+        self._links = 0
+
+    def _new_link(self) -> int:
+        self._links += 1
+        return self._links
+
+    def step(
+        self, state: State, index: int, trail: list[Note], decide: Callable[[Location], None]
+    ) -> int | None:
+        """Execute an instruction that is no conditional jump; the index of the next one.
+
+        None at the program's end. `decide` is told of a number that an address depends on.
+        """
+        insn = self._insns[index]
+        cls = insn.cls
+        if cls in (isa.ALU, isa.ALU64):
+            self._alu(state, insn, trail, decide)
+        elif insn.opcode == isa.LD_IMM64:
+            self._load_constant(state, index, trail)
+            return index + 2
+        elif cls == isa.LDX:
+            self._load(state, insn, trail)
+        elif cls in (isa.ST, isa.STX):
+            self._store(state, insn, trail)
+        elif cls == isa.LD:
+            self._returned(state, trail, unknown())
+        elif insn.op == isa.JA:
+            return index + 1 + (insn.imm if cls == isa.JMP32 else insn.offset)
+        elif insn.op == isa.CALL:
+            return self._call(state, index, trail)
+        elif insn.op == isa.EXIT:
+            return self._exit(state, trail)
+        return index + 1
+
+    def _set(self, state: State, number: int, value: Value) -> None:
+        state.frame.registers[number] = value
+
+    def _alu(
+        self, state: State, insn: Insn, trail: list[Note], decide: Callable[[Location], None]
+    ) -> None:
+        depth = len(state.frames) - 1
+        registers, wide = state.frame.registers, insn.cls == isa.ALU64
+        place = (depth, insn.dst)
+        source = (depth, insn.src) if insn.from_register and insn.op not in (isa.NEG, isa.END) else None
+        if insn.op == isa.MOV:
+            trail.append(Note((place,), (source,) if source else ()))
+            registers[insn.dst] = self._moved(state, insn, wide)
+            return
+        trail.append(Note((place,), (place, source) if source else (place,)))
+        old = registers[insn.dst]
+        operand: Value = registers[insn.src] if source else constant(insn.imm)
+        if isinstance(old, Pointer) or isinstance(operand, Pointer):
+            registers[insn.dst] = _pointer_arithmetic(insn, old, operand, wide)
+            number = insn.src if isinstance(old, Pointer) else insn.dst
+            if source or number == insn.dst:
+                decide((depth, number))
+            return
+        old = old if isinstance(old, Scalar) else unknown()
+        if insn.op == isa.END:
+            registers[insn.dst] = _swapped(insn, old, wide)
+        elif insn.op == isa.NEG:
+            registers[insn.dst] = scalars.arithmetic(isa.SUB, constant(0), old, wide)
+        else:
+            operand = operand if isinstance(operand, Scalar) else unknown()
+            registers[insn.dst] = self._computed(insn, old, operand, wide)
+
+    def _computed(self, insn: Insn, old: Scalar, operand: Scalar, wide: bool) -> Scalar:
+        new = scalars.arithmetic(insn.op, old, operand, wide)
+        new.link, new.delta = 0, 0
+        if insn.op == isa.ADD and wide and not insn.from_register and old.link and not old.delta:
+            new.link, new.delta = old.link, insn.imm
+        return new
+
+    def _moved(self, state: State, insn: Insn, wide: bool) -> Value:
+        if not insn.from_register:
+            return constant(insn.imm if wide else insn.imm & 0xFFFFFFFF)
+        registers = state.frame.registers
+        value = registers[insn.src]
+        if isinstance(value, Pointer):
+            return value if wide and insn.offset == 0 else unknown() if wide else truncated(unknown(), 4)
+        value = value if isinstance(value, Scalar) else unknown()
+        if insn.offset in (8, 16, 32):
+            new = scalars.sign_extended(value, insn.offset // 8, wide)
+            new.link = new.delta = 0
+            return new
+        if insn.offset:
+            return unknown()
+        narrow = value.umax <= 0xFFFFFFFF
+        if wide or narrow:
+            if value.value is None and not value.link:
+                value = value.copy()
+                value.link = self._new_link()
+                registers[insn.src] = value
+            return value.copy() if wide else truncated(value, 4)
+        new = truncated(value, 4)
+        new.link = new.delta = 0
+        return new
+
+    def _load_constant(self, state: State, index: int, trail: list[Note]) -> None:
+        insn = self._insns[index]
+        trail.append(Note(((len(state.frames) - 1, insn.dst),)))
+        value: Value
+        if index in self._facts.values:
+            value = Pointer("value", *self._facts.values[index])
+        elif index in self._facts.maps:
+            value = Pointer("map", self._facts.maps[index])
+        elif insn.src:
+            value = Pointer("other", offset=None)
+        else:
+            upper = self._insns[index + 1].imm & 0xFFFFFFFF
+            value = constant(upper << 32 | insn.imm & 0xFFFFFFFF)
+        self._set(state, insn.dst, value)
+
+    def _load(self, state: State, insn: Insn, trail: list[Note]) -> None:
+        depth = len(state.frames) - 1
+        base = state.frame.registers[insn.src]
+        is_signed = insn.mode in (isa.MEMSX, isa.PROBE_MEMSX)
+        place = (depth, insn.dst)
+        if isinstance(base, Pointer) and base.kind == "stack" and base.offset is not None:
+            offset = base.offset + insn.offset
+            owner = int(base.what)
+            value, stored = state.read(owner, offset, insn.size)
+            trail.append(Note((place,), ((owner, offset >> 3),)))
+            if stored and isinstance(value, Scalar) and value.value is None and not is_signed:
+                self._link_slot(state, owner, offset >> 3, value, insn.size)
+            self._set(state, insn.dst, _extended(value, insn.size, is_signed))
+            return
+        trail.append(Note((place,)))
+        self._set(state, insn.dst, self._loaded(base, insn, is_signed))
+
+    def _link_slot(self, state: State, owner: int, number: int, value: Scalar, size: int) -> None:
+        """A number read back and its slot change together (if all of it was read)."""
+        slot = state.frames[owner].slots[number]
+        if not isinstance(slot.value, Scalar) or (size < 8 and slot.value.umax >> 8 * size):
+            value.link = value.delta = 0
+            return
+        if not slot.value.link:
+            kept = slot.value.copy()
+            kept.link = self._new_link()
+            state.put((owner, number), kept)
+            value.link = kept.link
+
+    def _loaded(self, base: Value, insn: Insn, is_signed: bool) -> Value:
+        """A load from anywhere but a known place of the stack."""
+        if isinstance(base, Pointer):
+            known = self._facts.content.get(str(base.what)) if base.kind == "value" else None
+            if known is not None and base.offset is not None and not base.null:
+                at = base.offset + insn.offset
+                if 0 <= at <= len(known) - insn.size:
+                    return constant(
+                        int.from_bytes(known[at : at + insn.size], "little", signed=is_signed)
+                    )
+        return scalars.load(insn.size, is_signed)
+
+    def _store(self, state: State, insn: Insn, trail: list[Note]) -> None:
+        depth = len(state.frames) - 1
+        registers = state.frame.registers
+        if insn.opcode == isa.ST | isa.ATOMIC:
+            return
+        if insn.cls == isa.STX and insn.mode == isa.ATOMIC:
+            self._atomic(state, insn, trail)
+            return
+        base = registers[insn.dst]
+        value: Value = registers[insn.src] if insn.cls == isa.STX else constant(insn.imm)
+        if not isinstance(base, Pointer) or base.kind != "stack":
+            return
+        owner = int(base.what)
+        if base.offset is None:
+            state.clobber(owner, None)
+            return
+        offset = base.offset + insn.offset
+        if insn.cls == isa.STX and isinstance(value, Scalar) and value.value is None:
+            value = self._shared(registers, insn, value)
+        state.write(owner, offset, insn.size, value if value is not None else unknown())
+        read = ((depth, insn.src),) if insn.cls == isa.STX else ()
+        whole = offset % 8 == 0 and insn.size == 8
+        for number in range(offset >> 3, (offset + insn.size - 1 >> 3) + 1):
+            trail.append(Note(((owner, number),), read, kept=not whole))
+
+    def _shared(self, registers: list[Value], insn: Insn, value: Scalar) -> Scalar:
+        """A stored number that gets a link, so that it and its copy change together."""
+        if value.link or value.umax >> 8 * insn.size:
+            return value
+        value = value.copy()
+        value.link = self._new_link()
+        registers[insn.src] = value
+        return value
+
+    def _atomic(self, state: State, insn: Insn, trail: list[Note]) -> None:
+        depth = len(state.frames) - 1
+        registers = state.frame.registers
+        if insn.imm == isa.LOAD_ACQ:
+            self._load(state, Insn(isa.LDX | isa.MEM | insn.opcode & 0x18, insn.dst, insn.src,
+                                   insn.offset), trail)  # fmt: skip
+            return
+        if insn.imm == isa.STORE_REL:
+            self._store(state, Insn(isa.STX | isa.MEM | insn.opcode & 0x18, insn.dst, insn.src,
+                                    insn.offset), trail)  # fmt: skip
+            return
+        base = registers[insn.dst]
+        written = 0 if insn.imm == isa.CMPXCHG else insn.src if insn.imm & isa.FETCH else None
+        value: Value = scalars.load(insn.size)
+        if isinstance(base, Pointer) and base.kind == "stack":
+            owner = int(base.what)
+            if base.offset is None:
+                state.clobber(owner, None)
+            else:
+                offset = base.offset + insn.offset
+                value, _ = state.read(owner, offset, insn.size)
+                value = _extended(value, insn.size, False)
+                if isinstance(value, Scalar):
+                    value = value.copy()
+                    value.link = value.delta = 0
+                if written is not None:
+                    trail.append(Note(((depth, written),), ((owner, offset >> 3),)))
+                state.write(owner, offset, insn.size, None)
+                trail.append(Note(((owner, offset >> 3),), kept=True))
+        elif written is not None:
+            trail.append(Note(((depth, written),)))
+        if written is not None:
+            registers[written] = value
+
+    def _returned(self, state: State, trail: list[Note], value: Value) -> None:
+        """A call returned: r0 is known as `value`, r1 to r5 are gone."""
+        depth = len(state.frames) - 1
+        state.frame.registers[0:6] = [value, None, None, None, None, None]
+        trail.append(Note(tuple((depth, number) for number in range(6))))
+
+    def _call(self, state: State, index: int, trail: list[Note]) -> int:
+        insn = self._insns[index]
+        depth = len(state.frames) - 1
+        registers = state.frame.registers
+        if insn.src == Pseudo.CALL and not insn.from_register:
+            state.frame.resume = index + 1
+            callee: list[Value] = [None, *registers[1:6], *([None] * 5)]
+            callee[10] = Pointer("stack", depth + 1, 0)
+            state.frames.append(Frame(callee))
+            for number in range(1, 6):
+                trail.append(Note(((depth + 1, number),), ((depth, number),)))
+            return index + 1 + insn.imm
+        name = HELPER_NAMES.get(insn.imm, "") if insn.src == 0 else ""
+        result: Value = unknown()
+        if name in _NULLABLE and isinstance(registers[1], Pointer):
+            result = Pointer("value", registers[1].what, 0, self._new_link())
+        elif name == "bpf_get_smp_processor_id" and self._facts.processors is not None:
+            result = scalars.load(4)
+            result.umax = result.umax32 = result.smax = result.smax32 = self._facts.processors - 1
+            result = result.sync()
+        elif insn.src == Pseudo.KFUNC:
+            result = Pointer("other", offset=None)
+        if name not in _READING:
+            for value in registers[1:6]:
+                if isinstance(value, Pointer) and value.kind == "stack":
+                    state.clobber(int(value.what), value.offset)
+        self._returned(state, trail, result)
+        return index + 1
+
+    def _exit(self, state: State, trail: list[Note]) -> int | None:
+        if len(state.frames) == 1:
+            return None
+        callee = state.frames.pop()
+        depth = len(state.frames) - 1
+        state.frame.registers[0:6] = [callee.registers[0], None, None, None, None, None]
+        trail.append(Note(tuple((depth, number) for number in range(6)), ((depth + 1, 0),)))
+        resume = state.frame.resume
+        state.frame.resume = -1
+        return resume
+
+    def compare(self, state: State, insn: Insn) -> Comparison:
+        """What a conditional jump does."""
+        depth = len(state.frames) - 1
+        registers, wide = state.frame.registers, insn.cls == isa.JMP
+        a = registers[insn.dst]
+        b: Value = registers[insn.src] if insn.from_register else constant(insn.imm)
+        places: tuple[Location, ...] = ((depth, insn.dst),)
+        if insn.from_register:
+            places = (*places, (depth, insn.src))
+        if isinstance(a, Pointer) or isinstance(b, Pointer):
+            return Comparison(_pointer_outcome(insn, a, b, wide), (), ())
+        a = a if isinstance(a, Scalar) else unknown()
+        b = b if isinstance(b, Scalar) else unknown()
+        same = insn.from_register and insn.dst == insn.src
+        taken = outcome(insn.op, a, b, wide, same)
+        group = list(places)
+        for value in (a, b):
+            if value.link:
+                group += [place for place, _ in state.linked(value.link)]
+        notes = (Note(tuple(group), tuple(group)),) if taken is None and len(group) > 1 else ()
+        return Comparison(taken, places, notes)
+
+    def learn(self, state: State, insn: Insn, taken: bool) -> None:
+        """Put what the outcome of a conditional jump tells into the state."""
+        registers, wide = state.frame.registers, insn.cls == isa.JMP
+        a = registers[insn.dst]
+        b: Value = registers[insn.src] if insn.from_register else constant(insn.imm)
+        if isinstance(a, Pointer) or isinstance(b, Pointer):
+            _learn_null(state, insn, a, b, taken)
+            return
+        if insn.from_register and insn.dst == insn.src:
+            return
+        a = a if isinstance(a, Scalar) else unknown()
+        b = b if isinstance(b, Scalar) else unknown()
+        new_a, new_b = refine(insn.op, taken, a, b, wide)
+        registers[insn.dst] = new_a
+        if insn.from_register:
+            registers[insn.src] = new_b
+        for new in (new_a, new_b):
+            if new.link:
+                _spread(state, new)
+
+
+def _spread(state: State, known: Scalar) -> None:
+    """Give what was learned about a number to those that differ from it by a constant."""
+    for place, other in list(state.linked(known.link)):
+        if other is known:
+            continue
+        new = known.copy()
+        if other.delta != known.delta:
+            new = scalars.arithmetic(isa.ADD, known, constant(other.delta - known.delta), True)
+            new.link = other.link
+        new.delta = other.delta
+        state.put(place, new)
+
+
+def _learn_null(state: State, insn: Insn, a: Value, b: Value, taken: bool) -> None:
+    if insn.op not in (isa.JEQ, isa.JNE) or insn.cls != isa.JMP:
+        return
+    pointer, other = (a, b) if isinstance(a, Pointer) else (b, a)
+    if not isinstance(pointer, Pointer) or not pointer.null:
+        return
+    if not isinstance(other, Scalar) or other.value != 0:
+        return
+    is_null = taken == (insn.op == isa.JEQ)
+    for depth, frame in enumerate(state.frames):
+        places = [(n, v) for n, v in enumerate(frame.registers)]
+        places += [(n, slot.value) for n, slot in frame.slots.items()]
+        for number, value in places:
+            if isinstance(value, Pointer) and value.null == pointer.null:
+                known: Value = Pointer(value.kind, value.what, value.offset)
+                state.put((depth, number), constant(0) if is_null else known)
+
+
+def _pointer_outcome(insn: Insn, a: Value, b: Value, wide: bool) -> bool | None:
+    """Only a pointer that cannot be null says something: it is not 0."""
+    pointer, other = (a, b) if isinstance(a, Pointer) else (b, a)
+    if not wide or not isinstance(pointer, Pointer) or pointer.kind != "value" or pointer.null:
+        return None
+    if not isinstance(other, Scalar) or other.value != 0:
+        return None
+    return {isa.JEQ: False, isa.JNE: True}.get(insn.op)
+
+
+def _pointer_arithmetic(insn: Insn, a: Value, b: Value, wide: bool) -> Value:
+    pointer, other = (a, b) if isinstance(a, Pointer) else (b, a)
+    if not wide:
+        return truncated(unknown(), 4)
+    if not isinstance(pointer, Pointer) or not isinstance(other, Scalar):
+        return unknown()
+    if insn.op not in (isa.ADD, isa.SUB):
+        return unknown()
+    if other.value is None or pointer.offset is None:
+        return Pointer(pointer.kind, pointer.what, None, pointer.null)
+    value = other.smin if insn.op == isa.ADD else -other.smin
+    return Pointer(pointer.kind, pointer.what, pointer.offset + value, pointer.null)
+
+
+def _swapped(insn: Insn, old: Scalar, wide: bool) -> Scalar:
+    if old.value is not None:
+        return constant(swap(old.value, insn.imm, wide or insn.from_register) & M64)
+    return unknown()
+
+
+def _extended(value: Value, size: int, is_signed: bool) -> Value:
+    if is_signed and isinstance(value, Scalar):
+        new = scalars.sign_extended(value, size, True)
+        new.link = new.delta = 0
+        return new
+    return value

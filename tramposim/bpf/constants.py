@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf.alu import COMPARISONS, M32, M64, arithmetic, signed, swap
+from tramposim.bpf.alu import COMPARISONS, M32, M64, arithmetic, signed
 from tramposim.bpf.insn import Insn
 from tramposim.bpf.stack import function_starts, successors
 from tramposim.bpf.steps import Facts
@@ -20,6 +20,8 @@ _Known = int | tuple[str, int] | None
 """A number, an address in a map's value (map, offset), or nothing known."""
 _State = tuple[_Known, ...]
 _NOTHING: _State = (None,) * 11
+_COMPUTED = (isa.ADD, isa.SUB, isa.AND)
+"""What constants are computed with, besides moves; 64-bit forms only."""
 
 
 def fold_branches(insns: Sequence[Insn], facts: Facts) -> list[Insn]:
@@ -90,19 +92,15 @@ def _loaded(insn: Insn, base: _Known, facts: Facts) -> _Known:
 
 def _computed(insn: Insn, state: _State) -> _Known:
     wide = insn.cls == isa.ALU64
-    bits, mask = (64, M64) if wide else (32, M32)
+    mask = M64 if wide else M32
     a = state[insn.dst]
     b: _Known = state[insn.src] if insn.from_register else insn.imm
     if insn.op == isa.MOV:
         if not isinstance(b, int):
             return b if wide and insn.offset == 0 else None
         return (signed(b, insn.offset) if insn.offset in (8, 16, 32) else b) & mask
-    if insn.op == isa.NEG:
-        return -a & mask if isinstance(a, int) else None
-    if insn.op == isa.END:
-        return swap(a, insn.imm, wide or insn.from_register) if isinstance(a, int) else None
     if isinstance(a, tuple) and wide and isinstance(b, int) and insn.op in (isa.ADD, isa.SUB):
         return a[0], a[1] + (b if insn.op == isa.ADD else -b)
-    if not isinstance(a, int) or not isinstance(b, int):
+    if not isinstance(a, int) or not isinstance(b, int) or not wide:
         return None
-    return arithmetic(insn.op, a, b, bits, insn.offset == 1)
+    return arithmetic(insn.op, a, b, 64, False) if insn.op in _COMPUTED else None

@@ -6,7 +6,8 @@ next instruction go.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.constants import fold_branches
@@ -17,16 +18,25 @@ from tramposim.bpf.steps import Facts
 from tramposim.errors import UnsupportedError
 from tramposim.spec import MapFlag, Program, Relocation
 
-__all__ = ["live_program"]
+__all__ = ["LiveProgram", "live_program"]
 
 
-def live_program(program: Program, version: tuple[int, int]) -> Program:
+@dataclass(frozen=True, slots=True)
+class LiveProgram:
+    """A program without dead code; `tail_calls` are map and index of the tail calls (by
+    instruction) for which both are constant."""
+
+    program: Program
+    tail_calls: Mapping[int, tuple[str, int]]
+
+
+def live_program(program: Program, version: tuple[int, int]) -> LiveProgram:
     """The program without what the verifier of this kernel version never reaches.
 
     Raises `UnsupportedError` if that takes too long to tell.
     """
     insns = decode(program.insns)
-    facts = _facts(program)
+    facts = _facts(program, version)
     if version >= (7, 1):
         insns = fold_branches(insns, facts)
     reach = reached(insns, facts, program.name)
@@ -40,10 +50,12 @@ def live_program(program: Program, version: tuple[int, int]) -> Program:
         kept = [i for i in kept if i not in drop]
         if version < (7, 0):
             break
-    return _renumbered(program, wired, kept)
+    places = {index: number for number, index in enumerate(kept)}
+    calls = {places[i]: call for i, call in reach.tail_calls.items() if call is not None}
+    return LiveProgram(_renumbered(program, wired, places), calls)
 
 
-def _facts(program: Program) -> Facts:
+def _facts(program: Program, version: tuple[int, int]) -> Facts:
     insns = decode(program.insns)
     frozen = {
         m.name: m.content + bytes(m.value_size * m.max_entries - len(m.content))
@@ -58,6 +70,7 @@ def _facts(program: Program) -> Facts:
             if kind is Relocation.MAP_VALUE
         },
         content=frozen,
+        recent=version >= (7, 0),
     )
 
 
@@ -95,12 +108,11 @@ def _is_idle(wired: list[Insn], kept: list[int], index: int) -> bool:
     return between == [index]
 
 
-def _renumbered(program: Program, wired: list[Insn], kept: list[int]) -> Program:
+def _renumbered(program: Program, wired: list[Insn], places: dict[int, int]) -> Program:
     """The kept instructions with jumps, calls and relocations corrected."""
-    places = {index: number for number, index in enumerate(kept)}
     following = _next_kept(len(wired), places)
     result: list[Insn] = []
-    for number, index in enumerate(kept):
+    for index, number in places.items():
         insn = wired[index]
         moved = insn
         if insn.opcode == isa.JMP32 | isa.JA or _refers(insn):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.insn import Insn
 from tramposim.bpf.scalars import Scalar, unknown
 from tramposim.bpf.stack import successors
@@ -23,6 +24,7 @@ __all__ = ["Reach", "reached"]
 
 LIMIT = 1_000_000
 """Steps after which the kernel gives up, too (BPF_COMPLEXITY_LIMIT_INSNS)."""
+_TAIL_CALL = HELPER_IDS["bpf_tail_call"]
 _KEPT = 64
 """States kept for comparison at one instruction."""
 
@@ -51,12 +53,13 @@ class _Path:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What the verifier reaches: instructions (first slots of 64-bit loads), conditional jumps
-    that it follows when taken, and those that it follows when not."""
+    """What the verifier reaches: `instructions` (first slots of 64-bit loads).
+
+    `tail_calls` are the map and the index of each tail call, if they are always the same.
+    """
 
     instructions: frozenset[int]
-    taken: frozenset[int]
-    passed: frozenset[int]
+    tail_calls: Mapping[int, tuple[str, int] | None]
 
 
 def reached(insns: Sequence[Insn], facts: Facts, where: str) -> Reach:
@@ -73,8 +76,7 @@ class _Explorer:
         self._where = where
         self._steps = Steps(insns, facts)
         self._seen: set[int] = set()
-        self._taken: set[int] = set()
-        self._passed: set[int] = set()
+        self._tail_calls: dict[int, tuple[str, int] | None] = {}
         self._saved: dict[int, list[_Saved]] = {}
         self._meeting = _meeting_points(insns)
         self._live = _live_registers(insns)
@@ -97,7 +99,7 @@ class _Explorer:
                     )
                 going = self._advance(path)
             self._finish(path)
-        return Reach(frozenset(self._seen), frozenset(self._taken), frozenset(self._passed))
+        return Reach(frozenset(self._seen), self._tail_calls)
 
     def _finish(self, path: _Path) -> None:
         saved = path.parent
@@ -130,11 +132,24 @@ class _Explorer:
             else:
                 self._branch(path, insn)
             return True
+        if insn.opcode == isa.JMP | isa.CALL and insn.src == 0 and insn.imm == _TAIL_CALL:
+            self._note_tail_call(path)
         following = self._steps.step(state, index, path.trail, self._decide(path))
         if following is None:
             return False
         path.index = following
         return True
+
+    def _note_tail_call(self, path: _Path) -> None:
+        registers = path.state.frame.registers
+        target, key = registers[2], registers[3]
+        found = None
+        if isinstance(target, Pointer) and isinstance(key, Scalar) and key.value is not None:
+            found = (str(target.what), key.value & 0xFFFFFFFF)
+        self._mark(path.parent, path.trail, {(len(path.state.frames) - 1, 3)})
+        earlier = self._tail_calls.setdefault(path.index, found)
+        if earlier != found:
+            self._tail_calls[path.index] = None
 
     def _decide(self, path: _Path) -> Callable[[Location], None]:
         return lambda place: self._mark(path.parent, path.trail, {place})
@@ -143,10 +158,6 @@ class _Explorer:
         index = path.index
         result = self._steps.compare(path.state, insn)
         target = index + 1 + insn.offset
-        if result.taken is not False:
-            self._taken.add(index)
-        if result.taken is not True:
-            self._passed.add(index)
         if result.taken is not None:
             self._mark(path.parent, path.trail, set(result.decisive))
             path.index = target if result.taken else index + 1

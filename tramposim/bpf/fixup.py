@@ -9,11 +9,14 @@ convert_ctx_accesses), kernel/bpf/arraymap.c and hashtab.c (map_gen_lookup).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tramposim.bpf import insn as isa
 from tramposim.bpf.deadcode import live_program
 from tramposim.bpf.division import checked_division
 from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
-from tramposim.bpf.helpers import HELPER_NAMES
+from tramposim.bpf.helpers import HELPER_IDS, HELPER_NAMES
 from tramposim.bpf.inlining import (
     INLINED_HELPERS,
     REDIRECTS,
@@ -32,6 +35,7 @@ from tramposim.spec import TRACING_KINDS, Arch, MapType, ProgKind, Program, Relo
 __all__ = ["FixupEnvironment", "Rewriter", "StructureOffsets", "fixup"]
 
 _CALL = isa.JMP | isa.CALL
+_TAIL_CALL = HELPER_IDS["bpf_tail_call"]
 _MOV64 = isa.ALU64 | isa.MOV
 _LOAD64 = isa.LDX | isa.MEM | isa.DW
 _STORE64 = isa.STX | isa.MEM | isa.DW
@@ -58,7 +62,8 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     """
     program = without_missing_symbols(program, env)
     analyse(decode(program.insns), _map_loads(program), program.name)
-    return Rewriter(live_program(program, env.version), env).run()
+    live = live_program(program, env.version)
+    return Rewriter(live.program, env, live.tail_calls).run()
 
 
 def _map_loads(program: Program) -> dict[int, str]:
@@ -68,7 +73,14 @@ def _map_loads(program: Program) -> dict[int, str]:
 class Rewriter:
     """Rewrites one program; what is particular to a kind of loading is overridden."""
 
-    def __init__(self, program: Program, env: FixupEnvironment) -> None:
+    def __init__(
+        self,
+        program: Program,
+        env: FixupEnvironment,
+        tail_calls: Mapping[int, tuple[str, int]] = MappingProxyType({}),
+    ) -> None:
+        self.tail_calls = tail_calls
+        self.pokes = 0
         self.program = program
         self.env = env
         self.insns = decode(program.insns)
@@ -100,6 +112,7 @@ class Rewriter:
         """One function, rewritten; a may_goto counts in a place below the function's own stack."""
         start = self.starts[number]
         depth = own = analysis.stack_depths[number]
+        first_poke = self.pokes + 1
         counts = any(insn.opcode == isa.MAY_GOTO for insn in self.insns[start:end])
         prologue: list[Insn] = []
         if counts:
@@ -121,8 +134,39 @@ class Rewriter:
         return LoadedFunction(
             encode(_relink(self.insns[start:end], pieces, prologue)),
             depth,
+            tail_call_reachable=self._reaches_tail_call(number),
             private_stack=self._private_stack(own, depth),
+            poke=tuple((poke, 0) for poke in range(first_poke, self.pokes + 1)),
         )
+
+    def _reaches_tail_call(self, number: int) -> bool:
+        """Whether a function, or one that it calls, makes a tail call."""
+        seen: set[int] = set()
+        work = [number]
+        while work:
+            at = work.pop()
+            if at in seen:
+                continue
+            seen.add(at)
+            end = self.starts[at + 1] if at + 1 < len(self.starts) else len(self.insns)
+            for index in range(self.starts[at], end):
+                insn = self.insns[index]
+                if insn.opcode != _CALL:
+                    continue
+                if insn.src == 0 and insn.imm == _TAIL_CALL:
+                    return True
+                if insn.src == Pseudo.CALL:
+                    work.append(self.starts.index(index + 1 + insn.imm))
+        return False
+
+    def _tail_call(self, index: int) -> Insn:
+        """A tail call; one with a constant index of a map has a number, by which it is patched."""
+        name, key = self.tail_calls.get(index, ("", 0))
+        number = 0
+        if name in self.maps and key < self.maps[name].max_entries:
+            self.pokes += 1
+            number = self.pokes
+        return Insn(isa.JMP | isa.TAIL_CALL, imm=number)
 
     def loop_start(self, depth: int) -> list[Insn]:
         """Stores that start counting: the count and, where time is looked at, no time yet."""
@@ -276,6 +320,8 @@ class Rewriter:
         name = HELPER_NAMES.get(insn.imm)
         if name is None or insn.src:
             raise UnsupportedError(f"{place(self.program, index)}: helper {insn.imm}")
+        if insn.imm == _TAIL_CALL:
+            return [self._tail_call(index)]
         inline = INLINED_HELPERS.get(name)
         if inline is not None:
             replacement = inline(self.inline)

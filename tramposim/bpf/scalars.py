@@ -9,10 +9,19 @@ from dataclasses import dataclass
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf import tnum
-from tramposim.bpf.alu import M32, M64, signed
+from tramposim.bpf.alu import M32, M64, signed, swap
 from tramposim.bpf.tnum import Tnum
 
-__all__ = ["Scalar", "arithmetic", "constant", "load", "sign_extended", "truncated", "unknown"]
+__all__ = [
+    "Scalar",
+    "arithmetic",
+    "constant",
+    "load",
+    "sign_extended",
+    "swapped",
+    "truncated",
+    "unknown",
+]
 
 S64_MIN, S64_MAX = -(1 << 63), (1 << 63) - 1
 S32_MIN, S32_MAX = -(1 << 31), (1 << 31) - 1
@@ -211,15 +220,81 @@ def load(size: int, is_signed: bool = False) -> Scalar:
     return truncated(unknown(), size)
 
 
-def arithmetic(op: int, dst: Scalar, src: Scalar, wide: bool) -> Scalar:
-    """Result of operation bits `op`; 32-bit results are zero-extended."""
+def arithmetic(
+    op: int, dst: Scalar, src: Scalar, wide: bool, is_signed: bool = False, recent: bool = True
+) -> Scalar:
+    """Result of operation bits `op`; 32-bit results are zero-extended.
+
+    `is_signed` is for divisions. `recent`: kernels from 7.0 on know more of division, negation,
+    products and sums that wrap around.
+    """
     bits = 64 if wide else 32
-    count = src.bits if wide else src.bits.low
+    known = src.bits if wide else src.bits.low
+    if op in (isa.DIV, isa.MOD):
+        if known.mask or known.value == 0 or not recent:
+            return load(bits // 8)
+        new = _divided(op, dst, known.value, wide, is_signed)
+        return new.sync() if wide else truncated(new, 4)
     shifts = op in (isa.LSH, isa.RSH, isa.ARSH)
-    if op not in _OPERATIONS or (shifts and (count.mask or count.value >= bits)):
-        return unknown() if wide else truncated(unknown(), 4)
+    if op not in _OPERATIONS or (shifts and (known.mask or known.value >= bits)):
+        return load(bits // 8)
     new = _OPERATIONS[op](dst, src, wide)
+    if not recent and op in (isa.ADD, isa.SUB, isa.MUL):
+        _forget_wrapping(op, new, _bounds(dst, wide), _bounds(src, wide), wide)
     return new.sync() if wide else truncated(new, 4)
+
+
+def _forget_wrapping(
+    op: int, new: Scalar, a: tuple[int, int, int, int], b: tuple[int, int, int, int], wide: bool
+) -> None:
+    """What kernels before 7.0 do not conclude."""
+    bits = 64 if wide else 32
+    _, _, low, high = _bounds(new, wide)
+    if op == isa.MUL:
+        if a[2] < 0 or b[2] < 0 or a[1] > (M32 if wide else 0xFFFF) or b[1] > (
+            M32 if wide else 0xFFFF
+        ):
+            _set(new, wide, None, None)
+        return
+    wraps = a[1] + b[1] >> bits if op == isa.ADD else a[0] < b[1]
+    if wraps:
+        _set(new, wide, None, (low, high))
+
+
+def _divided(op: int, dst: Scalar, divisor: int, wide: bool, is_signed: bool) -> Scalar:
+    bits = 64 if wide else 32
+    umin, umax, smin, smax = _bounds(dst, wide)
+    if not is_signed:
+        if op == isa.DIV:
+            return _set(Scalar(), wide, (umin // divisor, umax // divisor), None)
+        if umax < divisor:
+            return dst.copy()
+        return _set(Scalar(), wide, (0, min(umax, divisor - 1)), None)
+    by = signed(divisor, bits)
+    if op == isa.DIV:
+        least = -(1 << bits - 1)
+        if by == -1 and smin == least:
+            # The least number divided by -1 is itself.
+            return _set(Scalar(), wide, None, (least, least) if smax == least else None)
+        ends = sorted(_toward_zero(end, by) for end in (smin, smax))
+        return _set(Scalar(), wide, None, (ends[0], ends[1]))
+    most = abs(by) - 1
+    if -most <= smin and smax <= most:
+        return dst.copy()
+    low = 0 if smin >= 0 else max(smin, -most)
+    high = 0 if smax <= 0 else min(smax, most)
+    return _set(Scalar(), wide, None, (low, high))
+
+
+def _toward_zero(number: int, by: int) -> int:
+    quotient = abs(number) // abs(by)
+    return -quotient if (number < 0) != (by < 0) else quotient
+
+
+def swapped(scalar: Scalar, bits: int, reverse: bool) -> Scalar:
+    """Its low `bits` bits, byte-reversed if `reverse`, zero-extended."""
+    known = Tnum(swap(scalar.bits.value, bits, reverse), swap(scalar.bits.mask, bits, reverse))
+    return Scalar(known).sync()
 
 
 def _set(new: Scalar, wide: bool, u: tuple[int, int] | None, s: tuple[int, int] | None) -> Scalar:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf import scalars
-from tramposim.bpf.alu import M64, swap
 from tramposim.bpf.conditions import outcome, refine
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo
@@ -38,6 +37,8 @@ class Facts:
     content: Mapping[str, bytes] = field(default_factory=dict)
     processors: int | None = None
     """What bpf_get_smp_processor_id is below, if known."""
+    recent: bool = True
+    """Whether the kernel is 7.0 or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +133,23 @@ class Steps:
                 decide((depth, number))
             return
         old = old if isinstance(old, Scalar) else unknown()
-        if insn.op == isa.END:
-            registers[insn.dst] = _swapped(insn, old, wide)
-        elif insn.op == isa.NEG:
-            registers[insn.dst] = scalars.arithmetic(isa.SUB, constant(0), old, wide)
+        if insn.op == isa.END or insn.op == isa.NEG:
+            registers[insn.dst] = self._in_place(insn, old, wide)
         else:
             operand = operand if isinstance(operand, Scalar) else unknown()
             registers[insn.dst] = self._computed(insn, old, operand, wide)
 
+    def _in_place(self, insn: Insn, old: Scalar, wide: bool) -> Scalar:
+        """Negation or byte swap, of which kernels before 7.0 know nothing."""
+        if not self._facts.recent:
+            return scalars.load(8 if wide or insn.op == isa.END else 4)
+        if insn.op == isa.NEG:
+            return scalars.arithmetic(isa.SUB, constant(0), old, wide)
+        return scalars.swapped(old, insn.imm, wide or insn.from_register)
+
     def _computed(self, insn: Insn, old: Scalar, operand: Scalar, wide: bool) -> Scalar:
-        new = scalars.arithmetic(insn.op, old, operand, wide)
+        recent = self._facts.recent
+        new = scalars.arithmetic(insn.op, old, operand, wide, insn.offset == 1, recent)
         new.link, new.delta = 0, 0
         if insn.op == isa.ADD and wide and not insn.from_register and old.link and not old.delta:
             new.link, new.delta = old.link, insn.imm
@@ -355,7 +363,7 @@ class Steps:
             return Comparison(_pointer_outcome(insn, a, b, wide), (), ())
         a = a if isinstance(a, Scalar) else unknown()
         b = b if isinstance(b, Scalar) else unknown()
-        same = insn.from_register and insn.dst == insn.src
+        same = self._facts.recent and insn.from_register and insn.dst == insn.src
         taken = outcome(insn.op, a, b, wide, same)
         group = list(places)
         for value in (a, b):
@@ -438,12 +446,6 @@ def _pointer_arithmetic(insn: Insn, a: Value, b: Value, wide: bool) -> Value:
         return Pointer(pointer.kind, pointer.what, None, pointer.null)
     value = other.smin if insn.op == isa.ADD else -other.smin
     return Pointer(pointer.kind, pointer.what, pointer.offset + value, pointer.null)
-
-
-def _swapped(insn: Insn, old: Scalar, wide: bool) -> Scalar:
-    if old.value is not None:
-        return constant(swap(old.value, insn.imm, wide or insn.from_register) & M64)
-    return unknown()
 
 
 def _extended(value: Value, size: int, is_signed: bool) -> Value:

@@ -131,10 +131,6 @@ def test_systematic_programs_are_rewritten_as_by_the_kernel(shared: Path, name: 
             maps=tuple(maps[name] for name in {name for _, _, name in record["relocs"]}),
             relocations=tuple((i, Relocation(kind), name) for i, kind, name in record["relocs"]),
         )
-        if "tail1" in program.name:
-            with pytest.raises(UnsupportedError, match="tail_call"):
-                fixup(program, env)
-            continue
         functions = fixup(program, env).functions
         inputs = record.get("funcs") or [record["main"]]
         assert len(functions) == len(inputs)

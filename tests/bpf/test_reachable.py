@@ -14,7 +14,7 @@ from tramposim.bpf.asm import assemble
 from tramposim.bpf.disasm import disassemble
 from tramposim.bpf.environment import FixupEnvironment
 from tramposim.bpf.insn import decode
-from tramposim.bpf.reachable import without_dead_code
+from tramposim.bpf.deadcode import live_program
 from tramposim.bpf.weak import without_missing_symbols
 from tramposim.spec import Arch, Kernel, Map, MapFlag, MapType, ProgKind, Program, Relocation
 
@@ -27,7 +27,7 @@ CONSTANTS = Map(
 def shrunk(text: str, **changes: Any) -> list[str]:
     (program,) = assemble(text)
     program = dataclasses.replace(program, **changes)
-    return [line for line in disassemble(without_dead_code(program).insns) if line]
+    return [line for line in disassemble(live_program(program, (7, 2)).program.insns) if line]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_jumps_and_tables_follow() -> None:
     program = dataclasses.replace(program, lines=((0, "a"), (3, "b"), (7, "c")))
     (kfunc,) = program.kfuncs
     assert kfunc[0] == 9
-    result = without_dead_code(program)
+    result = live_program(program, (7, 2)).program
     assert [line for line in disassemble(result.insns) if line] == [
         "r6 = 1",
         "goto +0",
@@ -101,13 +101,13 @@ def test_weak_symbols_that_are_missing_are_zero() -> None:
     assert without_missing_symbols(weak, there) == weak
     traced = dataclasses.replace(weak, target="bpf_no_such")
     assert without_missing_symbols(traced, FixupEnvironment(kernel, {}, {})) == traced
-    assert len(decode(without_dead_code(program).insns)) == 5
+    assert len(decode(live_program(program, (7, 2)).program.insns)) == 5
 
 
 def test_what_is_not_well_formed_is_left_alone() -> None:
     for text in ("goto +1\nr0 = 1\nexit\n", "r0 = 1\nif r0 == 1 goto +9\nexit\n"):
         (program,) = assemble(text)
-        assert without_dead_code(program) is program
+        assert live_program(program, (7, 2)).program is program
 
 
 @pytest.mark.parametrize("name", ["x86_64-7.2.13-default-jit", "x86_64-6.12.107-default-jit"])
@@ -127,7 +127,7 @@ def test_nothing_is_removed_that_the_kernel_keeps(shared: Path, name: str) -> No
             tuple(Map(name, MapType.ARRAY, 4, 8, 1) for name in maps),
             tuple((i, Relocation(kind), name) for i, kind, name in record["relocs"]),
         )
-        result = without_dead_code(program)
+        result = live_program(program, (7, 2)).program
         loaded = record.get("funcs") or [record["main"]]
         kept = [insn for f in loaded for insn in decode(bytes.fromhex(f["insnsi"]))]
         for opcode in (*OR, *MULTIPLY):

@@ -83,10 +83,10 @@ def test_instructions_of_captured_programs(shared: Path, syntax: str, name: str)
     with lzma.open(shared / "golden" / f"{name}.jsonl.xz", "rt") as lines:
         _, *records = [msgspec.json.decode(line) for line in lines]
     checked = 0
-    for record in records:
+    for record in records[:: 1 if name in MORE else 5]:
         codes = [record["insns"], record.get("xlated")]
         codes += [one["insnsi"] for one in record.get("funcs") or [record.get("main") or {}] if one]
         for code in filter(None, codes):
             assert same(syntax, bytes.fromhex(code)), record["id"]
             checked += 1
-    assert checked > 500
+    assert checked > 100

@@ -39,7 +39,7 @@ def outcome(op: int, a: Scalar, b: Scalar, wide: bool, same: bool) -> bool | Non
             return _REFLEXIVE[op]
         known = a.bits if wide else a.bits.low
         if op == isa.JSET:
-            least, most, low, high = _bounds(a, wide)
+            least, _, low, high = _bounds(a, wide)
             if known == Tnum(0, 0):
                 return False
             return True if least > 0 or high < 0 or low > 0 or known.value else None

@@ -189,8 +189,9 @@ class _Explorer:
         self._work.append(_Path(body, index + 1, path.parent, list(path.trail)))
         path.index = index + 1 + self._insns[index].offset
 
-    def _mark(self, saved: _Saved | None, trail: Sequence[Note], places: set[Location]) -> None:
+    def _mark(self, start: _Saved | None, trail: Sequence[Note], places: set[Location]) -> None:
         """Something was decided by what is in these places: tell the states before."""
+        saved = start
         while places:
             for note in reversed(trail):
                 places = note.before(places)
@@ -200,7 +201,8 @@ class _Explorer:
                 return
             places = {place for place in places if place not in saved.decisive}
             saved.decisive |= places
-            saved, trail = saved.parent, saved.trail
+            trail = saved.trail
+            saved = saved.parent
 
     def _known(self, path: _Path) -> bool:
         """Whether a path from a state that includes this one has been followed already."""
@@ -347,5 +349,3 @@ def _uses(insn: Insn) -> tuple[int, int]:
     if insn.op in (isa.JA, isa.JCOND, isa.TAIL_CALL):
         return 0, 0
     return dst | (src if insn.from_register else 0), 0
-
-

@@ -61,7 +61,11 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
     `InputError` for a program that is not well formed.
     """
     program = without_missing_symbols(program, env)
-    analyse(decode(program.insns), _map_loads(program), program.name)
+    insns = decode(program.insns)
+    for index, insn in enumerate(insns):
+        if max(insn.dst, insn.src) > Reg.FP:
+            raise InputError(f"{program.name}: instruction {index}: a register beyond r10")
+    analyse(insns, _map_loads(program), program.name)
     live = live_program(program, env.version)
     return Rewriter(live.program, env, live.tail_calls).run()
 

@@ -251,8 +251,11 @@ def _forget_wrapping(
     bits = 64 if wide else 32
     _, _, low, high = _bounds(new, wide)
     if op == isa.MUL:
-        if a[2] < 0 or b[2] < 0 or a[1] > (M32 if wide else 0xFFFF) or b[1] > (
-            M32 if wide else 0xFFFF
+        if (
+            a[2] < 0
+            or b[2] < 0
+            or a[1] > (M32 if wide else 0xFFFF)
+            or b[1] > (M32 if wide else 0xFFFF)
         ):
             _set(new, wide, None, None)
         return

@@ -18,8 +18,8 @@ __all__ = ["Comparison", "Facts", "Note", "Steps"]
 _NULLABLE = ("bpf_map_lookup_elem", "bpf_map_lookup_percpu_elem")
 _READING = (
     "bpf_map_lookup_elem", "bpf_map_update_elem", "bpf_map_delete_elem", "bpf_trace_printk",
-    "bpf_map_push_elem", "bpf_perf_event_output", "bpf_ringbuf_output", "bpf_map_lookup_percpu_elem",
-    "bpf_skb_store_bytes", "bpf_csum_diff", "bpf_strncmp",
+    "bpf_map_push_elem", "bpf_perf_event_output", "bpf_ringbuf_output", "bpf_skb_store_bytes",
+    "bpf_map_lookup_percpu_elem", "bpf_csum_diff", "bpf_strncmp",
 )  # fmt: skip
 """Helpers that only read what their arguments point to."""
 
@@ -118,7 +118,9 @@ class Steps:
         depth = len(state.frames) - 1
         registers, wide = state.frame.registers, insn.cls == isa.ALU64
         place = (depth, insn.dst)
-        source = (depth, insn.src) if insn.from_register and insn.op not in (isa.NEG, isa.END) else None
+        source = (
+            (depth, insn.src) if insn.from_register and insn.op not in (isa.NEG, isa.END) else None
+        )
         if insn.op == isa.MOV:
             trail.append(Note((place,), (source,) if source else ()))
             registers[insn.dst] = self._moved(state, insn, wide)
@@ -161,7 +163,13 @@ class Steps:
         registers = state.frame.registers
         value = registers[insn.src]
         if isinstance(value, Pointer):
-            return value if wide and insn.offset == 0 else unknown() if wide else truncated(unknown(), 4)
+            return (
+                value
+                if wide and insn.offset == 0
+                else unknown()
+                if wide
+                else truncated(unknown(), 4)
+            )
         value = value if isinstance(value, Scalar) else unknown()
         if insn.offset in (8, 16, 32):
             new = scalars.sign_extended(value, insn.offset // 8, wide)

@@ -65,7 +65,7 @@ def _after(insns: Sequence[Insn], index: int, state: _State, facts: Facts) -> _S
         registers[insn.dst] = _computed(insn, state)
     elif insn.opcode == isa.LD_IMM64:
         registers[insn.dst] = facts.values.get(index)
-        if insn.src == 0:
+        if insn.src == 0 and index not in facts.values:
             registers[insn.dst] = (insns[index + 1].imm & M32) << 32 | insn.imm & M32
     elif insn.cls == isa.LDX:
         registers[insn.dst] = _loaded(insn, state[insn.src], facts)

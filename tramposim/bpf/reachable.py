@@ -1,25 +1,21 @@
-"""Code that the verifier removes because no path reaches it.
+"""Code that is reached whatever a kernel's verifier knows beyond constants.
 
 Constants are followed along the paths that can be taken: immediates, and what read-only maps
-hold (`.rodata`, `.kconfig`). A conditional jump one of
-whose targets is never reached becomes an unconditional one, and instructions that are never
-reached are removed (opt_hard_wire_dead_code_branches, opt_remove_dead_code in
-kernel/bpf/verifier.c). The verifier knows more than constants, so what is removed here it
-removes too, but it may remove more.
+hold (`.rodata`, `.kconfig`). What is dead by that is removed by every version's verifier
+(`tramposim.bpf.deadcode` does what a particular one does).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.alu import COMPARISONS, M32, M64, arithmetic, signed
-from tramposim.bpf.insn import Insn, Pseudo, Reg, decode, encode
+from tramposim.bpf.insn import Insn, Pseudo, Reg, decode
 from tramposim.bpf.stack import successors
 from tramposim.spec import Map, MapFlag, Program, Relocation
 
-__all__ = ["live_instructions", "without_dead_code"]
+__all__ = ["live_instructions"]
 
 _CALL = isa.JMP | isa.CALL
 _JUMPS = (isa.JMP, isa.JMP32)
@@ -45,15 +41,6 @@ def live_instructions(program: Program) -> set[int]:
         return all_of_them
     analysis = _Constants(program, insns)
     return _reached(insns, analysis.decided, analysis)
-
-
-def without_dead_code(program: Program) -> Program:
-    """The program of its `live_instructions`."""
-    live = live_instructions(program)
-    insns = decode(program.insns)
-    if len(live) == sum(1 for insn in insns if insn.opcode):
-        return program
-    return _shrunk(program, insns, live)
 
 
 def _plain(insns: list[Insn]) -> bool:
@@ -195,43 +182,3 @@ class _Constants:
         if kind is Relocation.MAP_VALUE and name in self.maps:
             return name, upper
         return None
-
-
-def _shrunk(program: Program, insns: list[Insn], live: set[int]) -> Program:
-    """The program of its live instructions; jumps, calls and tables are corrected."""
-    kept: list[int] = []
-    for index in sorted(live):
-        kept += (index, index + 1) if insns[index].opcode == isa.LD_IMM64 else (index,)
-    place = {index: number for number, index in enumerate(kept)}
-    result = []
-    for number, index in enumerate(kept):
-        insn = insns[index]
-        if index in live:
-            insn = _redirected(insn, index, number, place)
-        result.append(insn)
-    return dataclasses.replace(
-        program,
-        insns=encode(result),
-        relocations=tuple((place[i], k, n) for i, k, n in program.relocations if i in place),
-        kfuncs=tuple((place[i], name) for i, name in program.kfuncs if i in place),
-        lines=tuple((place[i], text) for i, text in program.lines if i in place),
-    )
-
-
-def _redirected(insn: Insn, index: int, number: int, place: dict[int, int]) -> Insn:
-    """An instruction at its new place; a jump that always goes one way is hard-wired."""
-    for target in _callees(insn, index):
-        return Insn(insn.opcode, insn.dst, insn.src, insn.offset, place[target] - number - 1)
-    following = successors(insn, index)
-    if insn.cls not in _JUMPS or insn.op in (isa.CALL, isa.EXIT):
-        return insn
-    target = following[-1]
-    if len(following) == 2 and insn.opcode != isa.MAY_GOTO:
-        if following[0] not in place:
-            return Insn(isa.JMP | isa.JA, offset=place[target] - number - 1)
-        if target not in place:
-            return Insn(isa.JMP | isa.JA)
-    distance = place[target] - number - 1
-    if insn.cls == isa.JMP32 and insn.op == isa.JA:
-        return Insn(insn.opcode, insn.dst, insn.src, insn.offset, distance)
-    return Insn(insn.opcode, insn.dst, insn.src, distance, insn.imm)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import platform
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 
 from tramposim import __version__
-from tramposim.errors import TramposimError
+from tramposim.bpf.compile import compile_c, compiler_command
+from tramposim.errors import TramposimError, UnsupportedError
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Arch
 from tramposim.study.kernels import kernel_of
@@ -41,6 +44,7 @@ def examine() -> Iterator[Finding]:
     )
     for name in _LIBRARIES:
         yield _attempt(f"library {name}", partial(metadata.version, name))
+    yield _compiler()
     for arch in Arch:
         yield _attempt(f"traced call on {arch}", partial(_traced_call, arch))
 
@@ -50,6 +54,19 @@ def _attempt(what: str, work: Callable[[], str]) -> Finding:
         return Finding(what, True, work())
     except (TramposimError, ImportError, OSError) as error:
         return Finding(what, False, f"{type(error).__name__}: {error}")
+
+
+def _compiler() -> Finding:
+    """What compiles C programs; tramposim does its other work without."""
+    what = "compiler of C programs"
+    try:
+        command = compiler_command()
+    except UnsupportedError as missing:
+        return Finding(what, True, f"none: {missing}")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "doctor.bpf.c"
+        source.write_text('#include "bpf_all.h"\n')
+        return _attempt(what, lambda: f"{command[0]}, {len(compile_c(source))} bytes of object")
 
 
 def _traced_call(arch: Arch) -> str:

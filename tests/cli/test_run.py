@@ -262,3 +262,18 @@ p:
     out = capsys.readouterr().out
     assert "note: bpf_trace_printk refuses the format '%f' (EINVAL)" in out
     assert "note: p: a kernel refuses to load it: At program exit the register R0" in out
+
+
+def test_patterns_stand_for_the_known_functions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "m.bpf"
+    source.write_text(".section fsession.multi/bpf_fentry_test?\np:\nr0 = 0\nexit\n")
+    assert main(["run", str(source), "--engine", "all", "--kernel", "7.3", "--format", "json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    functions = [call["function"] for call in result["returned"]]
+    assert functions == [f"bpf_fentry_test{number}" for number in range(1, 10)]
+    assert len(result["runs"]) == 2 * 9
+    source.write_text(".section fsession.multi/nothing_?\np:\nr0 = 0\nexit\n")
+    assert main(["run", str(source)]) == 2
+    assert "nothing_?" in capsys.readouterr().err

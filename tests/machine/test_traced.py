@@ -2,6 +2,7 @@
 
 import errno
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from tramposim.bpf.asm import assemble
 from tramposim.errors import AttachError, GuestFault, InputError
 from tramposim.kernel.declaration import parse_prototype
-from tramposim.machine.testrun import arguments_of_test_run
-from tramposim.machine.traced import Cell, TracedWorld, default_arguments
+from tramposim.machine.guestkernel import GuestKernel
+from tramposim.machine.testrun import TEST_FUNCTIONS, arguments_of_test_run
+from tramposim.machine.traced import Cell, TracedFunction, TracedWorld, default_arguments
 from tramposim.spec import Arch, Attachment, Entry, Kernel, Returns
 from tramposim.study.bodies import programs_of
 from tramposim.study.scenario import parse_scenario
@@ -236,3 +238,17 @@ def test_programs_call_their_subprograms(arch: Arch) -> None:
     made = TracedWorld(Kernel(arch), TEST1, [Attachment(program)])
     assert made.run(1).returns == (2,)
     assert made.array("out") == [struct.pack("<Q", 42)]
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_functions_of_the_kernels_text_do_not_overlap(arch: Arch) -> None:
+    """All test functions traced in one kernel: what one's entry needs is not another's code."""
+    guest = GuestKernel(Kernel(arch))
+    (program,) = assemble(".section fexit/f\nr0 = 0\nexit\n", "test")
+    functions = []
+    for prototype, arguments in TEST_FUNCTIONS.values():
+        loaded = guest.load(replace(program, name=prototype.name))
+        functions.append(TracedFunction(guest, prototype, [(loaded, 0)], arguments=arguments))
+    results = [function.run(1, trace=False).returns[0] & 0xFFFFFFFF for function in functions]
+    # bpf_fentry_test1(1) to bpf_fentry_test6(16, ..., 21) as net/bpf/test_run.c has them.
+    assert results[:6] == [2, 5, 15, 34, 65, 111]

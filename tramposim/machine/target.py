@@ -79,14 +79,16 @@ def place_target(
 ) -> Target:
     """Put the function into guest memory, not traced yet.
 
-    It lies at `address` if that is given and its code takes at most `room` bytes (None: any
-    number), else in a free place. With `returns` it only returns that value.
+    It lies at `address` if that is given and its code fits in `room` bytes (None: any number;
+    on arm64 the last ones of these belong to the literal before the next function), else in a
+    free place. With `returns` it only returns that value.
     """
     body = _body(prototype) if returns is None else _Body((), returns)
     before = _BEFORE[machine.arch]
     if address is not None:
         code, site = _code(machine, prototype, body, address)
-        if room is not None and len(code) > room:
+        after = _LITERAL if machine.arch is Arch.ARM64 else 0
+        if room is not None and len(code) + after > room:
             address = None
     if address is None:
         address = machine.allocate(machine.addresses.driver, 1024, 64) + 64

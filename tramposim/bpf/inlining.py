@@ -28,6 +28,7 @@ _UPDATE = {
     MapType.HASH: "htab_map_update_elem",
     MapType.LRU_HASH: "htab_lru_map_update_elem",
     MapType.PERCPU_HASH: "htab_percpu_map_update_elem",
+    MapType.LRU_PERCPU_HASH: "htab_lru_percpu_map_update_elem",
     MapType.ARRAY: "array_map_update_elem",
     MapType.PERCPU_ARRAY: "array_map_update_elem",
 }
@@ -35,10 +36,14 @@ _DELETE = {
     MapType.HASH: "htab_map_delete_elem",
     MapType.LRU_HASH: "htab_lru_map_delete_elem",
     MapType.PERCPU_HASH: "htab_map_delete_elem",
+    MapType.LRU_PERCPU_HASH: "htab_lru_map_delete_elem",
     MapType.ARRAY: "array_map_delete_elem",
     MapType.PERCPU_ARRAY: "array_map_delete_elem",
 }
-_LOOKUP = {MapType.PERCPU_HASH: "htab_percpu_map_lookup_elem"}
+_LOOKUP = {
+    MapType.PERCPU_HASH: "htab_percpu_map_lookup_elem",
+    MapType.LRU_PERCPU_HASH: "htab_lru_percpu_map_lookup_elem",
+}
 REDIRECTS = {
     "bpf_get_attach_cookie": "bpf_get_attach_cookie_tracing",
     "bpf_get_prandom_u32": "bpf_user_rnd_u32",

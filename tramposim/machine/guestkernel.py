@@ -15,10 +15,20 @@ from tramposim.machine.addresses import AddressMap, address_map
 from tramposim.machine.hypercall import HostFunction, Hypercalls
 from tramposim.machine.kerneldata import COUNTER_HZ, add_program, kernel_memory
 from tramposim.machine.machine import Machine
-from tramposim.machine.maps import PlacedMap, add_map, array_values, hash_entries
+from tramposim.machine.maps import (
+    PlacedMap,
+    add_map,
+    array_values,
+    hash_entries,
+    perf_records,
+    queue_values,
+    ring_records,
+    stack_trace,
+)
 from tramposim.machine.outputmaps import OUTPUT_TYPES, Filled, take_all
 from tramposim.machine.runtime import load_runtime
-from tramposim.spec import Arch, Entry, Kernel, Map, Program
+from tramposim.machine.tracebuffer import trace_lines
+from tramposim.spec import Arch, Entry, Kernel, Map, MapType, Program
 
 __all__ = ["GuestKernel", "GuestProgram"]
 
@@ -165,6 +175,25 @@ class GuestKernel:
         placed = self._map(name)
         cpu = 0 if placed.percpu else None
         return dict(hash_entries(placed, self.memory, self.machine.read, cpu))
+
+    def records(self, name: str) -> list[bytes]:
+        """Records that wait in a ring buffer or in this CPU's perf buffer, oldest first."""
+        placed = self._map(name)
+        read = ring_records if placed.map.type is MapType.RINGBUF else perf_records
+        return list(read(placed, self.memory, self.machine.read))
+
+    def queue(self, name: str) -> list[bytes]:
+        """Values of a queue or stack, oldest first."""
+        return list(queue_values(self._map(name), self.memory, self.machine.read))
+
+    def stack(self, name: str, number: int) -> tuple[int, ...] | None:
+        """The stack that a map of stack traces keeps under a number, innermost first."""
+        return stack_trace(self._map(name), self.memory, self.machine.read, number)
+
+    def printed(self) -> list[str]:
+        """Lines that are in the trace buffer (bpf_trace_printk), oldest first."""
+        self.commit()
+        return [line.text for line in trace_lines(self.memory, self.machine.read)]
 
     def _map(self, name: str) -> PlacedMap:
         self.commit()

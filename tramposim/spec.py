@@ -255,7 +255,9 @@ class Attachment:
 class Kernel:
     """One kernel as booted: version and the knobs that change machine code.
 
-    `entry` None means as that version enters. Knobs of the other architecture are ignored.
+    `entry` None means as that version enters. `smp`: booted on several CPUs, so that x86_64
+    keeps the `lock` prefixes of its own atomics; calls still run on one. Knobs of the other
+    architecture are ignored.
     """
 
     arch: Arch
@@ -268,3 +270,4 @@ class Kernel:
     pac: bool = True
     lse: bool = True
     stats: bool = False
+    smp: bool = False

@@ -301,3 +301,12 @@ def test_functions_that_do_not_fit_are_reached_by_a_jump() -> None:
     assert stub.data[0] == 0xE9
     ends = [(r.address, r.address + len(r.data)) for r in runtime.regions]
     assert all(end <= start for (_, end), (start, _) in pairwise(ends))
+
+
+def test_kernels_of_several_cpus_keep_lock_prefixes() -> None:
+    def prefixes(kernel: Kernel) -> list[bool]:
+        code = instructions(World(kernel), "htab_lock_bucket")
+        return ["lock" in line for line in code if "cmpxchg" in line]
+
+    assert prefixes(Kernel(Arch.X86_64)) == [False]
+    assert prefixes(Kernel(Arch.X86_64, smp=True)) == [True]

@@ -218,7 +218,7 @@ class _Loader:
             struct.pack_into("<I", code, at, _MOV_X9_X30)
 
     def _lock_prefixes(self) -> None:
-        if self.cpus == 1:
+        if self.cpus == 1 and not self.kernel.smp:
             for (site,) in self._table(".lock_prefixes", 1):
                 code, at = self._site(site)
                 code[at] = 0x3E
@@ -335,8 +335,9 @@ def load_runtime(
 
     `addresses` (symbol -> address) puts symbols where captured code expects them; what it
     does not name lies as in the kernel that the offsets were read from. On one CPU `lock`
-    prefixes are patched away, as a kernel that boots on one does. Raises `InputError` for a
-    bad CPU count, `BuildError` if the addresses are too far apart for the code.
+    prefixes are patched away, as a kernel that boots on one does, unless the kernel is `smp`.
+    Raises `InputError` for a bad CPU count, `BuildError` if the addresses are too far apart for
+    the code.
     """
     if not 1 <= cpus <= NR_CPUS[kernel.arch]:
         raise InputError(f"{cpus} CPUs; an {kernel.arch} kernel has 1 to {NR_CPUS[kernel.arch]}")

@@ -34,6 +34,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "translator",
     "uarch",
     "unicorn_api",
+    "warmth",
     "x86_64_asm",
 )
 

@@ -19,6 +19,7 @@ from tramposim._native.arrivals cimport (
 )
 from tramposim._native.batch cimport FlowState
 from tramposim._native.histogram cimport LatencyHistogram, record
+from tramposim._native.warmth cimport CpuCalls
 
 cdef enum:
     MOST_FLOWS = 4096
@@ -40,8 +41,10 @@ cdef class CallQueue:
         ArrivalSource source not None,
         int64_t service,
         LatencyHistogram histogram not None,
+        int64_t called=0,
     ):
-        """Feed the queue from `source`; each of its calls takes `service` subcycles (> 0).
+        """Feed the queue from `source`; each of its calls takes `service` subcycles (> 0), the
+        first `called` of them in the traced function.
 
         `histogram` counts the times from arrival to completion of the completed calls; it may
         be shared by flows and queues.
@@ -61,10 +64,26 @@ cdef class CallQueue:
         cdef FlowState *flow = &self.flows[self.n_flows]
         flow.source = source.source
         flow.service = service
+        flow.called = called
         flow.next_arrival = source_next(&flow.source)
         self.sources.append(source)
         self.histograms.append(histogram)
         self.n_flows += 1
+
+    def position(self):
+        """How far into its traced calls the call in service is: (subcycles, of how many).
+
+        None if none is in service, or it is past them.
+        """
+        cdef int64_t done = self.wanted - self.remaining
+        if self.serving < 0 or done >= self.called:
+            return None
+        return done, self.called
+
+    cpdef void on(self, CpuCalls found) noexcept:
+        """Calls cost what `found` says, the CPU that runs the queue from now on; a flow's
+        `service` is then what a call takes besides."""
+        self.found = found
 
     @property
     def next_arrival(self):
@@ -133,6 +152,11 @@ cdef class CallQueue:
         self.serving = index
         self.arrival = flow.next_arrival
         self.remaining = flow.service
+        self.called = flow.called
+        if self.found is not None:
+            self.called = self.found.price(start)
+            self.remaining += self.called
+        self.wanted = self.remaining
         self.clock = start
         flow.next_arrival = (
             NEVER if flow.source.kind == CLOSED else source_next(&flow.source)

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 
 from tramposim._native.arrivals cimport LAST_TIME, NEVER
 from tramposim._native.batch cimport CallQueue
+from tramposim._native.warmth cimport CpuCalls
 
 
 cdef class RunQueue:
@@ -26,18 +27,21 @@ cdef class RunQueue:
     cdef readonly int64_t busy
     cdef readonly int64_t taken
     cdef readonly int64_t switches
+    cdef CpuCalls found
 
-    def __init__(self, int64_t switch_time=0):
+    def __init__(self, int64_t switch_time=0, CpuCalls found=None):
         if not 0 <= switch_time <= LAST_TIME // 4:
             raise ValueError("a task switch takes no negative time")
         self.queues = []
         self.switch_time = switch_time
+        self.found = found
 
     def __len__(self):
         return len(self.queues)
 
     def add(self, CallQueue queue not None):
-        """Put a task behind the others."""
+        """Put a task behind the others; its calls find what this CPU holds."""
+        queue.on(self.found)
         self.queues.insert(self.current, queue)
         if len(self.queues) > 1:
             self.current += 1
@@ -58,6 +62,10 @@ cdef class RunQueue:
     def idle(self):
         """Whether no task has work now."""
         return self.first_runnable(0) < 0
+
+    def position(self):
+        """`CallQueue.position` of the current task."""
+        return self.queues[self.current].position() if self.queues else None
 
     def take(self, int64_t time):
         """An interrupt takes the CPU for `time`, after what has already taken it."""

@@ -10,7 +10,7 @@ import re
 
 from tramposim.errors import InputError
 
-__all__ = ["cycles_to_ns", "format_cycles", "parse_duration_s", "parse_rate_hz"]
+__all__ = ["cycles_to_ns", "format_cycles", "parse_bytes", "parse_duration_s", "parse_rate_hz"]
 
 _SI = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9}
 _NUMBER = r"([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)"
@@ -49,3 +49,18 @@ def parse_duration_s(text: str, where: str = "duration") -> float:
     if not 0.0 < seconds < 1e7:
         raise InputError(f"{text!r} is not a duration; write for example 10ms or 2s", where)
     return seconds
+
+
+_BINARY = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+def parse_bytes(text: str, where: str = "size") -> int:
+    """Bytes from `4096`, `64KiB`, `1.5MiB`, `2GiB`.
+
+    Raises `InputError` for anything else, or more than 1 TiB.
+    """
+    match = re.fullmatch(rf"\s*{_NUMBER}\s*([KMGT]iB)?\s*", text)
+    size = round(float(match[1]) * _BINARY[match[2] or ""]) if match else -1
+    if not 0 <= size <= 1 << 40:
+        raise InputError(f"{text!r} is not a size; write for example 64KiB or 1.5MiB", where)
+    return size

@@ -5,11 +5,13 @@ from libc.stdint cimport int64_t
 
 from tramposim._native.arrivals cimport Source
 from tramposim._native.histogram cimport LatencyHistogram
+from tramposim._native.warmth cimport CpuCalls
 
 ctypedef struct FlowState:
     Source source
     int64_t next_arrival
     int64_t service
+    int64_t called              # part of it that the traced call takes
 
 
 cdef class CallQueue:
@@ -20,13 +22,17 @@ cdef class CallQueue:
     cdef int serving            # flow in service, or -1
     cdef int64_t arrival        # when the call in service arrived
     cdef int64_t remaining      # service that it still needs
+    cdef int64_t called         # of that, what the traced calls took in all
+    cdef int64_t wanted         # service that it needed in all
     cdef readonly int64_t busy
     cdef readonly int64_t clock
+    cdef CpuCalls found         # what calls find on the CPU that runs the queue; None: nothing
 
     cpdef int64_t run(self, int64_t now, int64_t until, bint stop_when_idle=*) except -1
     cpdef bint runnable_at(self, int64_t time) noexcept
     cdef int64_t upcoming(self) noexcept nogil
     cdef int first(self) noexcept nogil
+    cpdef void on(self, CpuCalls found) noexcept
     cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil
     cdef void serve(
         self, LatencyHistogram histogram, int64_t until, bint stop_when_idle

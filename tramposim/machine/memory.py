@@ -113,6 +113,15 @@ class KernelMemory:
                 return block, address - start
         raise InputError(f"{size} bytes at {address:#x} are not allocated kernel memory")
 
+    def name_at(self, address: int) -> str:
+        """What lies at an address, empty outside allocations."""
+        at = bisect_right(self._starts, address)
+        if at:
+            block, name = self._blocks[self._starts[at - 1]]
+            if address < self._starts[at - 1] + len(block):
+                return name
+        return ""
+
     def write(self, address: int, data: bytes) -> None:
         """Sets initial contents; raises `InputError` outside allocations."""
         block, at = self._find(address, len(data))

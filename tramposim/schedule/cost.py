@@ -12,7 +12,7 @@ from typing import Protocol
 
 from tramposim.errors import InputError
 
-__all__ = ["CallCost", "CostModel", "FixedCosts"]
+__all__ = ["CallCost", "CostModel", "FixedCosts", "Nested", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,35 @@ class CostModel(Protocol):
     def call_cost(self, function: str) -> CallCost:
         """Cost of one call; raises `InputError` for a function it does not know."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Part of a hot traced call, in core cycles from its begin, in which programs run.
+
+    A call that an interrupt makes in it skips `skipped` program runs and takes `cycles`.
+    """
+
+    begin: float
+    end: float
+    skipped: int
+    cycles: float
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """What traced calls of interrupt handlers cost: `cycles`, or a window's if in one."""
+
+    cycles: float
+    windows: tuple[Window, ...] = ()
+
+    def at(self, share: float, hot_cycles: float) -> tuple[float, int]:
+        """(cycles, skipped runs) of a call made when `share` of a traced call is done."""
+        place = share * hot_cycles
+        for window in self.windows:
+            if window.begin <= place < window.end:
+                return window.cycles, window.skipped
+        return self.cycles, 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from tramposim._native.batch import CallQueue
 from tramposim._native.runqueue import RunQueue
+from tramposim._native.warmth import CpuCalls
 from tramposim.schedule.world import CpuResult
 
 __all__ = ["Cpu"]
@@ -15,11 +16,12 @@ class Cpu:
     """A CPU that catches up with the simulation in one native batch per scheduling point.
 
     Its tasks take turns: the current one runs until it has no call left or a tick gives
-    the CPU to the next.
+    the CPU to the next. `calls` knows what traced calls find here; None: they cost the same.
     """
 
-    def __init__(self, switch_time: int) -> None:
-        self._queue = RunQueue(switch_time)
+    def __init__(self, switch_time: int, calls: CpuCalls | None = None) -> None:
+        self._queue = RunQueue(switch_time, calls)
+        self.calls = calls
 
     @property
     def tasks(self) -> int:
@@ -45,9 +47,17 @@ class Cpu:
         self._queue.rotate()
         self._queue.take(time)
 
-    def interrupt(self, now: int, time: int) -> None:
-        """An interrupt at `now` that takes the CPU for `time`."""
+    def interrupt(
+        self, now: int, time: int, nested: Callable[[tuple[int, int] | None], int] | None = None
+    ) -> None:
+        """An interrupt at `now` that takes the CPU for `time`.
+
+        `nested` is told where in a traced call the task stands (`CallQueue.position`), and
+        returns the time that the handler's own traced calls take.
+        """
         self._queue.advance(now)
+        if nested is not None:
+            time += nested(self._queue.position())
         self._queue.take(time)
 
     def idle(self, now: int) -> bool:

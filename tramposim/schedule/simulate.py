@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import simpy
 
 from tramposim._native.batch import CallQueue
 from tramposim._native.histogram import LatencyHistogram
+from tramposim._native.warmth import CpuCalls
+from tramposim.errors import InputError
 from tramposim.schedule.arrivals import arrival_source
-from tramposim.schedule.cost import CostModel
+from tramposim.schedule.cost import CostModel, Nested
 from tramposim.schedule.cpu import Cpu
 from tramposim.schedule.world import FlowResult, Interrupts, World, WorldResult
 
@@ -30,20 +33,44 @@ _STREAMS_PER_KIND = 1 << 32
 """Streams of random numbers: tasks' flows count from 0, interrupts from here."""
 
 
-def simulate(world: World, costs: CostModel, watch: Watcher | None = None) -> WorldResult:
+def simulate(
+    world: World,
+    costs: CostModel,
+    watch: Watcher | None = None,
+    *,
+    found: Callable[[int], CpuCalls] | None = None,
+    nested: Nested | None = None,
+    contended: bool = False,
+) -> WorldResult:
     """Run `world` with calls at `costs` and return what happened.
+
+    With `found` (given a CPU's number) a call costs by what it finds on its CPU instead;
+    `contended`: calls write lines that calls on other CPUs write, too.
+    `nested` says what the calls of interrupt handlers cost; needed if they make any.
 
     The same world and costs give the same result on every machine. Worlds that differ in
     costs only see the same arrivals. Raises `InputError` for a world that cannot be.
     """
-    return _Simulation(world, costs).run(watch)
+    return _Simulation(world, costs, found, nested, contended).run(watch)
 
 
 class _Simulation:
     """The state of one run."""
 
-    def __init__(self, world: World, costs: CostModel) -> None:
+    def __init__(
+        self,
+        world: World,
+        costs: CostModel,
+        found: Callable[[int], CpuCalls] | None,
+        nested: Nested | None,
+        contended: bool,
+    ) -> None:
         self.world = world
+        self.nested = nested
+        self.contended = contended
+        self.nested_calls = self.recursion_misses = 0
+        if nested is None and any(interrupts.calls for interrupts in world.interrupts):
+            raise InputError("interrupts call the traced function, but not at what cost")
         self.costs = {
             flow.function: costs.call_cost(flow.function)
             for task in world.tasks
@@ -52,7 +79,9 @@ class _Simulation:
         self.end = world.clock.from_seconds(world.duration_s)
         self.environment = simpy.Environment()
         switch_time = world.clock.from_cycles(world.switch_cycles)
-        self.cpus = [Cpu(switch_time) for _ in range(world.cpus)]
+        self.cpus = [
+            Cpu(switch_time, found(number) if found else None) for number in range(world.cpus)
+        ]
         self.latencies = {function: LatencyHistogram() for function in self.costs}
         self.queues = self._place_tasks()
         self.migrations = 0
@@ -84,10 +113,14 @@ class _Simulation:
         for task in world.tasks:
             queue = CallQueue()
             for flow in task.flows:
-                cycles = self.costs[flow.function].traced_cycles + flow.work_cycles
                 source = arrival_source(flow.arrivals, world.clock, world.seed, stream)
+                called = world.clock.from_cycles(self.costs[flow.function].traced_cycles)
+                work = world.clock.from_cycles(flow.work_cycles)
                 queue.add_flow(
-                    source, world.clock.from_cycles(cycles), self.latencies[flow.function]
+                    source,
+                    max(1, work) if self.cpus[task.cpu].calls else called + work,
+                    self.latencies[flow.function],
+                    called,
                 )
                 stream += 1
             self.cpus[task.cpu].add(queue)
@@ -102,9 +135,16 @@ class _Simulation:
         while (now := round(count * period)) < self.end:
             yield self.environment.timeout(now - self.environment.now)
             cpu.tick(now, tick_time)
+            self._learn_others(cpu, now)
             if self.movable:
                 self._pull_work(cpu, now)
             count += 1
+
+    def _learn_others(self, cpu: Cpu, now: int) -> None:
+        """How often other CPUs write the lines that all calls write: their mean rate so far."""
+        if self.contended and cpu.calls is not None and len(self.cpus) > 1:
+            made = sum(other.calls.made for other in self.cpus if other.calls is not None)
+            cpu.calls.others = (made - cpu.calls.made) / now
 
     def _pull_work(self, cpu: Cpu, now: int) -> None:
         """A CPU without work takes a task that waits on the CPU with the most tasks."""
@@ -120,9 +160,21 @@ class _Simulation:
         world = self.world
         source = arrival_source(interrupts.arrivals, world.clock, world.seed, stream)
         time = world.clock.from_cycles(interrupts.cycles)
+        nested = partial(self._nested, interrupts.calls) if interrupts.calls else None
         while (arrival := source.next()) is not None and arrival < self.end:
             yield self.environment.timeout(arrival - self.environment.now)
-            cpu.interrupt(arrival, time)
+            cpu.interrupt(arrival, time, nested)
+
+    def _nested(self, calls: int, position: tuple[int, int] | None) -> int:
+        """Time that an interrupt's traced calls take, made at this place of the task's call."""
+        assert self.nested is not None
+        cycles, skipped = self.nested.cycles, 0
+        if position is not None:
+            (cost,) = {cost.traced_cycles for cost in self.costs.values()}
+            cycles, skipped = self.nested.at(position[0] / position[1], cost)
+        self.nested_calls += calls
+        self.recursion_misses += calls * skipped
+        return self.world.clock.from_cycles(calls * cycles)
 
     def _watch(self, watch: Watcher, stop: simpy.Event) -> _Process:
         clock = self.world.clock
@@ -145,4 +197,7 @@ class _Simulation:
             migrations=self.migrations,
             behind=max([0, *lags]),
             complete=now >= self.end,
+            nested_calls=self.nested_calls,
+            recursion_misses=self.recursion_misses,
+            found=tuple(cpu.calls for cpu in self.cpus if cpu.calls is not None),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tramposim._native.histogram import LatencyHistogram
+from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.arrivals import Arrivals, ClosedLoop
 from tramposim.schedule.clock import Clock
@@ -51,10 +52,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Interrupts:
-    """What takes a CPU away from its task: each arrival takes `cycles` core cycles."""
+    """What takes a CPU away from its task: each arrival takes `cycles` core cycles.
+
+    The handler calls the traced function `calls` times, which takes more.
+    """
 
     arrivals: Arrivals
     cycles: float
+    calls: int = 0
 
     def __post_init__(self) -> None:
         if isinstance(self.arrivals, ClosedLoop):
@@ -119,7 +124,9 @@ class WorldResult:
     """What happened in `elapsed` subcycles; not `complete` if it was cut short.
 
     `behind` is by how much the queue furthest behind lags: the time since the arrival of
-    its oldest call not yet begun.
+    its oldest call not yet begun. Interrupt handlers made `nested_calls`; `recursion_misses`
+    are the program runs that were skipped because the program was running already. `found`
+    knows what the calls of each CPU found, where that was simulated.
     """
 
     elapsed: int
@@ -129,3 +136,6 @@ class WorldResult:
     migrations: int
     behind: int
     complete: bool
+    nested_calls: int = 0
+    recursion_misses: int = 0
+    found: tuple[CpuCalls, ...] = ()

@@ -1,30 +1,39 @@
 """What tracing costs at a call rate: a workload simulated under each scenario.
 
 Every scenario of a workload sees the same arrivals; only the cost of a call differs. The
-costs come from a `CallMeter` (the measurement that `compare` prints), so all calls are timed
-hot, however far apart they are.
+costs come from a `CallMeter`: the measurement that `compare` prints, hot, and where the workload
+has a background or many functions, what the same call costs by what it finds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Protocol
 
 from tramposim import __version__
 from tramposim._native.histogram import LatencyHistogram
 from tramposim.schedule.clock import Clock
-from tramposim.schedule.cost import CallCost, FixedCosts
+from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate
 from tramposim.schedule.world import Flow, Interrupts, Task, World, WorldResult
 from tramposim.spec import Arch
+from tramposim.study.found import Finding, Outcome
+from tramposim.study.fullcheck import FullCheck
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
+from tramposim.study.warmth import Background, Warmth
 from tramposim.study.workload_schema import Workload, arrivals_of, split_scenario
 
-__all__ = ["BASIS", "CallMeter", "MeteredCall", "Progress", "load"]
+__all__ = ["BASIS", "BASIS_FOUND", "CallMeter", "MeteredCall", "Progress", "load"]
+
+BASIS_FOUND = (
+    "every call costs what the core model takes for it in the state that it finds: caches, TLBs "
+    "and branch targets as the background since the last call left them; lines that all CPUs "
+    "write are fetched from the CPU that wrote them; service is first come, first served per task"
+)
 
 BASIS = (
     "every call is timed hot: caches, TLBs and branch predictors as after calls back to back, "
@@ -66,6 +75,20 @@ class CallMeter(Protocol):
         """One hot call with `scenario` of programs attached that do `body`."""
         ...
 
+    def found(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
+        """The same call by what it finds after `background`; `alone`: no other function."""
+        ...
+
+    def nested(self, scenario: str, body: str) -> Nested:
+        """The same call made by an interrupt handler."""
+        ...
+
+    def check(
+        self, scenario: str, body: str, workload: Workload, clock: Clock, finding: Finding
+    ) -> FullCheck:
+        """What costs by what calls find are off from executing every call."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
@@ -80,6 +103,9 @@ class _Outcome:
     latency: LatencyHistogram
     behind_s: float
     complete: bool
+    found: Outcome | None = None
+    nested_calls: int = 0
+    recursion_misses: int = 0
 
     @property
     def calls_per_s(self) -> float:
@@ -119,7 +145,12 @@ def load(
         metered = meter.call(scenario, body)
         cost = CallCost(meter.call(UNTRACED, body).cycles, metered.cycles)
         clock = Clock((workload.machine.clock_ghz or meter.meter.clock_ghz) * 1e9)
-        outcomes = _runs(workload, clock, cost, runs, name, watch)
+        costs = _Costs(
+            cost,
+            meter.finding(workload, clock, scenario, body),
+            meter.nested(workload, scenario, body),
+        )
+        outcomes = _runs(workload, clock, costs, runs, name, watch)
         rows.append(
             {
                 "arch": meter.meter.arch.value,
@@ -127,11 +158,21 @@ def load(
                 "scenario": scenario,
                 "body": body,
                 **_row(workload, clock, cost, outcomes),
+                **meter.checked(costs.finding, workload, clock, scenario, body),
             }
         )
         if not outcomes[-1].complete:
             return _records(workloads[0], rows, complete=False)
     return _records(workloads[0], rows, complete=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """What calls cost hot, what they cost by what they find, and in interrupts."""
+
+    hot: CallCost
+    finding: Finding | None
+    nested: Nested | None
 
 
 class _Calls:
@@ -140,6 +181,42 @@ class _Calls:
     def __init__(self, meter: CallMeter) -> None:
         self.meter = meter
         self._measured: dict[tuple[str, str], MeteredCall] = {}
+        self._found: dict[tuple[str, str, Background, bool], Warmth] = {}
+
+    def finding(self, workload: Workload, clock: Clock, scenario: str, body: str) -> Finding | None:
+        """What makes calls cost what they find; None if the workload lets all be hot."""
+        background = workload.between_calls
+        if background is None:
+            return None
+        alone = workload.population.count == 1
+        traced, untraced = (
+            self._warmth(word, "empty" if word == UNTRACED else body, background, alone)
+            for word in (scenario, UNTRACED)
+        )
+        seed = workload.run.seed
+        return Finding(traced, untraced, background, workload.population, clock, seed)
+
+    def checked(
+        self, finding: Finding | None, workload: Workload, clock: Clock, scenario: str, body: str
+    ) -> dict[str, Value]:
+        """How far memoised costs are from executed ones, on calls of a single function."""
+        if finding is None or workload.population.count > 1 or workload.population.depth > 1:
+            return {}
+        body = "empty" if scenario == UNTRACED else body
+        found = self.meter.check(scenario, body, workload, clock, finding)
+        return {"memo_error_percent": round(found.error_percent, 3), "memo_calls": found.calls}
+
+    def _warmth(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
+        key = scenario, body, background, alone
+        if key not in self._found:
+            self._found[key] = self.meter.found(*key)
+        return self._found[key]
+
+    def nested(self, workload: Workload, scenario: str, body: str) -> Nested | None:
+        """The cost of interrupt handlers' calls; None if they make none."""
+        if not any(interrupt.calls for interrupt in workload.interrupts):
+            return None
+        return self.meter.nested(scenario, "empty" if scenario == UNTRACED else body)
 
     def call(self, scenario: str, body: str) -> MeteredCall:
         """The cost of a call; untraced calls have no programs, so no body."""
@@ -150,7 +227,7 @@ class _Calls:
 
 
 def _runs(
-    workload: Workload, clock: Clock, cost: CallCost, runs: int, name: str, progress: Progress
+    workload: Workload, clock: Clock, costs: _Costs, runs: int, name: str, progress: Progress
 ) -> list[_Outcome]:
     """One outcome per seed, fewer if the last one was cut short."""
     outcomes: list[_Outcome] = []
@@ -162,11 +239,11 @@ def _runs(
                 (run + seconds / workload.duration_s) / runs,
             )
 
-        outcomes.append(_run(workload, clock, cost, len(outcomes), watch))
+        outcomes.append(_run(workload, clock, costs, len(outcomes), watch))
     return outcomes
 
 
-def _run(workload: Workload, clock: Clock, cost: CallCost, run: int, watch: Watcher) -> _Outcome:
+def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watcher) -> _Outcome:
     machine, function = workload.machine, workload.prototype.name
     work_cycles = workload.function.work_cycles
     world = World(
@@ -186,16 +263,32 @@ def _run(workload: Workload, clock: Clock, cost: CallCost, run: int, watch: Watc
         tick_cycles=machine.tick_cycles,
         switch_cycles=machine.switch_cycles,
         interrupts=tuple(
-            Interrupts(interrupt.arrivals, interrupt.cycles) for interrupt in workload.interrupts
+            Interrupts(interrupt.arrivals, interrupt.cycles, interrupt.calls)
+            for interrupt in workload.interrupts
         ),
     )
-    return _outcome(world, cost, simulate(world, FixedCosts({function: cost}), watch))
+    finding = replace(costs.finding, seed=world.seed) if costs.finding else None
+    result = simulate(
+        world,
+        FixedCosts({function: costs.hot}),
+        watch,
+        found=finding.on_cpu if finding else None,
+        nested=costs.nested,
+        contended=finding is not None and finding.traced.contended_lines > 0,
+    )
+    return _outcome(world, costs.hot, finding, result)
 
 
-def _outcome(world: World, cost: CallCost, result: WorldResult) -> _Outcome:
+def _outcome(
+    world: World, cost: CallCost, finding: Finding | None, result: WorldResult
+) -> _Outcome:
     (flow,) = result.flows
     capacity = result.elapsed * world.cpus
-    added = flow.calls * world.clock.from_cycles(cost.added_cycles)
+    found = finding.outcome(result.found) if finding else None
+    if found is None:
+        added = flow.calls * world.clock.from_cycles(cost.added_cycles)
+    else:
+        added = found.calls * world.clock.from_cycles(found.cycles - found.untraced_cycles)
     return _Outcome(
         calls=flow.calls,
         seconds=world.clock.to_seconds(result.elapsed),
@@ -206,6 +299,9 @@ def _outcome(world: World, cost: CallCost, result: WorldResult) -> _Outcome:
         latency=flow.latency,
         behind_s=world.clock.to_seconds(result.behind),
         complete=result.complete,
+        found=found,
+        nested_calls=result.nested_calls,
+        recursion_misses=result.recursion_misses,
     )
 
 
@@ -229,8 +325,7 @@ def _row(
         "offered_calls_per_s": rate_hz,
         "calls": sum(outcome.calls for outcome in outcomes),
         "calls_per_s": _mean(outcomes, lambda outcome: outcome.calls_per_s, 3),
-        "cycles_per_call": round(cost.traced_cycles, 4),
-        "cycles_over_untraced": round(cost.added_cycles, 4),
+        **_cycles(cost, outcomes),
         "work_cycles_per_call": workload.function.work_cycles,
         "added_percent_of_one_cpu": _mean(outcomes, lambda o: 100 * cpus * o.added_share),
         "added_percent_of_all_cpus": _mean(outcomes, lambda o: 100 * o.added_share),
@@ -251,6 +346,10 @@ def _row(
         "seed": workload.run.seed,
         "runs": len(outcomes),
     }
+    row |= _findings(outcomes)
+    if any(interrupt.calls for interrupt in workload.interrupts):
+        row["nested_calls"] = sum(outcome.nested_calls for outcome in outcomes)
+        row["recursion_misses"] = sum(outcome.recursion_misses for outcome in outcomes)
     if len(outcomes) > 1:
         row |= {
             "calls_per_s_ci95": _interval([o.calls_per_s for o in outcomes]),
@@ -263,6 +362,50 @@ def _row(
             ),
             "latency_p99_ns_ci95": _interval([ns(o.latency.percentile(99)) for o in outcomes]),
         }
+    return row
+
+
+def _cycles(cost: CallCost, outcomes: Sequence[_Outcome]) -> dict[str, Value]:
+    """Cycles per call: as found where that was simulated, hot otherwise."""
+    found = [outcome.found for outcome in outcomes if outcome.found is not None]
+    if not found:
+        return {
+            "cycles_per_call": round(cost.traced_cycles, 4),
+            "cycles_over_untraced": round(cost.added_cycles, 4),
+        }
+    cycles = fmean(outcome.cycles for outcome in found)
+    untraced = fmean(outcome.untraced_cycles for outcome in found)
+    return {
+        "cycles_per_call": round(cycles, 4),
+        "cycles_over_untraced": round(cycles - untraced, 4),
+        "hot_cycles_per_call": round(cost.traced_cycles, 4),
+    }
+
+
+_FOUND_IN = {
+    "L2": "l1_misses",
+    "L3": "l2_misses",
+    "memory": "l3_misses",
+    "second TLB": "l1_tlb_misses",
+    "walk": "page_walks",
+    "decode": "btb_misses",
+}
+"""Field of a row by where a call found what it missed; deeper ones are counted once."""
+
+
+def _findings(outcomes: Sequence[_Outcome]) -> dict[str, Value]:
+    """Misses by level, mispredicts and transfers per call; empty if all calls were hot."""
+    found = [outcome.found for outcome in outcomes if outcome.found is not None]
+    if not found:
+        return {}
+    means = dict.fromkeys(_FOUND_IN.values(), 0.0)
+    for outcome in found:
+        for (_, where), number in outcome.misses.items():
+            if where in _FOUND_IN:
+                means[_FOUND_IN[where]] += number / len(found)
+    row: dict[str, Value] = {f"{name}_per_call": round(mean, 4) for name, mean in means.items()}
+    row["mispredicts_per_call"] = round(fmean(outcome.mispredicts for outcome in found), 4)
+    row["transfers_per_call"] = round(fmean(outcome.transfers for outcome in found), 4)
     return row
 
 
@@ -303,8 +446,8 @@ def _records(workload: Workload, rows: Sequence[Mapping[str, Value]], complete: 
             "arrivals": type(workload.arrivals).__struct_config__.tag,
             "duration_s": workload.duration_s,
             "seed": workload.run.seed,
-            "state": "hot",
-            "basis": BASIS,
+            "state": "hot" if workload.between_calls is None else "as found",
+            "basis": BASIS if workload.between_calls is None else BASIS_FOUND,
             "complete": complete,
         },
         rows=tuple(rows),

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tramposim.spec import Arch, Kernel, Prototype
+from tramposim.machine.traced import TracedWorld
+from tramposim.schedule.clock import Clock
+from tramposim.schedule.cost import Nested
+from tramposim.spec import Arch, Attachment, Kernel, Prototype
+from tramposim.study.bodies import programs_of
+from tramposim.study.found import Finding
+from tramposim.study.fullcheck import FullCheck, check_costs
 from tramposim.study.kernels import kernel_of
 from tramposim.study.load import CallMeter, MeteredCall
-from tramposim.study.measure import measure
+from tramposim.study.measure import WARM_CALLS, measure
+from tramposim.study.recursion import nested_costs
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import Subject, cores_of
+from tramposim.study.warmth import Background, Warmth, measure_warmth
 from tramposim.study.workload_schema import Workload
 from tramposim.timing import Core
 
@@ -47,6 +55,28 @@ class MeasuredCalls:
             "returns": self.kernel.returns.value,
         }
         return MeteredCall(measured.cycles_per_call, facts)
+
+    def found(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
+        """What calls cost by what they find; raises what building and timing raise."""
+        hot = self.call(scenario, body).cycles
+        return measure_warmth(self._world(scenario, body), self.core, background, hot, alone)
+
+    def check(
+        self, scenario: str, body: str, workload: Workload, clock: Clock, finding: Finding
+    ) -> FullCheck:
+        """Some of the workload's calls executed one by one, against what was looked up."""
+        return check_costs(self._world(scenario, body), self.core, workload, clock, finding)
+
+    def _world(self, scenario: str, body: str) -> TracedWorld:
+        attachments = [Attachment(p) for p in programs_of(parse_scenario(scenario), body)]
+        world = TracedWorld(self.kernel, self.prototype, attachments)
+        world.run(WARM_CALLS, trace=False)
+        return world
+
+    def nested(self, scenario: str, body: str) -> Nested:
+        """What calls of interrupt handlers cost."""
+        subject = Subject(self.kernel, self.prototype, parse_scenario(scenario), body)
+        return nested_costs(subject, self.core)
 
 
 def meters_of(workload: Workload) -> list[CallMeter]:

@@ -23,8 +23,10 @@ from tramposim.schedule.arrivals import (
     Stepped,
 )
 from tramposim.spec import Arch, Prototype
+from tramposim.study.found import Population
 from tramposim.study.scenario import parse_scenario
-from tramposim.units import parse_duration_s, parse_rate_hz
+from tramposim.study.warmth import Background
+from tramposim.units import parse_bytes, parse_duration_s, parse_rate_hz
 
 __all__ = [
     "ArrivalTable",
@@ -173,12 +175,31 @@ class Interrupt(_Table, frozen=True):
     kind: Literal["periodic", "poisson"]
     rate: str
     cycles: float
+    calls: int = 0
 
     @property
     def arrivals(self) -> Arrivals:
         """When they come, on each CPU."""
         rate_hz = parse_rate_hz(self.rate)
         return Periodic(rate_hz) if self.kind == "periodic" else Poisson(rate_hz)
+
+
+class BackgroundTable(_Table, frozen=True):
+    """`[background]`: what runs between the calls, as caches and TLBs see it."""
+
+    lines_per_s: str
+    footprint: str
+    code_share: float = 0.4
+    lines_per_page: int = 8
+    branches_per_line: float = 1.0
+
+
+class Functions(_Table, frozen=True):
+    """`[functions]`: how many functions are traced, how calls spread over them and nest."""
+
+    count: int = 1
+    zipf: float = 1.0
+    depth: int = 1
 
 
 class Machine(_Table, frozen=True):
@@ -223,6 +244,28 @@ class Workload(_Table, frozen=True):
     machine: Machine
     run: Run = Run()
     interrupts: tuple[Interrupt, ...] = ()
+    background: BackgroundTable | None = None
+    functions: Functions = Functions()
+
+    @property
+    def between_calls(self) -> Background | None:
+        """What runs between the calls; None if every call counts as hot."""
+        table = self.background
+        if table is None:
+            return None if self.population.count == 1 else Background()
+        return Background(
+            parse_rate_hz(table.lines_per_s, "background.lines_per_s"),
+            parse_bytes(table.footprint, "background.footprint"),
+            table.code_share,
+            table.lines_per_page,
+            table.branches_per_line,
+        )
+
+    @property
+    def population(self) -> Population:
+        """The traced functions."""
+        table = self.functions
+        return Population(table.count, table.zipf, table.depth)
 
     @property
     def prototype(self) -> Prototype:

@@ -1,0 +1,255 @@
+# cython: language_level=3
+"""What calls find on one CPU: how far the background has displaced what they use.
+
+Between two calls the background passes lines through the caches. Ages count them, in 2**-16
+lines. Where one function is traced: since the last call (what it has in first-level caches and
+TLBs), since the last call that missed those (what first-level hits leave alone: L2, L3, the
+second TLB), since the last call that walked page tables. Where many are: since the last call of
+any (what all calls share: enter and exit functions, programs, task), since the function's own
+last call (its code, its image; other functions' own lines count, too), and since the last walk.
+`CallCosts` tells from the levels of the three ages what a call costs. A cost is asked for when
+it is first needed: it is found by executing the call on the core model in such a state.
+"""
+
+from libc.stdlib cimport calloc, free
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+from tramposim._native.arrivals cimport LAST_TIME
+from tramposim._native.rng cimport portable_exp, uniform, xoshiro_next, xoshiro_seed
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+
+    static int64_t tramposim_scaled(int64_t time, uint64_t rate)
+    {
+        unsigned __int128 product = (unsigned __int128)(uint64_t)time * rate >> 32;
+        return product < INT64_MAX / 4 ? (int64_t)product : INT64_MAX / 4;
+    }
+    """
+    int64_t tramposim_scaled(int64_t time, uint64_t rate) noexcept nogil
+
+cdef enum:
+    MOST_FUNCTIONS = 1 << 20
+    MOST_DEPTH = 64
+    MOST_LEVELS = 64
+
+
+cdef class CallCosts:
+    """Costs by the levels of the three ages; see the module's text.
+
+    Level k holds for ages up to `limits[k]` (ascending, 2**-16 lines); the last level has no
+    limit. `fill(cell)` gives the subcycles of a cell, numbered by (lines written by another
+    CPU since: no, yes), first, second and third level, the last one counting fastest. `alone`:
+    one function is traced. `missing` and `walking` are the levels of the first age (of the
+    greater of the first two, if not alone) from which on a call misses lines and walks page
+    tables. `own_lines`: lines that a call brings in for its function alone.
+    """
+
+    def __cinit__(self):
+        self.costs = NULL
+
+    def __init__(
+        self,
+        const int64_t[::1] limits not None,
+        fill not None,
+        int64_t own_lines,
+        bint alone,
+        int missing,
+        int walking,
+    ):
+        cdef Py_ssize_t i
+        if self.costs != NULL:
+            raise ValueError("made once")
+        self.levels = <int>limits.shape[0] + 1
+        if self.levels > MOST_LEVELS:
+            raise ValueError(f"at most {MOST_LEVELS} levels")
+        for i in range(1, limits.shape[0]):
+            if limits[i] <= limits[i - 1]:
+                raise ValueError("limits of levels must ascend")
+        if not 0 <= own_lines <= 1 << 40:
+            raise ValueError("a number of lines is not negative")
+        self.limits = limits
+        self.fill = fill
+        self.own_lines = own_lines << 16
+        self.alone = alone
+        self.missing = missing
+        self.walking = walking
+        self.costs = <int64_t *>calloc(self.cells, sizeof(int64_t))
+        if self.costs == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.costs)
+
+    @property
+    def cells(self):
+        """Number of cells."""
+        return 2 * self.levels * self.levels * self.levels
+
+    cdef int level(self, int64_t age) noexcept nogil:
+        cdef int k = 0
+        while k < self.levels - 1 and age > self.limits[k]:
+            k += 1
+        return k
+
+    cdef int64_t look_up(self, int64_t cell) noexcept nogil:
+        if self.costs[cell] == 0:
+            self.costs[cell] = self.ask(cell)
+        return self.costs[cell]
+
+    cdef int64_t ask(self, int64_t cell) noexcept with gil:
+        """Have a cost found; what goes wrong is kept in `failure`, the cost is then 1."""
+        cdef int64_t cost = 1
+        if self.failure is None:
+            try:
+                cost = self.fill(cell)
+            except Exception as error:
+                self.failure = error
+        return cost if 1 <= cost <= LAST_TIME // MOST_DEPTH else 1
+
+
+cdef class CpuCalls:
+    """The calls of one CPU; each arrival makes `depth` of them, of functions drawn at random.
+
+    `chances` and `aliases` are the alias tables of the functions' popularity (one entry: all
+    calls are of one function). The background passes `lines_per_subcycle` lines (2**-48 lines)
+    through, over and over the same `footprint` lines. Both costs must have the same levels of
+    `alone`.
+    """
+
+    def __cinit__(self):
+        self.last = -1
+
+    def __init__(
+        self,
+        CallCosts traced not None,
+        CallCosts untraced not None,
+        uint64_t lines_per_subcycle,
+        int64_t footprint,
+        const uint64_t[::1] chances not None,
+        const int32_t[::1] aliases not None,
+        int depth,
+        uint64_t seed,
+        uint64_t stream,
+    ):
+        cdef Py_ssize_t i
+        if self.uses != NULL:
+            raise ValueError("made once")
+        self.functions = chances.shape[0]
+        if not 1 <= self.functions <= MOST_FUNCTIONS or aliases.shape[0] != chances.shape[0]:
+            raise ValueError(f"1 to {MOST_FUNCTIONS} functions")
+        if not 1 <= depth <= MOST_DEPTH or not 0 <= footprint <= 1 << 40:
+            raise ValueError("depth or footprint out of range")
+        if traced.alone != (self.functions == 1) or untraced.alone != traced.alone:
+            raise ValueError("costs of one function for one function, of many for many")
+        self.traced = traced
+        self.untraced = untraced
+        self.uses = <int64_t *>calloc(traced.cells, sizeof(int64_t))
+        self.untraced_uses = <int64_t *>calloc(untraced.cells, sizeof(int64_t))
+        self.rate = lines_per_subcycle
+        self.footprint = footprint << 16
+        self.depth = depth
+        self.chances = <uint64_t *>calloc(self.functions, 8)
+        self.aliases = <int32_t *>calloc(self.functions, 4)
+        self.ended = <int64_t *>calloc(self.functions, 8)
+        self.counted = <int64_t *>calloc(self.functions, 8)
+        if not (self.uses and self.untraced_uses and self.chances and self.aliases
+                and self.ended and self.counted):
+            raise MemoryError
+        for i in range(self.functions):
+            if not 0 <= aliases[i] < self.functions:
+                raise ValueError("an alias is no function")
+            self.chances[i] = chances[i]
+            self.aliases[i] = aliases[i]
+            self.ended[i] = -1
+        xoshiro_seed(&self.random, seed, stream)
+
+    def __dealloc__(self):
+        free(self.uses)
+        free(self.untraced_uses)
+        free(self.chances)
+        free(self.aliases)
+        free(self.ended)
+        free(self.counted)
+
+    def call(self, int64_t start):
+        """Make an arrival's calls at `start` by themselves; returns what they cost."""
+        if not 0 <= start <= LAST_TIME:
+            raise ValueError("a time out of range")
+        return self.price(start)
+
+    @property
+    def made(self):
+        """Calls so far."""
+        return self.calls
+
+    @property
+    def used(self):
+        """Calls by cell, for cells with any: (of the traced costs, of the untraced)."""
+        return (
+            {i: self.uses[i] for i in range(self.traced.cells) if self.uses[i]},
+            {i: self.untraced_uses[i]
+             for i in range(self.untraced.cells) if self.untraced_uses[i]},
+        )
+
+    cdef int64_t age(self, int64_t elapsed) noexcept nogil:
+        """Lines that the background passed through in a time."""
+        cdef int64_t lines = tramposim_scaled(elapsed if elapsed > 0 else 0, self.rate)
+        return lines if lines < self.footprint else self.footprint
+
+    cdef int64_t price(self, int64_t start) noexcept nogil:
+        """What an arrival costs that is served from `start` on."""
+        cdef int64_t cost = 0
+        cdef int k
+        for k in range(self.depth):
+            cost += self.one(start + cost)
+        return cost
+
+    cdef int64_t one(self, int64_t start) noexcept nogil:
+        cdef int64_t function = 0, others, first, second, third, cost, cell, other
+        cdef bint stolen = False
+        cdef int level, reached
+        cdef double expected
+        if self.functions > 1:
+            function = <int64_t>(
+                (xoshiro_next(&self.random) >> 32) * <uint64_t>self.functions >> 32)
+            if xoshiro_next(&self.random) >= self.chances[function]:
+                function = self.aliases[function]
+        first = self.age(start - self.last) if self.last >= 0 else LAST_TIME
+        third = self.age(start - self.walked) if self.last >= 0 else LAST_TIME
+        if self.ended[function] < 0:
+            second = LAST_TIME
+        elif self.traced.alone:
+            second = self.age(start - self.refreshed)
+        else:
+            others = self.calls - self.counted[function] - 1
+            if others > self.functions - 1:
+                others = self.functions - 1
+            second = self.age(start - self.ended[function]) + others * self.traced.own_lines
+        if self.others > 0.0 and self.last >= 0:
+            expected = self.others * <double>(start - self.last)
+            stolen = expected >= 40.0 or uniform(&self.random) > portable_exp(-expected)
+            self.stolen += stolen
+        level = self.traced.level(first)
+        reached = level
+        cell = (stolen * self.traced.levels + level) * self.traced.levels
+        level = self.traced.level(second)
+        if not self.traced.alone and level > reached:
+            reached = level
+        cell = (cell + level) * self.traced.levels + self.traced.level(third)
+        cost = self.traced.look_up(cell)
+        self.uses[cell] += 1
+        other = self.untraced.level(first) * self.untraced.levels + self.untraced.level(second)
+        other = other * self.untraced.levels + self.untraced.level(third)
+        self.untraced.look_up(other)
+        self.untraced_uses[other] += 1
+        self.counted[function] = self.calls
+        self.calls += 1
+        self.last = start + cost
+        self.ended[function] = self.last
+        if reached >= self.traced.missing:
+            self.refreshed = self.last
+        if reached >= self.traced.walking:
+            self.walked = self.last
+        return cost

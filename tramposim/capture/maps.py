@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from tramposim.capture.records import CaseRecord
-from tramposim.errors import InputError
+from tramposim.capture.records import BootRecord, CaseRecord, ProgRecord
+from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Map, MapType
 
-__all__ = ["BLOCK", "MAX_PROGRAMS", "RECORDED_MAPS", "case_maps"]
+__all__ = ["BLOCK", "MAX_PROGRAMS", "RECORDED_MAPS", "case_maps", "program_maps"]
 
 BLOCK = 512
 """Bytes that a program has in `res`; program n's block begins at (n + 1) * BLOCK."""
@@ -24,6 +25,9 @@ RECORDED_MAPS = MappingProxyType(
     }
 )
 """Maps that records name without their definition, by name."""
+
+_STATE = "_ms"
+"""The array that recorded programs read and write."""
 
 _TYPES = {
     1: MapType.HASH,
@@ -54,6 +58,35 @@ def case_maps(case: CaseRecord, where: str) -> tuple[tuple[Map, int], ...]:
         declared = _declared(name, record) or RECORDED_MAPS.get(name)
         if declared is not None:
             found.append((declared, address))
+    return tuple(found)
+
+
+def program_maps(program: ProgRecord, boot: BootRecord, where: str) -> tuple[tuple[Map, int], ...]:
+    """The maps that a `prog` record refers to, by the boot's definitions and addresses.
+
+    The array `_ms` has the contents with which programs were run. Raises `UnsupportedError`
+    for a map whose definition is not recorded or not known, `InputError` for a malformed one.
+    """
+    found = []
+    for name in dict.fromkeys(name for _, _, name in program.relocs):
+        place, defined = boot.maps.get(name), boot.map_defs.get(name)
+        if not isinstance(place, dict) or not isinstance(defined, dict):
+            raise UnsupportedError(f"map {name!r}: its definition is not recorded")
+        record = {
+            "type": defined.get("type"),
+            "key_size": defined.get("key"),
+            "value_size": defined.get("value"),
+            "max_entries": defined.get("max"),
+        }
+        address, declared = place.get("addr"), _declared(name, record)
+        if not isinstance(address, int) or not 0 < address < 1 << 64:
+            raise InputError(f"{program.id}: map {name!r} has no address", where)
+        if declared is None:
+            raise UnsupportedError(f"map {name!r} of type {defined.get('type')!r}")
+        if name == _STATE and declared.type is MapType.ARRAY:
+            size = declared.value_size * declared.max_entries
+            declared = replace(declared, content=bytes((i * 37 + 11) & 255 for i in range(size)))
+        found.append((declared, address))
     return tuple(found)
 
 

@@ -76,7 +76,7 @@ def replay(
     format_name: str,
     output: str,
 ) -> None:
-    """Execute the images of capture files as they are, and time them.
+    """Execute the images and programs of capture files as they are, and time them.
 
     Image, programs and traced function are the captured bytes; the functions around them are
     the captured kernel's own. Data that code reaches for appears as zeroed pages. The calling
@@ -136,6 +136,6 @@ def replay(
     if count >= _SPEED_FROM:
         click.echo(f"replay: {count} rows in {seconds:.1f} s, {count / seconds:.0f}/s", err=True)
     if replays.without_image:
-        click.echo(f"replay: {replays.without_image} records hold no image", err=True)
+        click.echo(f"replay: {replays.without_image} records hold no code", err=True)
     if replays.exit_code:
         ctx.exit(replays.exit_code)

@@ -73,12 +73,14 @@ _CLOCKS = ("arch_counter_get_cntvct", "guest_arch_counter_read")
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A captured program: struct bpf_prog at `p`, its functions' code, its entry point."""
+    """A captured program: struct bpf_prog at `p`, its functions' code, its entry point, and
+    its private stacks (per-CPU pointer, bytes)."""
 
     name: str
     p: int
     bpf_func: int
     code: tuple[tuple[int, bytes], ...]
+    stacks: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +117,11 @@ class ReplayedImage:
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay executed, the data pages that appeared, and functions that are not captured
-    but the guest runtime's."""
+    """What a replay executed, what its very first call returned, the data pages that appeared,
+    and functions that are not captured but the guest runtime's."""
 
     execution: Execution
+    first_return: int
     data_pages: tuple[int, ...]
     substitutes: tuple[str, ...]
 
@@ -156,6 +159,7 @@ class ReplayKernel:
         boot_registers(machine, cpu)
         engine = machine.engine
         pages: list[int] = []
+        returns: list[int] = []
         for count, trace in ((WARM_CALLS, False), (calls, True)):
             prepare_stack(machine, arguments, cpu.stack_top)
             try:
@@ -165,7 +169,8 @@ class ReplayKernel:
             except GuestFault as fault:
                 raise self._not_captured(fault, machine) or fault from None
             pages += engine.demanded
-        return Replayed(execution, tuple(sorted(pages)), self.not_captured(execution))
+            returns += execution.returns
+        return Replayed(execution, returns[0], tuple(sorted(pages)), self.not_captured(execution))
 
     def _not_captured(self, fault: GuestFault, machine: Machine) -> UnsupportedError | None:
         """The error for a jump into the kernel's text where nothing is captured."""
@@ -222,6 +227,8 @@ class ReplayKernel:
         for p, program in {program.p: program for program in image.programs}.items():
             if p:
                 add_program(memory, program.bpf_func, p, program.name)
+            for pointer, size in program.stacks:
+                memory.add(memory.percpu_address(pointer, 0), size, f"stack of {program.name}")
         if image.im:
             add_trampoline_image(memory, image.address, image.size, image.im)
         if image.ops:

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from tramposim._native import arm64_asm, x86_64_asm
-from tramposim.capture.maps import case_maps
+from tramposim.capture.maps import case_maps, program_maps
 from tramposim.capture.records import (
+    BootRecord,
     CaseRecord,
     NodesRecord,
     ProgramRecord,
+    ProgRecord,
     decode_hex,
 )
 from tramposim.capture.runtime import CapturedRuntime
@@ -22,11 +24,13 @@ from tramposim.machine.replay import Patch, Program, ReplayedImage
 from tramposim.machine.runtime import RETURN_THUNKS
 from tramposim.spec import Arch, Returns
 
-__all__ = ["replayed_image", "stand_in"]
+__all__ = ["replayed_image", "replayed_program", "stand_in"]
 
 _BEFORE = 16
 """Bytes before the function in `func_bytes_m16`."""
 _LITERAL = 8
+_GUARD = 8
+"""Bytes around a private stack that the kernel checks for overflows."""
 _RAX = 0
 _PATCHED = 8
 """Bytes of arm64's patched entry: mov x9, x30; bl."""
@@ -114,19 +118,55 @@ def _executed(nodes: NodesRecord, programs: Iterable[ProgramRecord]) -> list[Pro
     return [program for program in programs if program.name in named]
 
 
-def _program(record: ProgramRecord, case_id: str, where: str) -> Program:
-    code = decode_hex(record.jited or "", f"{case_id}: {record.name}: jited", where)
-    if not code or len(record.ksyms) != len(record.func_lens):
-        raise InputError(f"{case_id}: program {record.name!r} without its machine code", where)
+def replayed_program(record: ProgRecord, boot: BootRecord, where: str) -> ReplayedImage:
+    """A program by itself: the loop calls it with a context of zeros.
+
+    Raises `InputError` for a record without its machine code.
+    """
+    program = _program(record, record.id, where)
+    (address, code), *_ = program.code
+    return ReplayedImage(
+        name=f"bpf_prog_{record.id}",
+        address=address,
+        code=code,
+        size=len(code),
+        im=0,
+        called=address,
+        body=b"",
+        patches=(),
+        complete=True,
+        ops=0,
+        programs=(program,),
+        maps=program_maps(record, boot, where),
+    )
+
+
+def _stacks(record: ProgramRecord | ProgRecord) -> tuple[tuple[int, int], ...]:
+    """Private stacks of a program's functions, as the kernel sizes them: guards around."""
+    found = []
+    for given in record.funcs or ([record.main] if record.main is not None else []):
+        pointer, depth = (given.aux_fields.get(n) for n in ("priv_stack_ptr", "stack_depth"))
+        uses = given.aux_fields.get("jits_use_priv_stack")
+        if uses and isinstance(pointer, int) and isinstance(depth, int) and 0 <= depth < 1 << 16:
+            found.append((pointer, (depth + 7 & -8) + 2 * _GUARD))
+    return tuple(found)
+
+
+def _program(record: ProgramRecord | ProgRecord, case_id: str, where: str) -> Program:
+    name = record.name if isinstance(record, ProgramRecord) else record.id
+    code = decode_hex(record.jited or "", f"{case_id}: {name}: jited", where)
+    if not code or not record.ksyms or len(record.ksyms) != len(record.func_lens):
+        raise InputError(f"{case_id}: program {name!r} without its machine code", where)
     parts = []
     at = 0
     for address, size in zip(record.ksyms, record.func_lens, strict=True):
         if not 0 < size <= len(code) - at or not 0 < address < (1 << 64) - size:
-            raise InputError(f"{case_id}: {record.name}: {size} bytes at {address:#x}", where)
+            raise InputError(f"{case_id}: {name}: {size} bytes at {address:#x}", where)
         parts.append((address, code[at : at + size]))
         at += size
-    p = record.main.p if record.main is not None else record.p or 0
-    return Program(record.name or "target", p, record.ksyms[0], tuple(parts))
+    shared = record.p if isinstance(record, ProgramRecord) else None
+    p = record.main.p if record.main is not None else shared or 0
+    return Program(name or "target", p, record.ksyms[0], tuple(parts), _stacks(record))
 
 
 def stand_in(image: ReplayedImage, runtime: CapturedRuntime) -> ReplayedImage:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, median
+from typing import TypeGuard
 
 from tramposim import __version__
 from tramposim.capture.records import (
@@ -15,15 +16,15 @@ from tramposim.capture.records import (
     FuncRecord,
     LinksRecord,
     ProgramRecord,
+    ProgRecord,
     Record,
 )
 from tramposim.capture.runtime import find_runtime, read_runtime
 from tramposim.errors import GuestFault, InputError, TramposimError, UnsupportedError
-from tramposim.kernel.nodes import TrampFlag
 from tramposim.machine.replay import Replayed, ReplayedImage, ReplayKernel
 from tramposim.machine.trace import Trace
 from tramposim.spec import Arch
-from tramposim.study.captured import replayed_image, stand_in
+from tramposim.study.captured import replayed_image, replayed_program, stand_in
 from tramposim.study.functions import compare_functions
 from tramposim.study.measured import Measured
 from tramposim.study.records import Records, Value
@@ -34,6 +35,8 @@ __all__ = ["ReplayRequest", "Replays", "replay", "replay_trace", "summary_of"]
 
 CALLS = 16
 """Calls in a trace; the core model repeats them until its state repeats."""
+
+_Executable = CaseRecord | ProgRecord
 
 CAPTURED, STAND_IN = "captured", "stand-in"
 """What the traced function was: its own code, or a function that returns at once because its
@@ -79,7 +82,7 @@ def replay(request: ReplayRequest, step: Callable[[str], None] = lambda name: No
         for where, record in file.capture:
             file.note(record)
             name = getattr(record, "id", None)
-            if not isinstance(record, CaseRecord) or record.img is None:
+            if not _executable(record):
                 without_image += name is not None and file.wanted(name)
                 continue
             if not file.wanted(record.id):
@@ -109,7 +112,7 @@ def replay_trace(path: Path, record_id: str, calls: int = CALLS) -> Trace:
     file = _File(path, request)
     for where, record in file.capture:
         file.note(record)
-        if isinstance(record, CaseRecord) and record.id == record_id:
+        if _executable(record) and record.id == record_id:
             replayed, _ = _execute(file.kernel, file.image(record, where), calls)
             assert replayed.execution.trace is not None
             return replayed.execution.trace
@@ -156,28 +159,36 @@ class _File:
             )
         return self._kernel
 
-    def row(self, case: CaseRecord, where: str) -> tuple[Mapping[str, Value], int]:
+    def row(self, record: _Executable, where: str) -> tuple[Mapping[str, Value], int]:
         """The record's row, and the exit code of its error."""
         boot = self.capture.boot
         core = self.request.core_of(boot.arch)
-        row = _origin(boot, self.path, core) | {"id": case.id, "target": case.target}
+        row = _origin(boot, self.path, core) | {"id": record.id}
+        if isinstance(record, CaseRecord):
+            row["target"] = record.target
         try:
-            image = self.image(case, where)
+            image = self.image(record, where)
             row["image_bytes"] = len(image.code)
             replayed, function = _execute(self.kernel, image, CALLS)
-            row["function"] = function if not case.flags or not _is_struct_ops(case) else None
+            if image.called != image.address:
+                row["function"] = function
             row |= _timed(replayed, core)
         except InputError as error:
-            raise error if error.where else InputError(f"{case.id}: {error}", where) from None
+            raise error if error.where else InputError(f"{record.id}: {error}", where) from None
         except TramposimError as error:
             row["error"] = str(error)
             return row, error.exit_code
-        row |= _compared(row, self.request.measured.get(case.id))
+        if isinstance(record, ProgRecord):
+            row["first_return"] = replayed.first_return & 0xFFFFFFFF
+            row["recorded_return"] = _recorded_return(record)
+        row |= _compared(row, self.request.measured.get(record.id))
         return row, 0
 
-    def image(self, case: CaseRecord, where: str) -> ReplayedImage:
-        """What a case's image needs; raises `InputError` for a malformed record."""
-        return replayed_image(case, self._programs(case), self.kernel.captured, where)
+    def image(self, record: _Executable, where: str) -> ReplayedImage:
+        """What a record's image needs; raises `InputError` for a malformed record."""
+        if isinstance(record, ProgRecord):
+            return replayed_program(record, self.capture.boot, where)
+        return replayed_image(record, self._programs(record), self.kernel.captured, where)
 
     def function_rows(
         self, step: Callable[[str], None]
@@ -203,8 +214,18 @@ class _File:
         ]
 
 
-def _is_struct_ops(case: CaseRecord) -> bool:
-    return bool((case.flags or 0) & TrampFlag.INDIRECT)
+def _executable(record: Record) -> TypeGuard[_Executable]:
+    """Whether a record holds code to execute: an image, or a program that was compiled."""
+    if isinstance(record, CaseRecord):
+        return record.img is not None
+    return isinstance(record, ProgRecord) and bool(record.jited)
+
+
+def _recorded_return(record: ProgRecord) -> int | None:
+    """What the program returned in the captured kernel's own test run, if there was one."""
+    run = record.run or {}
+    value = run.get("retval")
+    return value if run.get("errno") == 0 and isinstance(value, int) else None
 
 
 def _origin(boot: BootRecord, path: Path, core: Core) -> dict[str, Value]:

@@ -106,6 +106,14 @@ def test_constants_cannot_be_written() -> None:
         run(dataclasses.replace(program, maps=maps))
 
 
+def test_only_programs_of_other_types() -> None:
+    content = (OBJECTS / "order.o").read_bytes()
+    for name in (b"fentry/vfs_read", b"fexit/vfs_read"):
+        content = content.replace(name + b"\0", b"tp".ljust(len(name) + 1, b"\0"))
+    with pytest.raises(UnsupportedError, match=r"^order.o: section tp: programs of this type"):
+        load_object(content, "order.o")
+
+
 def test_licence() -> None:
     bad = replaced(LINKED, "license", 0, b"MIT")
     with pytest.raises(AttachError, match="session: instruction 2: cannot call kernel") as raised:
@@ -153,7 +161,6 @@ def test_prototype_from_an_object_with_a_kernels_types() -> None:
             "but no BPF object; compile with clang -target bpf",
         ),
         (LINKED.replace(b"\0xdp\0", b"\0xdx\0"), InputError, "section xdx: no program type"),
-        (LINKED.replace(b"\0xdp\0", b"\0tp\0\0"), UnsupportedError, "section tp: programs of"),
         (replaced(LINKED, ".BTF", 0, b"\0\0"), InputError, ".BTF: not little-endian BTF"),
         (replaced(LINKED, ".BTF.ext", 0, b"\0\0"), InputError, ".BTF.ext: not little-endian"),
     ],
@@ -192,3 +199,12 @@ def test_subprograms_lie_where_libbpf_puts_them() -> None:
         "one": [(1, 10), (4, 17), (8, 20), (23, 5), (26, -15), (34, -23)],
         "two": [(1, 5), (4, 9), (8, 5), (11, 10), (19, 2)],
     }
+
+
+def test_programs_of_other_types_are_left_out_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mixed = LINKED.replace(b"\0xdp\0", b"\0tp\0\0")
+    found = load_object(mixed, "linked.o")
+    assert [program.name for program in found] == ["main_program", "session", "configured", "hook"]
+    assert caplog.messages == ["linked.o: left out, of types that are not simulated: context (tp)"]

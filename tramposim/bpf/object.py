@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from tramposim.bpf.btf import Btf, parse_btf
@@ -14,11 +15,12 @@ from tramposim.bpf.license import check_license
 from tramposim.bpf.link import TEXT, Function, Linked, Linker, object_functions
 from tramposim.bpf.mapdefs import data_maps, declared_maps
 from tramposim.bpf.secnames import ProgramSection, program_section
-from tramposim.errors import InputError
+from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Arch, Kernel, Program
 
 __all__ = ["load_object"]
 
+_log = logging.getLogger(__name__)
 DEFAULT_VERSION = Kernel(Arch.X86_64).version
 """Kernel version that programs see if none is named."""
 
@@ -30,9 +32,10 @@ def load_object(
 
     `where` is the file's name; `kernel_btf` are the types that CO-RE relocations are applied
     for; `version` is what LINUX_KERNEL_VERSION gives. Programs whose section begins with `?`,
-    which libbpf loads only when asked to, are left out. Raises `InputError` naming section
-    and offset for a malformed object, `UnsupportedError` for what is not simulated,
-    `AttachError` for what the kernel refuses.
+    which libbpf loads only when asked to, are left out; so are programs of other types beside
+    some that are simulated, with a warning that names them (`logging`). Raises `InputError`
+    naming section and offset for a malformed object, `UnsupportedError` for what is not
+    simulated, `AttachError` for what the kernel refuses.
     """
     elf = read_elf(content, where)
     if elf.type != ET_REL or elf.machine != EM_BPF:
@@ -69,10 +72,26 @@ class _Object:
         mains = [f for f in self.functions.values() if f.section.name != TEXT]
         if not mains:
             raise InputError("has no programs; put them in sections with SEC()", self.elf.where)
-        sections = [program_section(main.section.name, self.elf.where) for main in mains]
-        loaded = [pair for pair in zip(mains, sections, strict=True) if pair[1].autoload]
+        loaded: list[tuple[Function, ProgramSection]] = []
+        others: dict[str, UnsupportedError] = {}
+        for main in mains:
+            try:
+                section = program_section(main.section.name, self.elf.where)
+            except UnsupportedError as other:
+                others[f"{main.name} ({main.section.name})"] = other
+                continue
+            if section.autoload:
+                loaded.append((main, section))
+        if not loaded and others:
+            raise next(iter(others.values()))
         if not loaded:
             raise InputError("all of its programs are in sections with '?'", self.elf.where)
+        if others:
+            _log.warning(
+                "%s: left out, of types that are not simulated: %s",
+                self.elf.where,
+                ", ".join(others),
+            )
         return tuple(self._program(main, section) for main, section in loaded)
 
     @property

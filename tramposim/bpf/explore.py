@@ -77,7 +77,8 @@ class _Explorer:
         self._steps = Steps(insns, facts)
         self._seen: set[int] = set()
         self._tail_calls: dict[int, tuple[str, int] | None] = {}
-        self._saved: dict[int, list[_Saved]] = {}
+        self._passing: dict[int, list[_Saved]] = {}
+        self._done: dict[int, list[_Saved]] = {}
         self._meeting = _meeting_points(insns)
         self._live = _live_registers(insns)
         self._work: list[_Path] = []
@@ -107,6 +108,10 @@ class _Explorer:
             saved.open_paths -= 1
             if saved.open_paths:
                 return
+            done = self._done.setdefault(saved.index, [])
+            done.append(saved)
+            if len(done) > _KEPT:
+                del done[0]
             saved = saved.parent
 
     def _advance(self, path: _Path) -> bool:
@@ -118,11 +123,8 @@ class _Explorer:
             if self._known(path):
                 return False
             saved = _Saved(state.copy(), index, path.parent, path.trail)
-            self._saved.setdefault(index, []).append(saved)
-            if len(self._saved[index]) > _KEPT:
-                done = next((s for s in self._saved[index] if not s.open_paths), None)
-                if done is not None:
-                    self._saved[index].remove(done)
+            if self._insns[index].opcode == isa.MAY_GOTO:
+                self._passing.setdefault(index, []).append(saved)
             path.parent, path.trail = saved, []
         self._seen.add(index)
         insn = self._insns[index]
@@ -206,15 +208,13 @@ class _Explorer:
 
     def _known(self, path: _Path) -> bool:
         """Whether a path from a state that includes this one has been followed already."""
-        looping = self._insns[path.index].opcode == isa.MAY_GOTO
-        for saved in reversed(self._saved.get(path.index, ())):
-            if saved.open_paths:
-                if not looping or saved.state.loops == path.state.loops:
-                    continue
-                if _includes(saved.state, path.state, None, self._live[path.index]):
-                    return True
-            elif _includes(saved.state, path.state, saved.decisive, self._live[path.index]):
+        for saved in reversed(self._done.get(path.index, ())):
+            if _includes(saved.state, path.state, saved.decisive, self._live[path.index]):
                 self._mark(path.parent, path.trail, set(saved.decisive))
+                return True
+        for saved in self._passing.get(path.index, ()):
+            another = saved.open_paths and saved.state.loops != path.state.loops
+            if another and _includes(saved.state, path.state, None, self._live[path.index]):
                 return True
         return False
 

@@ -10,8 +10,7 @@ import pytest
 from support.guest import Guest
 
 from tramposim.bpf.memory import Memory
-from tramposim.bpf.printk import format_text
-from tramposim.errors import UnsupportedError
+from tramposim.bpf.printk import FormatRefused, format_text
 from tramposim.machine.tracebuffer import trace_lines
 from tramposim.spec import Arch, Kernel
 
@@ -127,7 +126,7 @@ REFUSED = [b"%", b"%z", b"%5", b"%h d", b"%ld %", b"%lld%d", b"%f", b"%o", b"%.3
 def test_what_the_kernel_refuses_is_refused(arch: Arch, text: bytes) -> None:
     assert printer(arch).snprintf(text, (1,))[0] == -EINVAL
     if text.isascii():
-        with pytest.raises(UnsupportedError, match="bpf_snprintf"):
+        with pytest.raises(FormatRefused, match="bpf_snprintf"):
             of_interpreter(text, (1,))
 
 

@@ -14,6 +14,7 @@ from support.running import Running, core_file, running
 from tramposim.capture.assemble import capture_records
 from tramposim.capture.decode import decode_image
 from tramposim.capture.records import Capture, CaseRecord, decode_hex
+from tramposim.capture.runtime import read_runtime
 from tramposim.capture.view import kernel_version
 from tramposim.errors import InputError, TramposimError
 from tramposim.kernel.nodes import TrampFlag
@@ -96,6 +97,18 @@ def test_images_are_decoded_to_what_the_records_say(file: str, shared: Path) -> 
         assert image.length == case.code_len, case.id
         assert image.flags == (case.flags or 0) & 7, case.id
         assert image.im == (case.im if (case.flags or 0) & TrampFlag.CALL_ORIG else 0), case.id
+
+
+def test_recorded_layouts_of_maps_are_used(shared: Path, tmp_path: Path) -> None:
+    kernel = running(shared, "smoke-x86_64", "n1.bpf_fentry_test1.fs")
+    assert not read_runtime(capture(kernel, tmp_path / "a.jsonl"), kernel.boot).maps_recorded
+    member = {"name": "buckets", "off": 0x1B8, "bit": None, "bits": None, "size": 8}
+    for name in ("bpf_map_ops", "bucket", "htab_elem", "pcpu_freelist"):
+        kernel.layouts[name] = {"size": 16, "members": []}
+    kernel.layouts["bpf_htab"] = {"size": 0x380, "members": [member]}
+    runtime = read_runtime(capture(kernel, tmp_path / "b.jsonl"), kernel.boot)
+    assert runtime.maps_recorded
+    assert runtime.structs.offset("bpf_htab.buckets") == 0x1B8
 
 
 def test_functions_without_programs_are_refused(shared: Path) -> None:

@@ -39,5 +39,7 @@ def test_errors(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "no captures x86_64-7.2*-default-*.jsonl.xz here" in capsys.readouterr().err
     smoke = str(shared / "golden" / "smoke-x86_64.jsonl.xz")
     assert main(["replay", smoke, "--core", "no-such-core"]) == 2
+    assert main(["replay", smoke, "--core", "neoverse-n1"]) == 2
+    assert "neoverse-n1 is an arm64 core" in capsys.readouterr().err
     assert main(["replay", str(tmp_path / "absent.jsonl")]) == 2
     assert main(["replay", table, "--hardware", table]) == 2

@@ -8,6 +8,8 @@ from typing import Any
 from tramposim.bpf.btf import Btf, Kind
 from tramposim.capture.kcore import CoreMemory
 from tramposim.errors import InputError
+from tramposim.kernel.structs import structs
+from tramposim.spec import Arch
 
 __all__ = ["STRUCTURES", "Layouts", "btf_layouts", "read_fields"]
 
@@ -15,19 +17,12 @@ Layouts = Mapping[str, Any]
 """Structure name -> {"size": bytes, "members": [{"name", "off", "bit", "bits", "size"}]};
 `off` in bytes, `bit` and `bits` of bit fields from there (None: no bit field)."""
 
-STRUCTURES = (
-    "bpf_array",
-    "bpf_map",
-    "bpf_prog",
-    "bpf_prog_aux",
-    "bpf_prog_stats",
-    "bpf_tramp_image",
-    "bpf_tramp_run_ctx",
-    "ftrace_ops",
-    "percpu_ref",
-    "percpu_ref_data",
-    "task_struct",
-    "thread_info",
+STRUCTURES = tuple(
+    sorted(
+        {"bpf_tramp_image", "ftrace_ops", "thread_info"}
+        | {name for arch in Arch for name in structs(arch).sizes}
+        | {member.partition(".")[0] for arch in Arch for member in structs(arch).offsets}
+    )
 )
 """Structures that replay and rebuilding rely on."""
 

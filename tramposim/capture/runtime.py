@@ -20,7 +20,7 @@ from tramposim.capture.records import BootRecord, Capture, FuncRecord, decode_he
 from tramposim.errors import InputError
 from tramposim.jit.trampoline import THUNKS
 from tramposim.kernel.structs import Structs, structs
-from tramposim.spec import Arch, Kernel, Returns
+from tramposim.spec import Arch, Kernel, MapType, Returns
 
 __all__ = ["CapturedFunction", "CapturedRuntime", "find_runtime", "read_runtime"]
 
@@ -30,6 +30,16 @@ _TEXT = 0xFFFFFFFF80000000
 _PERCPU_LIMIT = 1 << 31
 """Below this lie per-CPU variables of kernels that link them from 0 on."""
 _MAX_FUNCTION = 1 << 20
+_MAP_STRUCTURES = frozenset(
+    {"bpf_map", "bpf_map_ops", "bpf_array", "bpf_htab", "bucket", "htab_elem", "pcpu_freelist"}
+)
+_RECORDED_KINDS = (
+    MapType.ARRAY,
+    MapType.PERCPU_ARRAY,
+    MapType.HASH,
+    MapType.PERCPU_HASH,
+)
+"""Types of maps that consist of these structures alone."""
 _USER_MASK = 16
 """Bytes from task_struct.cpus_ptr to cpus_mask: one pointer (user_cpus_ptr) lies between."""
 
@@ -57,7 +67,7 @@ class CapturedRuntime:
     that these call, recorded or not; `structs` the layouts of
     this kernel's structures, where they are recorded, else those of the kernel that
     `kernel.structs` describes; `known_build` tells that it is that very kernel, whose
-    unrecorded layouts hold, too.
+    unrecorded layouts hold, too, `maps_recorded` that those of hash maps and arrays are recorded.
     """
 
     path: Path
@@ -67,6 +77,11 @@ class CapturedRuntime:
     called: Mapping[str, int]
     structs: Structs
     known_build: bool
+    maps_recorded: bool
+
+    def lays_out(self, kind: MapType) -> bool:
+        """Whether it is known how this kernel lays out maps of a type."""
+        return self.known_build or (self.maps_recorded and kind in _RECORDED_KINDS)
 
 
 def find_runtime(path: Path, boot: BootRecord, given: Path | None = None) -> Path:
@@ -132,6 +147,7 @@ def read_runtime(path: Path, boot: BootRecord) -> CapturedRuntime:
         MappingProxyType(called),
         layout,
         known_build,
+        {key.removesuffix("(subset)") for key in stored.boot.layouts} >= _MAP_STRUCTURES,
     )
 
 

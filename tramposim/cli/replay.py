@@ -88,6 +88,7 @@ def replay(
     """
     import time
 
+    from tramposim.capture.records import Capture
     from tramposim.cli.progress import progress
     from tramposim.report.export import records_csv
     from tramposim.report.output import write_result
@@ -107,16 +108,16 @@ def replay(
     table = hardware or (tables[0] if tables else None)
     measured = read_measured(table) if table is not None else {}
     wanted = read_ids(ids) if ids is not None else tuple(measured) if table is not None else None
-    cores = {load_core(name).arch.value: name for name in core_names}
     if table is not None and not captures:
-        arch = next(iter(cores), None)
+        arch = load_core(core_names[0]).arch if core_names else None
         captures = captures_of(golden or table.parent / ".." / "golden", version, variant, arch)
+    cores = cores_of({Capture(path).boot.arch: None for path in captures}, core_names)
     started = time.monotonic()
     with progress("replay") as step:
         replays = run(
             ReplayRequest(
                 captures,
-                lambda arch: cores_of([arch], [cores[arch]] if arch in cores else [])[arch],
+                cores.__getitem__,
                 wanted,
                 measured,
                 runtime,

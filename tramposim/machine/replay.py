@@ -234,7 +234,7 @@ class ReplayKernel:
         if image.ops:
             add_ftrace_ops(memory, image.address, image.ops)
         for declared, address in image.maps:
-            if not self.captured.known_build and declared.type not in _ARRAYS:
+            if declared.type not in _ARRAYS and not self.captured.lays_out(declared.type):
                 raise UnsupportedError(
                     f"map {declared.name}: how kernel {self.kernel.version} lays out maps of type "
                     f"{declared.type} is not recorded"

@@ -56,7 +56,7 @@ def compare_functions(kernel: ReplayKernel, core: Core) -> Iterator[tuple[dict[s
 
 
 def _check_layout(kernel: ReplayKernel, operation: Operation) -> None:
-    if operation.map_type is not None and not kernel.captured.known_build:
+    if operation.map_type is not None and not kernel.captured.lays_out(operation.map_type):
         raise UnsupportedError(
             f"how kernel {kernel.kernel.version} lays out maps of type {operation.map_type} "
             "is not recorded"

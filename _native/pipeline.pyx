@@ -28,7 +28,7 @@ from tramposim._native.scheduler cimport (
 from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
     BLOCK, BLOCKED_FORWARDING, BRANCH, CALL, CAUSES_COUNT, CONDITIONAL, DENSE, DEPENDENCY,
-    DIVIDER, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS, FORWARDING,
+    DIVIDER, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS, FUSED_HEAD, FORWARDING,
     INDIRECT_CALL, INDIRECT_JUMP, JUMP, LOAD, LOAD_BUFFER, LOCKED,
     LOCKED_OPERATION, MAX_POOLS, MEMORY_ACCESS, MISPREDICT, MOVE_STACK, NEEDS_SUM, NOP,
     NOT_BRANCH, NO_REGISTER, ORDERS_LOADS, PAIR, READ_STACK, REGISTERS, RENAME_WIDTH,
@@ -210,6 +210,7 @@ cdef class Pipeline:
         cdef bint recorded = stages is not None
         cdef int64_t before[EVENT_COUNT]
         cdef Py_ssize_t n = order.shape[0], i, m = 0, a = 0, end
+        cdef bint fused
         cdef int32_t number, following
         cdef Py_ssize_t known = self.insns.shape[0]
         if marks.shape[0] != cycles.shape[0]:
@@ -230,11 +231,14 @@ cdef class Pipeline:
                     m += 1
                 number = order[i]
                 following = order[i + 1] if i + 1 < n else order[0]
-                while a < accesses.shape[0] and accesses[a].insn < <uint32_t>i:
+                # What a fused instruction accesses, the branch that it is fused into does.
+                fused = i > 0 and self.insns[order[i - 1]].flags & FUSED_HEAD
+                while a < accesses.shape[0] and accesses[a].insn + fused < <uint32_t>i:
                     a += 1
                 end = a
-                while end < accesses.shape[0] and accesses[end].insn == <uint32_t>i:
-                    end += 1
+                if not self.insns[number].flags & FUSED_HEAD:
+                    while end < accesses.shape[0] and accesses[end].insn <= <uint32_t>i:
+                        end += 1
                 self._step(number, self.insns[following].pc,
                            &accesses[a] if end > a else NULL, <int>(end - a))
                 if recorded:

@@ -17,7 +17,7 @@ from tramposim.study.subject import DEFAULT_CORES, function_of
 from tramposim.timing import STATES, load_core, time_trace
 from tramposim.timing.calls import CallTimer
 from tramposim.timing.footprint import footprint_of
-from tramposim.timing.states import apply_state, signature
+from tramposim.timing.states import apply_state, bring, signature
 
 CODE, DATA = 0x400000, 0x10000000
 CHAINED, INDEPENDENT = b"\x48\x8b\x00", b"\x48\x8b\x0f"
@@ -162,6 +162,22 @@ def test_equal_signatures_mean_equal_calls() -> None:
     assert all(len(cycles) == 1 for cycles in seen.values())
 
 
+def test_what_a_call_leaves_is_what_its_footprint_brings() -> None:
+    trace, core = _traced("fentry+fexit", "count"), load_core("golden-cove")
+    timer = CallTimer(trace, core)
+    timer.warm()
+    prints = footprint_of(timer.prepared, trace.pages, 0)
+    for state in ("cold", "cold-tlb", "cold-code"):
+        apply_state(timer.state, state, *timer.caller(0))
+        brought = timer.state.copy()
+        timer.time(0)
+        bring(brought, prints)
+        kinds = ("data", "code", "data page", "code page", "uops")
+        left = {kind: addresses for kind, addresses in prints.kinds() if kind in kinds}
+        for kind, addresses in left.items():
+            assert brought.levels(kind, addresses) == timer.state.levels(kind, addresses), kind
+
+
 def test_background_work_costs_the_more_the_more_it_displaces() -> None:
     trace, core = _traced("fsession"), load_core("golden-cove")
     timer = CallTimer(trace, core)
@@ -224,7 +240,7 @@ def _traced(words: str, body: str = "empty", arch: Arch = Arch.X86_64) -> Trace:
 @pytest.mark.parametrize("arch", list(Arch))
 def test_hot_a_pair_costs_what_a_session_costs_cold_it_touches_and_costs_more(arch: Arch) -> None:
     core = load_core(DEFAULT_CORES[arch])
-    pair, session = (_traced(words, "count", arch) for words in ("fentry+fexit", "fsession"))
+    pair, session = (_traced(words, "empty", arch) for words in ("fentry+fexit", "fsession"))
     hot = [time_trace(trace, core).cycles_per_call for trace in (pair, session)]
     assert hot[0] == pytest.approx(hot[1], rel=0.05)
     cold = [time_trace(trace, core, "cold") for trace in (pair, session)]

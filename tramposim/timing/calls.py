@@ -64,15 +64,24 @@ def miss_name(kind: int, level: int) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class TimedCall:
-    """One call: core cycles from its first instruction to its last, events, misses.
+    """One call: core cycles from its first instruction to its last, and its events.
 
-    `stages` (dtype `STAGES`), if asked for, has the instructions' cycles from the call's begin.
+    `records` are its misses as the core kept them (packed, dtype `MISS`). `stages` (dtype
+    `STAGES`), if asked for, has the instructions' cycles from the call's begin.
     """
 
     cycles: int
     events: tuple[int, ...]
-    misses: tuple[Miss, ...]
+    records: bytes = field(repr=False)
     stages: NDArray[np.void] | None = field(default=None, repr=False)
+
+    @property
+    def misses(self) -> tuple[Miss, ...]:
+        """What the call did not find in the first level, in order."""
+        return tuple(
+            Miss(*miss_name(kind, level), pc, address, wait)
+            for pc, address, wait, kind, level, _ in np.frombuffer(self.records, MISS).tolist()
+        )
 
 
 def new_state(core: Core, trace: Trace) -> CoreState:
@@ -144,13 +153,7 @@ class CallTimer:
         if stages is not None:
             count_from(stages, start)
         events = tuple(b - a for a, b in zip(before, pipeline.events(), strict=True))
-        records = np.frombuffer(self.state.misses(), MISS)
-        misses = tuple(
-            Miss(*miss_name(int(r["kind"]), int(r["level"])), int(r["pc"]), int(r["address"]),
-                 int(r["wait"]))
-            for r in records
-        )  # fmt: skip
-        return TimedCall(pipeline.cycle - start, events, misses, stages)
+        return TimedCall(pipeline.cycle - start, events, self.state.misses(), stages)
 
     def shares(self) -> list[int]:
         """Cycles for which retirement waited for each instruction of the trace, so far."""

@@ -16,7 +16,7 @@ from tramposim._native.corestate import CoreState
 from tramposim.errors import InputError
 from tramposim.timing.footprint import Footprint
 
-__all__ = ["STATES", "apply_state", "check_state", "signature"]
+__all__ = ["STATES", "apply_state", "bring", "check_state", "signature"]
 
 _CODE = ("code", "uops", "itlb", "upper btb", "history")
 _DATA = ("data",)
@@ -78,3 +78,9 @@ def signature(state: CoreState, footprint: Footprint) -> bytes:
     branches and the ages of lines are not part of it.
     """
     return b"".join(state.levels(kind, addresses) for kind, addresses in footprint.kinds())
+
+
+def bring(state: CoreState, footprint: Footprint) -> None:
+    """Leave `state` as a call with this footprint leaves it: all that it touches is there."""
+    for kind, addresses in footprint.kinds():
+        state.touch(kind, addresses)

@@ -64,6 +64,15 @@ class Outside(Protocol):
     def store(self, address: int, size: int, value: int) -> None:
         """Store the low `size` bytes of a value."""
 
+    def finish(self, state: State) -> None:
+        """The program returns, with these registers."""
+
+    def compared(self, left: int, right: int) -> None:
+        """A branch depends on these two values."""
+
+    def attempt(self, address: int, size: int) -> None:
+        """A compare-and-exchange found another value, so that it stores nothing."""
+
     def frame(self, depth: int) -> int:
         """The frame pointer of the function that now begins, `depth` calls deep."""
 
@@ -159,6 +168,7 @@ class _Run:
         self.state.set(Reg.FP, self.outside.frame(0))
         while self._step():
             pass
+        self.outside.finish(self.state)
         return self.state.registers[0]
 
     def _step(self) -> bool:
@@ -278,6 +288,8 @@ class _Run:
         if op == isa.CMPXCHG:
             if old == state.registers[0] & (1 << 8 * size) - 1:
                 self.outside.store(address, size, source)
+            else:
+                self.outside.attempt(address, size)
             state.set(0, old)
             return
         if op == isa.XCHG:
@@ -295,8 +307,10 @@ class _Run:
         if op in COMPARISONS:
             registers = self.state.registers
             mask, bits = (M64, 64) if wide else (M32, 32)
-            right = registers[insn.src] if insn.from_register else insn.imm
-            taken = COMPARISONS[op](registers[insn.dst] & mask, right & mask, bits)
+            left = registers[insn.dst] & mask
+            right = (registers[insn.src] if insn.from_register else insn.imm) & mask
+            self.outside.compared(left, right)
+            taken = COMPARISONS[op](left, right, bits)
             self.index += 1 + (insn.offset if taken else 0)
             return True
         if op == isa.JA and not insn.from_register:

@@ -70,7 +70,7 @@ Examples:
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
-    default=24,
+    default=40,
     show_default=True,
     help="Runs of each program on random inputs.",
 )

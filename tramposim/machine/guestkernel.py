@@ -126,14 +126,18 @@ class GuestKernel:
 
     def load_rewritten(self, loaded: LoadedProgram) -> GuestProgram:
         """Compile a program as it is after the verifier; its map addresses must hold here."""
-        symbols = self.runtime.symbols
-        accounted = frozenset(symbols[name] for name in self.runtime.accounted)
-        jit = JitEnvironment(self.kernel, symbols, accounted=accounted)
+        jit = self.jit_environment()
         address = self.next_code_address() + _HEADER
         code = compile_program(jit, loaded, lay_out(jit, loaded, address)).content
         self.place_code(address, code, f"bpf_prog_{loaded.name}")
         p = add_program(self.memory, address, name=loaded.name)
         return GuestProgram(p, address, code, loaded)
+
+    def jit_environment(self) -> JitEnvironment:
+        """What programs are compiled in."""
+        symbols = self.runtime.symbols
+        accounted = frozenset(symbols[name] for name in self.runtime.accounted)
+        return JitEnvironment(self.kernel, symbols, accounted=accounted)
 
     def next_code_address(self) -> int:
         """Where the next JIT allocation will lie."""

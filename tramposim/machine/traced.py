@@ -77,8 +77,9 @@ class TracedFunction:
     """A function in a guest kernel with programs attached in the given order.
 
     `links` are (program, BPF cookie of the link). Without links the function is untraced;
-    otherwise `image` is its trampoline, reached by `entry`, with `links` links in `slots`
-    program slots. `arguments` has one value per argument slot (default: `default_arguments`);
+    otherwise `image` is its trampoline, built from `request` and reached by `entry`, with
+    `links` links in `slots` program slots. `arguments` has one value per argument slot
+    (default: `default_arguments`);
     `pointers` tells which of them are addresses of cells. With `returns` the function does
     nothing but return that value. With `target` a BPF program is the function. Raises
     `AttachError` where the kernel would refuse.
@@ -100,6 +101,7 @@ class TracedFunction:
         self._target_program = target
         self.target = self._place_target() if target is None else self._place_program(target)
         self.image: Image | None = None
+        self.request: TrampolineRequest | None = None
         self.entry: Entry | None = None
         self.links = self.slots = 0
         if links:
@@ -138,31 +140,32 @@ class TracedFunction:
         address = guest.next_code_address()
         im = add_trampoline_image(guest.memory, address, 0)
 
-        def build(trampoline: Trampoline) -> Image:
-            return build_trampoline(
-                TrampolineRequest(
-                    kernel=kernel,
-                    prototype=self.prototype,
-                    flags=trampoline.flags,
-                    image=address,
-                    im=im.im,
-                    func_addr=self.target.address,
-                    symbols=guest.runtime.symbols,
-                    fentry=trampoline.fentry,
-                    fmod_ret=trampoline.fmod_ret,
-                    fexit=trampoline.fexit,
-                    func_has_endbr=kernel.arch is Arch.X86_64 and kernel.ibt,
-                    padded=guest.runtime.accounted,
-                )
+        def request(trampoline: Trampoline) -> TrampolineRequest:
+            return TrampolineRequest(
+                kernel=kernel,
+                prototype=self.prototype,
+                flags=trampoline.flags,
+                image=address,
+                im=im.im,
+                func_addr=self.target.address,
+                symbols=guest.runtime.symbols,
+                fentry=trampoline.fentry,
+                fmod_ret=trampoline.fmod_ret,
+                fexit=trampoline.fexit,
+                func_has_endbr=kernel.arch is Arch.X86_64 and kernel.ibt,
+                padded=guest.runtime.accounted,
             )
 
         target = self._target_program
         tail_calls = target is not None and target.loaded.functions[0].tail_call_reachable
-        trampoline = Trampoline(kernel, self.prototype, lambda t: build(t).size, tail_calls)
+        trampoline = Trampoline(
+            kernel, self.prototype, lambda t: build_trampoline(request(t)).size, tail_calls
+        )
         for program, cookie in links:
             trampoline.attach(Link(_node(program, cookie), program.loaded.uses_func_ip))
         self.links, self.slots = len(trampoline.links), trampoline.count
-        self.image = build(trampoline)
+        self.request = request(trampoline)
+        self.image = build_trampoline(self.request)
         guest.memory.put_member(im.im, "bpf_tramp_image.size", self.image.size, 4)
         guest.place_code(address, self.image.code, f"bpf_trampoline_{self.prototype.name}")
         self.entry = self._entry_to(address, trampoline.flags)

@@ -5,10 +5,10 @@ flow over the whole code, never by looking at the mutant:
 
 - `unreachable`: control cannot reach the instruction from any entry.
 - `same`: the changed bytes decode to the same instruction, or one no-operation to another.
-- `dead`: original and mutant write registers and flags only, none of which any path reads
-  before it is written again (what a function returns, and what it must preserve, is read at
-  its end; a call reads the argument registers). Loads count as such only if the mutant loads
-  nothing, or from where the original does.
+- `dead`: original and mutant write registers and flags only, on none of which a store, load,
+  branch, call or result depends on any path (what a function returns, and what it must
+  preserve, is read at its end; a call reads the argument registers). Loads count as such only
+  if the mutant loads nothing, or from where the original does.
 - `independent`: exchanged instructions of which neither writes what the other touches, in
   registers that are read later, in flags, or in memory.
 - `constant`: both put the same constant into the same register.
@@ -23,6 +23,7 @@ flow over the whole code, never by looking at the mutant:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -43,6 +44,11 @@ _X86_SIZES = {
     **{f"{r}l": f"r{r}" for r in ("si", "di", "bp", "sp")},
     **{f"r{n}{s}": f"r{n}" for n in range(8, 16) for s in "dwb"},
 }
+_ATOMICS = (
+    "ldadd", "ldset", "ldclr", "ldeor", "ldsm", "ldum", "stadd", "stset", "stclr", "steor",
+    "swp", "cas", "ldx", "stx", "ldax", "stlx", "ldar", "stlr",
+)  # fmt: skip
+_NAMES = re.compile(r"\b(?:[xw]\d+|w?sp)\b")
 _FLAGS = {"rflags", "eflags", "nzcv", "flags"}
 
 
@@ -76,14 +82,29 @@ def _effect(arch: Arch, one: Decoded) -> _Effect:
         read = set()
     if name in ("paciasp", "autiasp"):
         read, written = {"x30", "sp"}, ["x30"]
+    if arch is Arch.ARM64 and name in ("cmp", "cmn", "tst", "ccmp", "ccmn"):
+        # capstone calls the first register of these written.
+        read = {_full(arch, register) for register in _NAMES.findall(insn.op_str)}
+        read |= {"flags"} if name.startswith("cc") else set()
+        written = ["nzcv"]
+    atomic = arch is Arch.ARM64 and name.startswith(_ATOMICS)
+    if atomic:
+        # capstone does not tell the registers of these.
+        used = _NAMES.findall(insn.op_str)
+        read = {_full(arch, register) for register in used}
+        written = used
     written = [insn.reg_name(reg) for reg in writes]
     partial = {_full(arch, reg) for reg in written if arch is Arch.X86_64 and _is_part(reg)}
     loads, stores = _memory(arch, insn)
     first = name.split()[0]
-    special = first in _SPECIAL or (
-        arch is Arch.ARM64
-        and first.startswith(("ld", "st"))
-        and (first[2:3] == "x" or first[2:3] == "a" or first[2:3] == "l")
+    special = (
+        atomic
+        or first in _SPECIAL
+        or (
+            arch is Arch.ARM64
+            and first.startswith(("ld", "st"))
+            and (first[2:3] == "x" or first[2:3] == "a" or first[2:3] == "l")
+        )
     )
     return _Effect(
         frozenset(read - {""}),
@@ -206,10 +227,35 @@ class CodeFlow:
         self.index = {one.offset: number for number, one in enumerate(self.decoded)}
         self.effects = [_effect(arch, one) for one in self.decoded]
         self.successors = [self._next(number) for number in range(len(self.decoded))]
+        self.entries = [self.index[offset] for offset in entries if offset in self.index]
         self.reachable = self._reach(entries)
         self.before: list[frozenset[str]] = []
         self.live = self._liveness()
         self._leaders = self._find_leaders()
+        self.constants = self._find_constants()
+
+    def _find_constants(self) -> list[dict[str, int]]:
+        """Registers that hold one and the same constant whenever an instruction is reached."""
+        _, _, clobbered = _convention(self.arch, self.passes_arguments)
+        found: list[dict[str, int] | None] = [None] * (len(self.decoded) + 1)
+        todo = [number for number in self.entries if number < len(self.decoded)]
+        for number in todo:
+            found[number] = {}
+        while todo:
+            number = todo.pop()
+            state = dict(found[number] or {})
+            effect, constant = self.effects[number], _constant(self.decoded[number])
+            for register in effect.writes | (clobbered if self.calls(number) else set()):
+                state.pop(register, None)
+            if constant is not None:
+                state[constant[0]] = constant[1]
+            for successor in self.successors[number]:
+                old = found[successor]
+                new = state if old is None else dict(old.items() & state.items())
+                if new != old:
+                    found[successor] = new
+                    todo.append(successor)
+        return [state or {} for state in found]
 
     def block(self, number: int) -> tuple[int, int]:
         """First instruction of the basic block around one, and the one that ends it or the
@@ -270,7 +316,8 @@ class CodeFlow:
         return seen
 
     def _liveness(self) -> list[frozenset[str]]:
-        """Registers that are read later, behind each instruction."""
+        """Registers that something depends on later, behind each instruction: what is read
+        only to compute values that nothing depends on does not count."""
         ends, calls, clobbered = _convention(self.arch, self.passes_arguments)
         before: list[frozenset[str]] = [frozenset()] * len(self.decoded)
         behind: list[frozenset[str]] = [frozenset()] * len(self.decoded)
@@ -288,7 +335,8 @@ class CodeFlow:
                 kept = out - (effect.writes - effect.partial)
                 if self.calls(number):
                     kept = (kept - clobbered) | calls
-                value = frozenset(kept | effect.reads | effect.partial)
+                needed = effect.writes & out or _acts(effect) or self.calls(number)
+                value = frozenset(kept | effect.reads | effect.partial if needed else out)
                 if value != before[number]:
                     before[number] = value
                     changed = True
@@ -306,6 +354,11 @@ class CodeFlow:
         """Whether a branch may go where this code does not."""
         one = self.decoded[number]
         return self._target(one) is None and not self.calls(number)
+
+
+def _acts(effect: _Effect) -> bool:
+    """Whether an instruction does more than to write registers; a load may fault."""
+    return effect.control or effect.special or bool(effect.stores) or bool(effect.loads)
 
 
 @cache
@@ -376,7 +429,8 @@ def _same_block(flow: CodeFlow, mutant: Mutant, new: Sequence[Decoded], number: 
     def full(name: str | None) -> str:
         return _full(flow.arch, name)
 
-    meanings = [meaning_of(flow.arch, block, full, _is_part) for block in (old, changed)]
+    known = flow.constants[first]
+    meanings = [meaning_of(flow.arch, block, full, _is_part, known) for block in (old, changed)]
     if meanings[0] is None or meanings[1] is None:
         return False
     one, two = meanings[0], meanings[1]

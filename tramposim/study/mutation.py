@@ -21,7 +21,7 @@ from tramposim.capture.records import Capture, CaseRecord
 from tramposim.capture.trampolines import case_context
 from tramposim.errors import TramposimError
 from tramposim.machine.rules.check import check_image
-from tramposim.machine.rules.differential import check_program
+from tramposim.machine.rules.differential import RUNS, check_program
 from tramposim.machine.rules.listing import Listing
 from tramposim.machine.rules.probe import Probe
 from tramposim.machine.rules.program import CompiledProgram
@@ -123,7 +123,7 @@ def _outcome(
 
 
 def outcomes_of(
-    path: Path, per_code: int, every: int = 1, seed: int = 0, runs: int = 24
+    path: Path, per_code: int, every: int = 1, seed: int = 0, runs: int = RUNS
 ) -> Iterator[Outcome]:
     """Mutants of every `every`-th image and program of a capture, `per_code` of each."""
     capture = Capture(path)
@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("captures", nargs="+", type=Path)
     parser.add_argument("--per-code", type=int, default=20, help="mutants of each image, program")
     parser.add_argument("--every", type=int, default=1, help="take every N-th image and program")
-    parser.add_argument("--runs", type=int, default=24, help="runs of each program")
+    parser.add_argument("--runs", type=int, default=RUNS, help="runs of each program")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--survivors", action="store_true", help="list what was not caught")
     options = parser.parse_args(arguments)

@@ -1,14 +1,15 @@
 """Observe: execute captured cases from their inputs and compare what the programs saw.
 
 A case is rebuilt from values and its functions are called once, as BPF_PROG_TEST_RUN calls
-them. The programs store what they see into the array map `res`: a sequence counter, then a
-block per program.
+them; what was built must keep the rules of the calling convention as well. The programs store
+what they see into the array map `res`: a sequence counter, then a block per program.
 Pointers and times differ from machine to machine and are compared by what they must be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tramposim.capture.programs import ProgramContext, program_context
@@ -20,7 +21,12 @@ from tramposim.capture.records import (
     ProgramRecord,
 )
 from tramposim.errors import InputError, TramposimError
+from tramposim.machine.rules.check import check_image
+from tramposim.machine.rules.differential import check_program
+from tramposim.machine.rules.probe import Probe
+from tramposim.machine.rules.subject import guest_subject
 from tramposim.machine.traced import TracedFunction
+from tramposim.spec import Arch
 from tramposim.study.rebuild import BLOCK, RebuiltCase, rebuild_case, rebuild_links
 from tramposim.study.verify import Check
 
@@ -51,6 +57,8 @@ SLOTS = {"entry_slots": 64, "exit_slots": 192}
 """Offsets of the twelve context slots that a program saw."""
 
 _MAX_SLOTS = 12
+_RUNS = 2
+"""Runs of each program on random inputs."""
 _KERNEL = 1 << 63
 """Addresses from here on are the kernel's."""
 
@@ -87,7 +95,26 @@ def _check(
         raise error if error.where else InputError(f"{record.id}: {error}", where) from None
     except TramposimError as error:
         return f"not executed: {error}"
-    return "; ".join(_differences(record, rebuilt, where))
+    return "; ".join((*_differences(record, rebuilt, where), *_broken_rules(rebuilt)))
+
+
+def _broken_rules(rebuilt: RebuiltCase) -> Iterator[str]:
+    """What of the executed code breaks the rules: its images on all ways, its programs."""
+    probe = _probe(rebuilt.guest.kernel.arch)
+    for function in rebuilt.functions:
+        if function.request is not None and function.image is not None:
+            image = function.image
+            report = check_image(probe, function.request, image.code, image.skips)
+            yield from (f"image: {violation}" for violation in report.violations)
+    for program in rebuilt.programs:
+        subject = guest_subject(rebuilt.guest, program)
+        found = check_program(probe, subject, runs=_RUNS, minimise=False).violations
+        yield from (f"program {program.loaded.name}: {violation}" for violation in found)
+
+
+@cache
+def _probe(arch: Arch) -> Probe:
+    return Probe(arch)
 
 
 def _differences(

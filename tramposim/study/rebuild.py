@@ -61,12 +61,14 @@ _RELOCATIONS = {kind.value: kind for kind in Relocation}
 class RebuiltCase:
     """A guest kernel with the record's functions, in the order in which a test run calls them.
 
-    `attached` are the functions that each program is attached to, by the program's name.
+    `attached` are the functions that each program is attached to, by the program's name;
+    `programs` are all loaded programs.
     """
 
     guest: GuestKernel
     functions: tuple[TracedFunction, ...]
     attached: dict[str, tuple[TracedFunction, ...]]
+    programs: tuple[GuestProgram, ...] = ()
 
 
 def rebuild_case(
@@ -91,7 +93,8 @@ def rebuild_case(
     else:
         target = _target_program(case, case.tgt_prog, context, where)
         function = TracedFunction(guest, prototype, links, arguments=_CONTEXT, target=target)
-    return RebuiltCase(guest, (function,), dict.fromkeys(programs, (function,)))
+    attached: dict[str, tuple[TracedFunction, ...]] = dict.fromkeys(programs, (function,))
+    return RebuiltCase(guest, (function,), attached, tuple(programs.values()))
 
 
 def rebuild_links(
@@ -120,7 +123,7 @@ def rebuild_links(
     if attachments:
         raise UnsupportedError(f"a test run does not call {', '.join(attachments)}")
     attached = {name: tuple(functions[t] for t in names) for name, names in targets.items()}
-    return RebuiltCase(guest, tuple(functions.values()), attached)
+    return RebuiltCase(guest, tuple(functions.values()), attached, tuple(programs.values()))
 
 
 def _load(

@@ -9,7 +9,7 @@ equal expressions do the same; unequal ones may.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,12 +47,15 @@ def meaning_of(
     block: Sequence[Decoded],
     full: Callable[[str | None], str],
     partial: Callable[[str], bool],
+    known: Mapping[str, int],
 ) -> Meaning | None:
     """What the block does, or None if that is not followed.
 
-    `full` gives a register's full name, `partial` whether a write leaves the rest of it.
+    `full` gives a register's full name, `partial` whether a write leaves the rest of it;
+    `known` are registers with constants before the block.
     """
     run = _Run(arch, full, partial)
+    run.meaning.registers |= {name: ("constant", value) for name, value in known.items()}
     try:
         for one in block:
             run.step(one)
@@ -192,9 +195,16 @@ class _Run:
         if name in ("and", "ands", "orr") and len(registers) == len(operands) == 3:
             values = [self._get(register) for register in registers[1:]]
             numbers = [value[1] for value in values if value[0] == "constant"]
-            if len(numbers) == 2 and name != "ands" and not operands[2].shift.type:
-                both = numbers[0] & numbers[1] if name == "and" else numbers[0] | numbers[1]
+            if len(numbers) == 2 and not operands[2].shift.type:
+                both = numbers[0] | numbers[1] if name == "orr" else numbers[0] & numbers[1]
                 self._set(registers[0], ("constant", both))
+                if name == "ands":
+                    self.meaning.registers["flags"] = ("tested", tuple(values))
+                return True
+        if name == "neg" and len(registers) == len(operands) == 2 and not operands[1].shift.type:
+            value = self._get(registers[1])
+            if value[0] == "constant":
+                self._set(registers[0], ("constant", -value[1] & _MASK))
                 return True
         plain = len(operands) == 3 and operands[2].type == _IMMEDIATE and len(registers) == 2
         if name in ("add", "sub") and plain and not operands[2].shift.type:
@@ -335,11 +345,18 @@ class _Run:
                 touches = True
             else:
                 raise _TooHard
+        if self.arch is Arch.ARM64 and name in _COMPARISONS:
+            name = _COMPARISONS[name]
+            inputs = [(number + 1, *rest) for number, *rest in inputs]
+        elif self.arch is Arch.ARM64 and operands and operands[0].access & 3 == 2:
+            inputs = inputs[1:]
         explicit = {self._name(insn, o) for o in operands if o.type == _REGISTER}
         implicit = sorted({str(insn.reg_name(r)) for r in reads} - explicit)
         inputs += [(register, self._get_any(register)) for register in implicit]
         # Shifts, conditions and the like of an arm64 instruction are part of its text only.
         text = "" if self.arch is Arch.X86_64 else _form(insn.op_str)
+        if name in _COMPARISONS.values() and not text.startswith("r, r, "):
+            text = f"r, {text}"
         key: Value = (name, text, tuple(inputs))
         if touches or name in ("push", "pop", "leave") or "lock" in name:
             key = (*key, tuple(self.meaning.memory.items()), len(self.meaning.effects))
@@ -357,4 +374,5 @@ def _form(text: str) -> str:
     return _REGISTER_NAME.sub("r", text)
 
 
+_COMPARISONS = {"cmp": "subs", "cmn": "adds", "tst": "ands"}
 _REGISTER_NAME = re.compile(r"\b(?:[xw](?:\d+|zr)|w?sp)\b")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import decode
@@ -16,9 +17,12 @@ from tramposim.machine.rules.rule import Violation
 
 __all__ = ["RUNS", "Counterexample", "ProgramReport", "check_program"]
 
-RUNS = 24
+RUNS = 40
 """Runs of a program unless told otherwise."""
 _TRIALS = 160
+_ROUNDS = 3
+"""After so many runs one goes towards other branches than the last one took."""
+_PART = 0.5
 _SHOWN = 12
 _MASK = (1 << 64) - 1
 
@@ -66,8 +70,8 @@ def check_program(
     probe.load(program.listing)
     constants = tuple(sorted(_constants(program.functions)))
     inconclusive = 0
+    inputs, fresh = Inputs(seed * 1_000_003, constants), 0
     for number in range(runs):
-        inputs = Inputs(seed * 1_000_003 + number, constants)
         run = ProgramRun(program, probe, inputs)
         found = run.run()
         inconclusive += not run.conclusive
@@ -76,7 +80,32 @@ def check_program(
             if minimise:
                 example, found = _minimised(probe, program, inputs, run, found)
             return ProgramReport(tuple(found), number + 1, inconclusive, example)
+        if run.wishes and number % _ROUNDS == _ROUNDS - 1:
+            inputs = _towards(inputs, run)
+        else:
+            fresh += 1
+            inputs = Inputs(seed * 1_000_003 + fresh, constants)
     return ProgramReport((), runs, inconclusive)
+
+
+def _towards(inputs: Inputs, run: ProgramRun) -> Inputs:
+    """Inputs that make some of the run's branches go the other way.
+
+    Where a branch compared a value that had just been read with another one, the place that it
+    was read from gets that other value, or one beside it.
+    """
+    chance = random.Random(f"{inputs.seed}/{len(inputs.chosen)}/{len(run.wishes)}")
+    chosen = dict(inputs.chosen)
+    for (address, size), value in run.wishes:
+        if chance.random() < _PART:
+            word, shift = address & -8, 8 * (address & 7)
+            if address & 7 and (address & 7) + size > 8:
+                continue
+            wanted = value + chance.choice((-1, 0, 0, 0, 1))
+            mask = (1 << 8 * size) - 1 << shift
+            old = chosen.get(word, inputs.word(word))
+            chosen[word] = old & ~mask & _MASK | wanted << shift & mask
+    return replace(inputs, chosen=tuple(chosen.items()))
 
 
 def _constants(functions: Iterable[LoadedFunction]) -> set[int]:
@@ -105,9 +134,7 @@ def _minimised(
     def differs(words: list[int]) -> bool:
         nonlocal trials, best
         trials += 1
-        attempt = ProgramRun(
-            program, probe, Inputs(inputs.seed, inputs.constants, frozenset(words))
-        )
+        attempt = ProgramRun(program, probe, replace(inputs, kept=frozenset(words)))
         violations = attempt.run()
         if violations:
             best = violations
@@ -123,7 +150,7 @@ def _minimised(
             else:
                 start += size
         size //= 2
-    smallest = Inputs(inputs.seed, inputs.constants, frozenset(kept))
+    smallest = replace(inputs, kept=frozenset(kept))
     memory = [(a, smallest.word(a)) for a in kept if not CALLS <= a < 2 * CALLS]
     calls = [(a - CALLS, smallest.word(a)) for a in kept if CALLS <= a < 2 * CALLS]
     return Counterexample(inputs.seed, tuple(memory), tuple(calls)), best

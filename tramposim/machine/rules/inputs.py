@@ -47,12 +47,14 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 class Inputs:
     """Input words by address (multiples of 8) and results of calls by number.
 
-    `constants` are values that a program looks for. With `kept` all words but those are zero.
+    `constants` are values that a program looks for. `chosen` are (address, word) that replace
+    what the seed gives. With `kept` all words but those are zero.
     """
 
     seed: int
     constants: tuple[int, ...] = ()
     kept: frozenset[int] | None = None
+    chosen: tuple[tuple[int, int], ...] = ()
 
     def words(self, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The 64-bit words at addresses."""
@@ -75,11 +77,13 @@ class Inputs:
             [kind < np.uint64(limit) for limit in limits],
             [pointers, np.uint64(0), small, near, np.uint64(0) - small],
             _mixed(noise),
-        )
+        ).astype(np.uint64)
+        for address, word in self.chosen:
+            values[addresses == np.uint64(address)] = word
         if self.kept is not None:
             kept = np.array(list(self.kept), np.uint64)
             values = np.where(np.isin(addresses, kept), values, np.uint64(0))
-        return values.astype(np.uint64)
+        return np.asarray(values, np.uint64)
 
     def word(self, address: int) -> int:
         """The 64-bit word at an address."""

@@ -246,10 +246,26 @@ class Probe:
             back = self.get(link) if link else self.read(self.get(self.convention.stack))
         return Departure(site, target, flow, back, branches=stop.branches)
 
+    def forget_last(self) -> None:
+        """Leave the last instruction out of the last segment: it faulted and runs again."""
+        last = self.segments.pop()
+        count = max(len(last.pcs) - 1, 0)
+        self.segments.append(
+            Segment(
+                last.pcs[:count],
+                last.accesses[last.accesses["insn"] < count],
+                None if last.stack is None else last.stack[:count],
+                last.stack_behind,
+                {name: values[:count] for name, values in last.followed.items()},
+            )
+        )
+
     def effective_address(self, site: int, otherwise: int) -> int:
         """The address of an x86_64 instruction's memory operand, from the registers as they
         stand; `otherwise` if it has none. (The emulator drops an address's upper bits.)"""
-        insn = next(_details().disasm(self.listing.at[site].code, site), None)
+        instruction = self.listing.at.get(site)
+        code = instruction.code if instruction else b""
+        insn = next(_details().disasm(code, site), None)
         if insn is None:
             return otherwise
         for operand in insn.operands:

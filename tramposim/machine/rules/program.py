@@ -17,7 +17,7 @@ from tramposim.bpf.insn import Reg
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.bpf.lowered import OutOfBudget, State, TailCalled, Target, Thrown, interpret_lowered
 from tramposim.machine.rules.accesses import check_accesses
-from tramposim.machine.rules.inputs import Inputs, Pages
+from tramposim.machine.rules.inputs import CALLS, Inputs, Pages
 from tramposim.machine.rules.listing import Flow, Listing
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE, Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
@@ -36,6 +36,7 @@ EXECUTED = 150_000
 _MAX_CALLS = 400
 _MAX_PAGES = 512
 _MAX_FRAMES = 20
+_MAX_WISHES = 200
 _BELOW = 1 << 16
 _CALLER = 0xFFFFFFFF81234560
 _DEPTH = 0x7FFF_FF00_0000_0000
@@ -114,6 +115,7 @@ class ProgramRun:
         self.events: list[_Event] = []
         self.frames: list[int] = []
         self.words: frozenset[int] = frozenset()
+        self.wishes: tuple[tuple[tuple[int, int], int], ...] = ()
         self.conclusive = True
         self.violations: list[Violation] = []
         self._entry: dict[str, int] = {}
@@ -186,6 +188,8 @@ class ProgramRun:
                 raise _Differs(Rule.RESULT, site, f"returns {got:#x}, the interpreter {result:#x}")
         finally:
             self.words = frozenset(world.pages.read_words)
+            self.wishes = tuple(world.wishes)
+        self._compare_registers(world.final, site)
         if self.wild and not world.wild:
             raise _Differs(
                 Rule.MEMORY, site,
@@ -194,6 +198,29 @@ class ProgramRun:
         if world.calls == len(self.events):
             world.compare_memory(self._snapshot(), site, self._stack())
             self._compare_loads(world.pages)
+            self._compare_stores(world.stores)
+
+    def _compare_registers(self, final: State, site: int) -> None:
+        """What the program left in r1 to r9, even if nothing reads it any more: the machine
+        registers hold it until the epilogue gives them other values."""
+        segments = [s for s in self.probe.segments if s.stack is not None]
+        if len(segments) != len(self.probe.segments):
+            return
+        for number in sorted(final.defined & set(range(1, 10))):
+            name, expected = self.program.registers[number], final.registers[number]
+            end = self.probe.get(name)
+            if end == expected:
+                continue
+            held = end
+            if name in self.probe.convention.saved or name == self.probe.convention.result:
+                values = np.concatenate([segment.followed[name] for segment in segments])
+                before = values[values != np.uint64(end)]
+                held = int(before[-1]) if len(before) else end
+            if held != expected:
+                raise _Differs(
+                    Rule.REGISTERS, site,
+                    f"leaves {held:#x} in r{number} ({name}), the interpreter {expected:#x}",
+                )  # fmt: skip
 
     def _compare_loads(self, pages: Pages) -> None:
         """The code reads memory only where the interpreter does: elsewhere it may fault."""
@@ -214,6 +241,41 @@ class ProgramRun:
                     f"reads {int(address[which]):#x}, which the interpreter does not",
                 )  # fmt: skip
 
+    def _compare_stores(self, stores: list[tuple[int, int, bool]]) -> None:
+        """Other CPUs see every store: the code makes those of the interpreter, in its order.
+
+        A compare-and-exchange that fails stores the old value on x86_64, and may elsewhere.
+        """
+        probe = self.probe
+        low, high = probe.stack_base, probe.stack_base + STACK_SIZE
+        counter = self.program.depth & self.mask
+        number = 0
+        for segment in probe.segments:
+            made = segment.accesses[(segment.accesses["flags"] & STORE) != 0]
+            for address, index, size, _ in made.tolist():
+                if low <= address < high or address & self.mask == counter != 0:
+                    continue
+                place = address & self.mask
+                while number < len(stores) and stores[number][2]:
+                    if stores[number][:2] == (place, size):
+                        break
+                    number += 1
+                expected = stores[number][:2] if number < len(stores) else None
+                if expected != (place, size):
+                    what = "nothing" if expected is None else f"{expected[1]} at {expected[0]:#x}"
+                    raise _Differs(
+                        Rule.STORES, int(segment.pcs[index]),
+                        f"stores {size} bytes at {place:#x}, the interpreter {what}",
+                    )  # fmt: skip
+                number += 1
+        missing = [store for store in stores[number:] if not store[2]]
+        if missing:
+            raise _Differs(
+                Rule.STORES, self.program.addresses[0],
+                f"does not store {missing[0][1]} bytes at {missing[0][0]:#x}, as the"
+                " interpreter does",
+            )  # fmt: skip
+
     @property
     def program_result(self) -> str:
         """The register of results, by the machine's calling convention."""
@@ -223,7 +285,8 @@ class ProgramRun:
 
     def _start(self) -> None:
         probe, program = self.probe, self.program
-        probe.follow = tuple({*program.frames, *(("x30",) if program.signed else ())})
+        watched = {program.registers[number] for number in (1, 6, 7, 8, 9)}
+        probe.follow = tuple({*program.frames, *watched, *(("x30",) if program.signed else ())})
         self._entry = probe.reset()
         values = {probe.convention.arguments[0]: self.inputs.context}
         values[probe.convention.frame] = probe.stack_top + 512
@@ -251,6 +314,7 @@ class ProgramRun:
             left -= len(probe.segments[-1].pcs)
             if departure.size:
                 self._fault(departure)
+                probe.forget_last()
                 pc = departure.site
                 continue
             if departure.reason in ("budget", "trace-full"):
@@ -542,7 +606,11 @@ class _World:
         self.stack = bytearray(run._noise)
         self.written = np.zeros(STACK_SIZE, bool)
         self.calls = 0
+        self.stores: list[tuple[int, int, bool]] = []
+        self.origins: dict[int, tuple[int, int]] = {}
+        self.wishes: dict[tuple[tuple[int, int], int], None] = {}
         self.wild = False
+        self.final = State()
         self.entered = 0
         main = run.program.functions[0]
         self.clobbered = self.base + STACK_SIZE
@@ -560,7 +628,9 @@ class _World:
                 raise _Undefined
             return int.from_bytes(self.stack[at : at + size], "little")
         self.wild |= not canonical(address)
-        return self.pages.load(address, size)
+        value = self.pages.load(address, size)
+        self.origins[value] = (address & self.run.mask, size)
+        return value
 
     def store(self, address: int, size: int, value: int) -> None:
         """Memory, or the stack."""
@@ -573,6 +643,23 @@ class _World:
             self.wild |= not canonical(address)
             self.pages.load(address, size)
             self.pages.store(address, size, value)
+            self.stores.append((address & self.run.mask, size, False))
+
+    def finish(self, state: State) -> None:
+        """Keep the registers at the end."""
+        self.final = state
+
+    def compared(self, left: int, right: int) -> None:
+        """Remember what other inputs would make of a branch."""
+        for value, other in ((left, right), (right, left)):
+            origin = self.origins.get(value)
+            if origin is not None and len(self.wishes) < _MAX_WISHES:
+                self.wishes[origin, other] = None
+
+    def attempt(self, address: int, size: int) -> None:
+        """A compare-and-exchange that failed: code may store the old value again."""
+        if not self._on_stack(address, size):
+            self.stores.append((address & self.run.mask, size, True))
 
     def frame(self, depth: int) -> int:
         """The frame pointer that the code had."""
@@ -618,7 +705,9 @@ class _World:
                     f" {event.registers[register]:#x}, the interpreter with {value:#x}",
                 )  # fmt: skip
         self.compare_memory(event.pages, event.site, event.stack)
-        return run.inputs.result(number)
+        result = run.inputs.result(number)
+        self.origins[result] = self.origins[result & 0xFFFFFFFF] = (CALLS + number, 8)
+        return result
 
     def compare_memory(
         self, theirs: Mapping[int, bytes], site: int, stack: NDArray[np.uint8] | None = None

@@ -39,6 +39,7 @@ class Rule(StrEnum):
     PATCHED_OUT = "patched-out"
     RETURNS_ONCE = "returns-once"
     RESULT = "result"
+    REGISTERS = "registers"
     HELPER_CALL = "helper-call"
     STORES = "stores"
     TAIL_CALL = "tail-call"
@@ -79,7 +80,8 @@ MEANINGS: dict[Rule, str] = {
     " the image and for every call whose callee does not count itself.",
     Rule.FRAME_WRITES: "Stores go to the frame, maps and per-CPU data, nowhere else.",
     Rule.RED_ZONE: "Nothing is accessed below the stack pointer; kernels have no red zone.",
-    Rule.MEMORY: "Accesses go where there is memory.",
+    Rule.MEMORY: "Accesses go where there is memory, and programs read only what the"
+    " interpreter reads.",
     Rule.EXECUTION: "The code runs to its end: no undefined instruction, no endless loop, no"
     " jump to where no code is.",
     Rule.LANDING_PAD: "Targets of indirect branches begin with endbr64 (IBT) or bti (BTI).",
@@ -88,9 +90,11 @@ MEANINGS: dict[Rule, str] = {
     Rule.PATCHED_OUT: "With a program patched out, all else still works.",
     Rule.RETURNS_ONCE: "Every call returns once.",
     Rule.RESULT: "A program returns what the interpreter computes.",
+    Rule.REGISTERS: "At the end r1 to r9 hold what the interpreter has in them, read or not.",
     Rule.HELPER_CALL: "A program calls the functions that the interpreter calls, in that order,"
     " with the same register values and memory.",
-    Rule.STORES: "A program leaves the memory that the interpreter leaves.",
+    Rule.STORES: "A program makes the stores of the interpreter, in its order, and leaves the"
+    " same memory.",
     Rule.TAIL_CALL: "A tail call goes to the same program with the same context.",
 }
 """What each rule asks for."""

@@ -10,13 +10,15 @@ from tramposim.bpf.lowered import Target
 from tramposim.errors import InputError
 from tramposim.jit.arm64.registers import register_map as arm64_map
 from tramposim.jit.environment import JitEnvironment
+from tramposim.jit.program import compile_program, lay_out
 from tramposim.jit.trampoline import THUNKS
 from tramposim.jit.x86_64.registers import register_map as x86_64_map
+from tramposim.machine.guestkernel import GuestKernel, GuestProgram
 from tramposim.machine.rules.listing import Listing
 from tramposim.machine.rules.program import GS_BASE, PERCPU_ARM64, TASK_ARM64, CompiledProgram
 from tramposim.spec import Arch, Returns
 
-__all__ = ["compiled_program"]
+__all__ = ["compiled_program", "guest_subject"]
 
 _MASK = (1 << 64) - 1
 _X86_NAMES = (
@@ -97,6 +99,15 @@ def compiled_program(
         landing_pads=kernel.ibt if x86 else kernel.bti,
         signed=kernel.pac and not x86,
     )  # fmt: skip
+
+
+def guest_subject(guest: GuestKernel, program: GuestProgram) -> CompiledProgram:
+    """The subject of a program that a guest kernel loaded."""
+    env, loaded = guest.jit_environment(), program.loaded
+    addresses = lay_out(env, loaded, program.address)
+    compiled = compile_program(env, loaded, addresses)
+    chunks = [function.code for function in compiled.functions]
+    return compiled_program(env, loaded.functions, addresses, chunks)
 
 
 _INLINED = {

@@ -70,6 +70,9 @@ class Outside(Protocol):
     def compared(self, left: int, right: int) -> None:
         """A branch depends on these two values."""
 
+    def exchange(self, address: int, size: int, value: int) -> None:
+        """Store the result of an atomic operation."""
+
     def attempt(self, address: int, size: int) -> None:
         """A compare-and-exchange found another value, so that it stores nothing."""
 
@@ -287,7 +290,7 @@ class _Run:
         old = self.outside.load(address, size)
         if op == isa.CMPXCHG:
             if old == state.registers[0] & (1 << 8 * size) - 1:
-                self.outside.store(address, size, source)
+                self.outside.exchange(address, size, source)
             else:
                 self.outside.attempt(address, size)
             state.set(0, old)
@@ -298,7 +301,7 @@ class _Run:
             new = arithmetic(op & ~isa.FETCH, old, source, 8 * size, False)
         else:
             raise self._unknown(insn)
-        self.outside.store(address, size, new)
+        self.outside.exchange(address, size, new)
         if op & isa.FETCH:
             state.set(insn.src, old)
 

@@ -390,6 +390,9 @@ def reason_of(flow: CodeFlow, mutant: Mutant) -> str:
         both = flow.decoded[number : number + 2]
         if _dead_beside_call(flow, number):
             return "dead"
+        effects = [flow.effects[n] for n in (number, number + 1)]
+        if not any(effect.loads for effect in effects) and _dead(effects, flow.live[number + 1]):
+            return "dead"
         if any(map(_no_operation, both)) or _independent(flow, number):
             return "independent"
         return "computes the same" if _same_block(flow, mutant, new, number) else ""

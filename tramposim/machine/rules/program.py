@@ -656,6 +656,13 @@ class _World:
             if origin is not None and len(self.wishes) < _MAX_WISHES:
                 self.wishes[origin, other] = None
 
+    def exchange(self, address: int, size: int, value: int) -> None:
+        """The store of an atomic operation; the emulator does not tell of all of arm64's."""
+        made = len(self.stores)
+        self.store(address, size, value)
+        if self.run.program.arch is Arch.ARM64 and len(self.stores) > made:
+            self.stores[made] = (address & self.run.mask, size, True)
+
     def attempt(self, address: int, size: int) -> None:
         """A compare-and-exchange that failed: code may store the old value again."""
         if not self._on_stack(address, size):

@@ -231,3 +231,57 @@ int BPF_PROG2(none)
     call.returned(7)
     assert host.run(programs["p"], call) == 7654321
     assert host.run(programs["none"], call) == 7
+
+
+@needs_compiler
+def test_programs_see_what_the_kernels_own_tests_demand(tmp_path: Path) -> None:
+    """Error numbers, macros of the target, and programs on probes beside others."""
+    text = """
+#include <vmlinux.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <errno.h>
+
+char _license[] SEC("license") = "GPL";
+
+#if !defined(bpf_target_x86) && !defined(bpf_target_arm64)
+#error "no target"
+#endif
+
+SEC("fentry/f")
+int BPF_PROG(entry, int a)
+{
+	__u64 ret = 7, arg = 0;
+
+	return bpf_get_func_ret(ctx, &ret) == -EOPNOTSUPP && ret == 7 &&
+		bpf_get_func_arg(ctx, 1, &arg) == -EINVAL && bpf_get_func_arg(ctx, 0, &arg) == 0 &&
+		(int)arg == a;
+}
+
+SEC("fexit/f")
+int BPF_PROG(leave)
+{
+	__u64 ret = 0;
+
+	return bpf_get_func_ret(ctx, &ret) == 0 && ret == 11;
+}
+
+SEC("kprobe/f")
+int BPF_KPROBE(probe, int a, void *b)
+{
+	return a + (b != NULL);
+}
+
+SEC("kretprobe/f")
+int BPF_KRETPROBE(retprobe, long ret)
+{
+	return ret;
+}
+"""
+    programs = compiled(tmp_path, text)
+    assert list(programs) == ["entry", "leave"]
+    host = Host()
+    call = TracedCall(host.memory, (5,), 0)
+    assert host.run(programs["entry"], call) == 1
+    call.returned(11)
+    assert host.run(programs["leave"], call) == 1

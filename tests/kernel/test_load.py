@@ -94,6 +94,8 @@ def refusal(check: object, *arguments: object, **options: object) -> tuple[int, 
 def test_context_accesses() -> None:
     check_context_access(ProgKind.FENTRY, ONE, 0)
     check_context_access(ProgKind.FSESSION, ONE, 8)
+    # The kernel's own test program for fmod_ret reads the value that earlier ones returned.
+    check_context_access(ProgKind.FMOD_RET, ONE, 8)
     assert refusal(check_context_access, ProgKind.FENTRY, ONE, 8) == (
         13, "func 'bpf_fentry_test1' doesn't have 2-th argument\n"
         "invalid bpf_context access off=8 size=8",

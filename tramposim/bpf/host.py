@@ -187,6 +187,8 @@ class Host:
         table = dict(_HELPERS)
         if kind in _TRACING:
             table |= _TRACING_HELPERS
+        if kind in (ProgKind.FENTRY, ProgKind.FENTRY_MULTI):
+            table["bpf_get_func_ret"] = lambda host, arguments: -errno.EOPNOTSUPP
         return {HELPER_IDS[name]: self._bind(function) for name, function in table.items()}
 
     def helpers(self) -> Mapping[str, Function]:

@@ -48,7 +48,7 @@ SESSION_KFUNCS = frozenset({"bpf_session_cookie", "bpf_session_is_return"})
 
 _AFTER = frozenset({ProgKind.FEXIT, ProgKind.FMOD_RET, ProgKind.FEXIT_MULTI, *FSESSIONS})
 """Attach types whose image runs code after the function."""
-_SEES_RETURN = _AFTER - {ProgKind.FMOD_RET} | {ProgKind.LSM}
+_SEES_RETURN = _AFTER | {ProgKind.LSM}
 _MULTI = frozenset({ProgKind.FENTRY_MULTI, ProgKind.FEXIT_MULTI, ProgKind.FSESSION_MULTI})
 _RETURNS_ZERO = frozenset({ProgKind.FENTRY, ProgKind.FEXIT, *_MULTI, *FSESSIONS})
 
@@ -155,8 +155,8 @@ def check_context_access(
 ) -> None:
     """Access `size` bytes at `offset` of the context; raises `AttachError` (EACCES).
 
-    Arguments may be read by all, the return value (behind the last argument) by programs that
-    run after the function; nothing may be written, and nothing lies behind twelve slots, so
+    Arguments may be read by all, the return value (behind the last argument) by all but entry
+    programs; nothing may be written, and nothing lies behind twelve slots, so
     that the return value of a function with twelve is out of reach. Programs for tracing_multi
     links are judged as if they were on a function without arguments.
     """

@@ -5,6 +5,13 @@
 
 #include "bpf_helpers.h"
 
+#if defined(__TARGET_ARCH_arm64)
+#define bpf_target_arm64
+#else
+#define bpf_target_x86
+#endif
+#define bpf_target_defined
+
 #define ___bpf_slots0() ctx
 #define ___bpf_slots1(a) ___bpf_slots0(), (void *)ctx[0]
 #define ___bpf_slots2(a, ...) ___bpf_slots1(__VA_ARGS__), (void *)ctx[1]
@@ -107,5 +114,42 @@
 	}                                                                                         \
 	static __always_inline typeof(name(0))                                                    \
 	____##name(unsigned long long *ctx ___bpf_declare(args))
+
+/* Programs on probes, which see registers (here those of x86_64) instead of arguments. */
+#define PT_REGS_PARM1(x) ((x)->di)
+#define PT_REGS_PARM2(x) ((x)->si)
+#define PT_REGS_PARM3(x) ((x)->dx)
+#define PT_REGS_PARM4(x) ((x)->cx)
+#define PT_REGS_PARM5(x) ((x)->r8)
+#define PT_REGS_RET(x) (*(unsigned long *)(x)->sp)
+#define PT_REGS_FP(x) ((x)->bp)
+#define PT_REGS_RC(x) ((x)->ax)
+#define PT_REGS_SP(x) ((x)->sp)
+#define PT_REGS_IP(x) ((x)->ip)
+
+#define ___bpf_registers0() ctx
+#define ___bpf_registers1(a) ___bpf_registers0(), (void *)PT_REGS_PARM1(ctx)
+#define ___bpf_registers2(a, ...) ___bpf_registers1(__VA_ARGS__), (void *)PT_REGS_PARM2(ctx)
+#define ___bpf_registers3(a, ...) ___bpf_registers2(__VA_ARGS__), (void *)PT_REGS_PARM3(ctx)
+#define ___bpf_registers4(a, ...) ___bpf_registers3(__VA_ARGS__), (void *)PT_REGS_PARM4(ctx)
+#define ___bpf_registers5(a, ...) ___bpf_registers4(__VA_ARGS__), (void *)PT_REGS_PARM5(ctx)
+#define ___bpf_registers(args...) ___bpf_apply(___bpf_registers, ___bpf_narg(args))(args)
+#define ___bpf_result0() ctx
+#define ___bpf_result1(a) ctx, (void *)PT_REGS_RC(ctx)
+#define ___bpf_result(args...) ___bpf_apply(___bpf_result, ___bpf_narg(args))(args)
+
+#define ___bpf_probe(name, values, args...)                                                       \
+	name(struct pt_regs *ctx);                                                                \
+	static __always_inline typeof(name(0)) ____##name(struct pt_regs *ctx, ##args);           \
+	typeof(name(0)) name(struct pt_regs *ctx)                                                 \
+	{                                                                                         \
+		_Pragma("GCC diagnostic push")                                                    \
+		_Pragma("GCC diagnostic ignored \"-Wint-conversion\"")                            \
+		return ____##name(values(args));                                                  \
+		_Pragma("GCC diagnostic pop")                                                     \
+	}                                                                                         \
+	static __always_inline typeof(name(0)) ____##name(struct pt_regs *ctx, ##args)
+#define BPF_KPROBE(name, args...) ___bpf_probe(name, ___bpf_registers, ##args)
+#define BPF_KRETPROBE(name, args...) ___bpf_probe(name, ___bpf_result, ##args)
 
 #endif

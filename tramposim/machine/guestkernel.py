@@ -115,11 +115,12 @@ class GuestKernel:
             self.add_map(declared)
         maps = {name: placed.address for name, placed in self.maps.items()}
         layout = self.runtime.structs
+        stext = self.runtime.symbols.get("_stext", layout.stext)
         environment = FixupEnvironment(
             self.kernel,
             self.symbols,
             maps,
-            text={name: layout.stext + offset for name, (offset, _) in layout.text.items()},
+            text={name: stext + offset for name, (offset, _) in layout.text.items()},
             private_stack=lambda size, align: self.memory.percpu(size, "a private stack", align),
         )
         return self.load_rewritten(fixup(program, environment))

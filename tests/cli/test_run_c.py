@@ -236,8 +236,12 @@ int BPF_PROG(outputs, int a, int ret)
         found->x++;
         bpf_spin_unlock(&found->lock);
     }
-    for (__u32 i = 1; i < 4; i++)
-        bpf_printk("%ld %ld", bpf_map_push_elem(&q, &i, 0), bpf_map_push_elem(&s, &i, BPF_EXIST));
+    for (int i = 1; i < 4; i++) {
+        __u32 value = i;
+        long queued = bpf_map_push_elem(&q, &value, 0);
+
+        bpf_printk("%ld %ld", queued, bpf_map_push_elem(&s, &value, BPF_EXIST));
+    }
     bpf_map_pop_elem(&q, &popped);
     bpf_map_peek_elem(&s, &peeked);
     bpf_printk("%d %d", popped, peeked);

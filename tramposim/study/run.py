@@ -10,10 +10,10 @@ around the programs (time, random numbers, addresses of arguments) all engines g
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tramposim.bpf.interpreter import BUDGET
-from tramposim.errors import AttachError, GuestFault, InputError
+from tramposim.errors import AttachError, InputError
 from tramposim.kernel.load import check_return_value
 from tramposim.spec import Arch, Program
 from tramposim.study.engines import EngineRun, Task, Traced
@@ -70,14 +70,11 @@ def run_programs(
     interpreted = INTERPRETER in engines
     runs: dict[str, EngineRun] = {}
     differences: list[str] = []
+    if interpreted and archs:
+        # If a program is at fault, the interpreter knows its instruction and line.
+        interpret(replace(task, calls=1))
     for arch in archs:
-        try:
-            runs[arch], worlds = execute(kernels[arch], task)
-        except GuestFault:
-            if interpreted:
-                # If a program is at fault, the interpreter knows its instruction and line.
-                interpret(task)
-            raise
+        runs[arch], worlds = execute(kernels[arch], task)
         if interpreted:
             reference = interpret(task, worlds)
             differences += _differences(reference, runs[arch])

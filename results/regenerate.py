@@ -1,4 +1,4 @@
-"""Regenerate this folder and the outputs in the project's README: `python results/regenerate.py`.
+"""Regenerate this folder and the outputs in the project's pages: `python results/regenerate.py`.
 
 Each result is what one command line prints; nothing is edited by hand. The same checkout gives
 the same bytes on every machine.
@@ -24,6 +24,9 @@ RESULTS = {
     "load-icmp_rcv.md": "load workloads/icmp_rcv.toml --format md",
 }
 """File name -> the arguments of the `tramposim` command that prints it."""
+
+PAGES = ("README.md", "docs/tutorial.md")
+"""Pages, from the project's root, that show what commands print."""
 
 OUTPUT = re.compile(r"(<!-- output: (.+?) -->\n```\n).*?(```\n)", re.DOTALL)
 """A block of a page that shows what a command prints."""
@@ -62,5 +65,5 @@ if __name__ == "__main__":
     for name, words in RESULTS.items():
         (HERE / name).write_text(printed(words))
     (HERE / "README.md").write_text(folder_readme())
-    page = PROJECT / "README.md"
-    page.write_text(with_outputs(page.read_text()))
+    for page in (PROJECT / name for name in PAGES):
+        page.write_text(with_outputs(page.read_text()))

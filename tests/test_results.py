@@ -25,8 +25,9 @@ def test_committed_results_are_reproduced_to_the_byte(name: str) -> None:
     assert regenerate.printed(regenerate.RESULTS[name]) == committed
 
 
-def test_the_readmes_outputs_are_real() -> None:
-    page = (PROJECT / "README.md").read_text()
+@pytest.mark.parametrize("name", regenerate.PAGES)
+def test_outputs_that_pages_show_are_real(name: str) -> None:
+    page = (PROJECT / name).read_text()
     assert regenerate.OUTPUT.search(page)
     assert regenerate.with_outputs(page) == page
 

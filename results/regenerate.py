@@ -7,6 +7,7 @@ the same bytes on every machine.
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -36,7 +37,7 @@ def printed(words: str) -> str:
     """What `tramposim WORDS` prints into a file; stops the process if the command fails."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output"
-        status = main([*words.split(), "-o", str(output)])
+        status = main([*shlex.split(words), "-o", str(output)])
         if status:
             sys.exit(status)
         return output.read_text()

@@ -84,6 +84,7 @@ def test_externs() -> None:
     assert [name for _, name in session.kfuncs] == ["bpf_session_cookie", "bpf_session_is_return"]
     configured = programs()["configured"]
     assert Relocation.WEAK_SYMBOL in [kind for _, kind, _ in configured.relocations]
+    assert run(configured) == 7 << 16 | 2 << 8
     old = load_object(LINKED, "linked.o", version="6.12.107")
     kconfig = next(m for p in old for m in p.maps if m.name == "linked.kconfig")
     assert kconfig.content == struct.pack("<II", 0, 6 << 16 | 12 << 8 | 107)

@@ -161,7 +161,7 @@ class Host:
         insns = decode(program.insns)
         for index, kind, name in program.relocations:
             if kind in (Relocation.SYMBOL, Relocation.WEAK_SYMBOL):
-                _place(insns, index, self._symbol(name, program))
+                _place(insns, index, self._symbol(name, kind, program))
                 continue
             target = self.maps[name]
             address = target.handle.address
@@ -175,10 +175,15 @@ class Host:
                 raise UnsupportedError(f"{program.name}: a pseudo load without a relocation")
         return insns
 
-    def _symbol(self, name: str, program: Program) -> int:
-        """Address of a kernel symbol: the traced function's own, or nothing's that can be read."""
+    def _symbol(self, name: str, kind: Relocation, program: Program) -> int:
+        """Address of a kernel symbol: the traced function's own, or nothing's that can be read.
+
+        There is no kernel here: a weak symbol is missing, unless it is a function for programs.
+        """
         if program.target == name and self._call is not None:
             return self._call.func_ip
+        if kind is Relocation.WEAK_SYMBOL and name not in _KFUNCS:
+            return 0
         if name not in self._symbols:
             self._symbols[name] = _SYMBOLS + _SYMBOL_STEP * len(self._symbols)
         return self._symbols[name]

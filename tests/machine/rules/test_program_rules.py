@@ -51,10 +51,7 @@ def test_golden_programs_pass(shared: Path, arch: Arch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["", "runtime"])
-def test_all_golden_programs_pass(shared: Path, variant: str) -> None:
-    if variant:
-        pytest.skip("runtime files hold no programs")
+def test_all_golden_programs_pass(shared: Path) -> None:
     for path in sorted((shared / "golden").glob("*-jit.jsonl.xz")):
         found = programs(shared, path.name)
         probe = Probe(found[0][1].arch)

@@ -17,7 +17,7 @@ from tramposim.bpf.environment import FixupEnvironment, StructureOffsets
 from tramposim.bpf.fixup import fixup
 from tramposim.bpf.insn import Insn, decode
 from tramposim.bpf.weak import without_missing_symbols
-from tramposim.errors import UnsupportedError
+from tramposim.errors import InputError, UnsupportedError
 from tramposim.spec import Arch, Kernel, Map, MapFlag, MapType, ProgKind, Program, Relocation
 
 CONSTANTS = Map(
@@ -102,6 +102,23 @@ def test_weak_symbols_that_are_missing_are_zero() -> None:
     traced = dataclasses.replace(weak, target="bpf_no_such")
     assert without_missing_symbols(traced, FixupEnvironment(kernel, {}, {})) == traced
     assert len(decode(live_program(program, (7, 2)).program.insns)) == 4
+
+
+def test_loops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded ones pass, whatever is known at first; one that changes nothing is refused."""
+    (bounded,) = assemble(
+        ".map m array key=4 value=8 entries=1\nr2 = map[m][0] ll\nr1 = *(u64 *)(r2 + 0)\n"
+        "l: if r1 > 10 goto out\nr1 += 1\ngoto l\nout: r0 = 0\nexit"
+    )
+    assert live_program(bounded, (7, 2)).program.insns == bounded.insns
+    for text in ("l: goto l", "l: r1 = *(u64 *)(r1 + 0)\nr0 = 0\nif r0 != 5 goto l\nexit"):
+        (endless,) = assemble(text)
+        with pytest.raises(InputError, match="endless loop"):
+            live_program(endless, (7, 0))
+    (long,) = assemble("r1 = 0\nl: r1 += 1\nif r1 != 90000 goto l\nr0 = 0\nexit")
+    monkeypatch.setattr("tramposim.bpf.explore.LIMIT", 1000)
+    with pytest.raises(UnsupportedError, match="1,000 steps"):
+        live_program(long, (7, 2))
 
 
 KINDS = {"fentry": ProgKind.FENTRY, "fexit": ProgKind.FEXIT}

@@ -18,12 +18,14 @@ from tramposim.bpf.scalars import Scalar, unknown
 from tramposim.bpf.stack import successors
 from tramposim.bpf.steps import Facts, Note, Steps
 from tramposim.bpf.verifierstate import Frame, Location, Pointer, Slot, State, Value
-from tramposim.errors import UnsupportedError
+from tramposim.errors import InputError, UnsupportedError
 
 __all__ = ["Reach", "reached"]
 
-LIMIT = 1_000_000
-"""Steps after which the kernel gives up, too (BPF_COMPLEXITY_LIMIT_INSNS)."""
+LIMIT = 100_000
+"""Steps after which a program is refused; the kernel goes on to 1,000,000."""
+_LOOK_BACK = 32
+"""States of a path that are compared to find loops without end."""
 _TAIL_CALL = HELPER_IDS["bpf_tail_call"]
 _KEPT = 64
 """States kept for comparison at one instruction."""
@@ -122,6 +124,8 @@ class _Explorer:
         if index in self._meeting:
             if self._known(path):
                 return False
+            if self._insns[index].opcode != isa.MAY_GOTO:
+                self._refuse_endless(path)
             saved = _Saved(state.copy(), index, path.parent, path.trail)
             if self._insns[index].opcode == isa.MAY_GOTO:
                 self._passing.setdefault(index, []).append(saved)
@@ -141,6 +145,22 @@ class _Explorer:
             return False
         path.index = following
         return True
+
+    def _refuse_endless(self, path: _Path) -> None:
+        """A path that comes back to where it was, with nothing changed, never ends."""
+        saved = path.parent
+        for _ in range(_LOOK_BACK):
+            if saved is None:
+                return
+            same = saved.index == path.index and saved.state.loops == path.state.loops
+            live = self._live[path.index]
+            if (
+                same
+                and _includes(saved.state, path.state, None, live)
+                and _includes(path.state, saved.state, None, live)
+            ):
+                raise InputError(f"{self._where}: an endless loop at instruction {path.index}")
+            saved = saved.parent
 
     def _note_tail_call(self, path: _Path) -> None:
         registers = path.state.frame.registers

@@ -40,6 +40,7 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
     unit.decode_width = core.decode_width
     unit.decode_complex = core.decode_complex
     unit.cross_width = core.decode_cross_width
+    unit.predecode_width = core.predecode_width
     unit.limit = core.decode_width
     unit.lcp_stall = core.lcp_stall
     unit.ahead = core.fetch_queue
@@ -100,7 +101,13 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
             unit.cause = FROM_UOP_CACHE
         return unit.cycle
     window = (insn.pc + insn.size - 1) >> unit.fetch_shift
+    if insn.pc >> unit.fetch_shift == unit.window:
+        unit.marked += 1
+        if unit.marked > unit.predecode_width:
+            unit.bytes_ready += 1
+            unit.marked = 1
     if window != unit.window:
+        unit.marked = 1
         if unit.window == NOWHERE:
             unit.bytes_ready = unit.cycle
         else:

@@ -12,6 +12,8 @@ cdef struct FrontEnd:
     int decode_width
     int decode_complex
     int cross_width                # instructions per cycle of a group from two blocks
+    int predecode_width            # instructions that one cycle marks in a block
+    int marked                     # in the block being delivered
     int limit                      # of the current group
     int lcp_stall
     bint cached                    # hot code comes from the uop cache

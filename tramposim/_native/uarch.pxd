@@ -114,6 +114,7 @@ cdef struct CoreParams:
     int decode_width
     int decode_complex
     int decode_cross_width
+    int predecode_width
     int lcp_stall
     int fetch_queue
     int uop_cache_window

@@ -40,6 +40,7 @@ class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode_width: Parameter
     decode_complex: Parameter
     decode_cross_width: Parameter
+    predecode_width: Parameter
     lcp_stall: Parameter
     uop_cache_window: Parameter
     uop_cache_span: Parameter

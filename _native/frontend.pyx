@@ -1,7 +1,8 @@
 """Instruction delivery: when the uops of an instruction reach the rename stage.
 
 Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned span of code.
-Legacy decode gets the bytes of one aligned block per cycle, stalls on length-changing
+Legacy decode gets the bytes of one aligned block per cycle and marks at most `predecode_width`
+instructions of it (one that lies in two blocks counts in both), stalls on length-changing
 prefixes, and decodes at most `decode_width` instructions per cycle, of which at most
 `decode_complex` of several uops; a group of instructions from two blocks is narrower where the
 core decodes so (`cross_width`, and only if the first block left at most half of that). A taken

@@ -26,8 +26,8 @@ def test_captured_images_cost_what_they_cost_on_silicon(shared: Path) -> None:
     for row in _rows(shared):
         timing = time_trace(image_trace(shared / "golden", DEFAULT, row["id"]), core)
         errors[row["id"]] = abs(timing.cycles_per_call / float(row["hw_cycles_median"]) - 1)
-    assert sum(errors.values()) / len(errors) < 0.08
-    assert max(errors.values()) < 0.30
+    assert sum(errors.values()) / len(errors) < 0.055
+    assert max(errors.values()) < 0.19
 
 
 @pytest.mark.parametrize(

@@ -161,9 +161,9 @@ def extend(o: Operands, base: str, _locked: bool) -> None:
     register = o.register(dst)
     if src.type == x86.X86_OP_MEM:
         if dst.size >= 4:
-            o.load(register, UopFlag.UNRENAMED)
+            o.load(register)
         else:
-            o.load(flags=UopFlag.UNRENAMED)
+            o.load()
             o.execute("alu", (VALUE, register), (register,))
         return
     source = o.register(src)

@@ -116,8 +116,8 @@ class Operands:
         return tuple(NUMBERS[name] for name in names if name in NUMBERS)
 
     def load(self, result: int = VALUE, flags: UopFlag = UopFlag.NONE, name: str = "load") -> None:
-        """A load from the memory operand (narrow and rip-relative ones are never renamed)."""
-        if self.memory.size < 4 or self.rip_relative():
+        """A load from the memory operand (rip-relative ones are never renamed)."""
+        if self.rip_relative():
             flags |= UopFlag.UNRENAMED
         self.uops.append(
             UopSpec(Kind.LOAD, name, self.address(), (result,), True, flags | self.stack_use())

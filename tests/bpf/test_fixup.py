@@ -176,6 +176,9 @@ def test_jumps_over_inlined_code_are_corrected() -> None:
     [
         (".section fentry\ncall bpf_session_cookie\nexit", InputError),
         ("call bpf_spin_lock\nexit", UnsupportedError),
+        ("r2 = addr_space_cast(r1, 0, 1)\nr0 = 0\nexit", UnsupportedError),
+        ("callx r1\nexit", UnsupportedError),
+        ("r0 = *(u8 *)skb[0]\nexit", UnsupportedError),
         ("call no_such_function\nexit", UnsupportedError),
         ("call 9999\nexit", UnsupportedError),
         ("r0 = 0", InputError),

@@ -277,6 +277,10 @@ class Rewriter:
                 what = "a packet load (ld_abs, ld_ind)"
             elif insn.opcode == isa.LD_IMM64 and insn.src == Pseudo.FUNC:
                 what = "the address of a subprogram"
+            elif insn.opcode == _MOV64 | isa.X and insn.offset == isa.ADDR_SPACE_CAST:
+                what = "an arena (addr_space_cast)"
+            elif insn.opcode in (_CALL | isa.X, isa.JMP | isa.JA | isa.X):
+                what = "an indirect call or jump (callx, gotox)"
             if what:
                 raise UnsupportedError(f"{place(self.program, index)}: {what}")
 

@@ -1,30 +1,103 @@
-"""`tramposim cores`: the core models, every parameter with its source, and the measured error."""
+"""`tramposim cores`: the core models, every parameter with its source, and the measured errors."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from tramposim.cli.options import format_option, output_option
 from tramposim.timing.core import Core, core_names, load_core
 
 __all__ = ["cores"]
+
+_FOLDERS = (Path("hardware"), Path("../shared/hardware"))
+"""Where the measurements are looked for, from the current directory."""
 
 
 @click.command(
     epilog="""\b
 Examples:
   tramposim cores
-  tramposim cores golden-cove"""
+  tramposim cores golden-cove
+  tramposim cores --accuracy
+  tramposim cores golden-cove --accuracy --sample 200 --data ../shared/hardware"""
 )
 @click.argument("name", required=False, metavar="[NAME]")
-def cores(name: str | None) -> None:
-    """List the core models, or print every parameter of core NAME with its source."""
-    if name is None:
-        for each in core_names():
-            core = load_core(each)
-            click.echo(f"{each:16} {core.arch.value:7} {core.title}; error: {core.error}")
+@click.option(
+    "--accuracy",
+    is_flag=True,
+    help="Time everything that was measured on silicon, and say how far each model is from it.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the measurements (CORE-blocks.csv and others).  "
+    "[default: hardware or ../shared/hardware, if there]",
+)
+@click.option(
+    "--sample",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="At most N rows of each data set.  [default: all]",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the sample.")
+@format_option("table", "json", "csv", "md")
+@output_option()
+def cores(
+    name: str | None,
+    accuracy: bool,
+    data: Path | None,
+    sample: int | None,
+    seed: int,
+    format_name: str,
+    output: str,
+) -> None:
+    """List the core models, print every parameter of core NAME with its source, or, with
+    --accuracy, how far the models are from measured cycles."""
+    chosen = tuple(load_core(each) for each in ((name,) if name else core_names()))
+    if accuracy:
+        _accuracy(chosen, data, sample, seed, format_name, output)
         return
-    for line in _describe(load_core(name)):
+    if data is not None or sample is not None or format_name != "table" or output != "-":
+        raise click.UsageError("--data, --sample, --format and -o need --accuracy")
+    if name is None:
+        for core in chosen:
+            click.echo(f"{core.name:16} {core.arch.value:7} {core.title}; error: {core.error}")
+        return
+    for line in _describe(chosen[0]):
         click.echo(line)
+
+
+def _accuracy(
+    cores: tuple[Core, ...],
+    data: Path | None,
+    sample: int | None,
+    seed: int,
+    format_name: str,
+    output: str,
+) -> None:
+    from tramposim.cli.progress import progress
+    from tramposim.report.accuracy import accuracy_markdown, accuracy_text
+    from tramposim.report.export import records_csv
+    from tramposim.report.output import write_result
+    from tramposim.study.accuracy import AccuracyRequest
+    from tramposim.study.accuracy import accuracy as compare
+    from tramposim.study.records import encode_records
+
+    folder = data or next((path for path in _FOLDERS if path.is_dir()), None)
+    with progress("accuracy") as step:
+        records = compare(AccuracyRequest(cores, folder, sample, seed), step)
+    write_result(
+        {
+            "table": lambda: accuracy_text(records, output),
+            "json": lambda: encode_records(records),
+            "csv": lambda: records_csv(records),
+            "md": lambda: accuracy_markdown(records),
+        }[format_name](),
+        output,
+    )
 
 
 def _describe(core: Core) -> list[str]:

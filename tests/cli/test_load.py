@@ -19,7 +19,7 @@ def test_the_table_gives_the_added_cpu_share(capsys: pytest.CaptureFixture[str])
     assert main(["load", WORKLOAD, *SMALL]) == 0
     captured = capsys.readouterr()
     assert "+% CPU" in captured.out
-    assert "every call is timed hot" in " ".join(captured.out.split())
+    assert "every call costs what the core model takes" in " ".join(captured.out.split())
     assert captured.err == ""
 
 
@@ -35,7 +35,9 @@ def test_json_rows_are_consistent_with_compare(capsys: pytest.CaptureFixture[str
         for row in json.loads(capsys.readouterr().out)["rows"]
     }
     for row in found["rows"]:
-        assert row["cycles_per_call"] == pytest.approx(compared[row["scenario"]], rel=0.01)
+        assert row["hot_cycles_per_call"] == pytest.approx(compared[row["scenario"]], rel=0.01)
+        assert row["cycles_per_call"] > row["hot_cycles_per_call"]
+        assert abs(row["memo_error_percent"]) < 10
         share = 100 * row["calls"] / 0.01 * row["cycles_over_untraced"] / row["clock_ghz"] / 1e9
         assert row["added_percent_of_one_cpu"] == pytest.approx(share, rel=1e-3)
 
@@ -93,3 +95,17 @@ def test_the_first_interrupt_asks_and_the_second_breaks() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_curve_has_rates_from_rare_to_saturated(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["load", "icmp_rcv", "--curve", "--arch", "x86_64", "--cpus", "1"]
+    words += ["--scenario", "fentry+fexit", "--scenario", "fsession"]
+    assert main([*words, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    rates = sorted({row["offered_calls_per_s"] for row in rows})
+    assert rates[0] == 1
+    assert rates[-1] == 1e7
+    costs = [row["cycles_over_untraced"] for row in rows if row["scenario"] == "fsession"]
+    assert costs[0] > 5 * costs[-1]
+    assert rows[-1]["saturated"]
+    assert main([*words, "--rate", "5"]) == 2

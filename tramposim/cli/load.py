@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Examples:
   tramposim load workloads/icmp_rcv.toml
   tramposim load icmp_rcv --rate 1M --cpus 8 --arch x86_64
+  tramposim load icmp_rcv --curve --scenario fentry+fexit --scenario fsession
   tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
   tramposim load bench --format json -o bench.json"""
 )
@@ -32,6 +33,12 @@ Examples:
     multiple=True,
     metavar="RATE",
     help="Calls per second, as 50k or 1.5M/s; repeated, each rate in turn.",
+)
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Cost over the call rate, from 1 call per second and CPU until the CPUs saturate, and "
+    "where fsession begins to win.",
 )
 @click.option("--cpus", type=click.IntRange(1, 8192), metavar="N", help="CPUs of the machine.")
 @click.option("--duration", metavar="TIME", help="Simulated time, as 10ms or 2s.")
@@ -69,6 +76,7 @@ def load(
     workload: str | None,
     listed: bool,
     rates: tuple[str, ...],
+    curve: bool,
     cpus: int | None,
     duration: str | None,
     seed: int | None,
@@ -88,6 +96,7 @@ def load(
     WORKLOAD is a file or the name of one in ./workloads or among the installed ones; options
     replace what it says.
     """
+    from tramposim.report.curve import curve_markdown, curve_text
     from tramposim.report.export import records_csv
     from tramposim.report.load import load_markdown, load_text
     from tramposim.report.output import write_result
@@ -96,6 +105,7 @@ def load(
         Changes,
         change_workload,
         cores_by_arch,
+        curve_workloads,
         find_workload,
         read_workload,
     )
@@ -118,14 +128,18 @@ def load(
         returns=returns,
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
+    if curve and rates:
+        raise click.UsageError("--curve chooses the rates: no --rate")
     variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]
+    if curve:
+        variants = curve_workloads(chosen)
     records = _simulate(variants, runs)
     write_result(
         {
-            "table": lambda: load_text(records, output),
+            "table": lambda: (curve_text if curve else load_text)(records, output),
             "json": lambda: encode_records(records),
             "csv": lambda: records_csv(records),
-            "md": lambda: load_markdown(records),
+            "md": lambda: (curve_markdown if curve else load_markdown)(records),
         }[format_name](),
         output,
     )

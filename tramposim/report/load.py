@@ -12,7 +12,7 @@ from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["load_markdown", "load_text"]
+__all__ = ["load_markdown", "load_text", "per_second"]
 
 _Row = Mapping[str, Any]
 
@@ -83,7 +83,7 @@ def _tables(records: Records) -> list[tuple[str, list[_Row]]]:
 def _title(records: Records, row: _Row) -> str:
     meta, rate, cpus = records.meta, row["offered_calls_per_s"], row["cpus"]
     if rate is not None:
-        offered = f"{_rate(rate)} calls/s"
+        offered = f"{per_second(rate)} calls/s"
     else:
         offered = (
             "calls at recorded times" if meta["arrivals"] == "replay" else "calls at full speed"
@@ -117,8 +117,8 @@ def _shown(rows: Sequence[_Row]) -> list[_Row]:
     return [
         {
             **row,
-            "calls_per_s": _rate(row["calls_per_s"]),
-            "saturation_calls_per_s": _rate(row["saturation_calls_per_s"]),
+            "calls_per_s": per_second(row["calls_per_s"]),
+            "saturation_calls_per_s": per_second(row["saturation_calls_per_s"]),
             "added_percent_of_one_cpu": _share(row),
             **{
                 name: _four_digits(value / scale)
@@ -143,12 +143,12 @@ def _four_digits(value: float) -> str:
     return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
-def _rate(per_second: float) -> str:
+def per_second(rate: float) -> str:
     """A rate with four digits and an SI prefix: 199.5k, 2.998M."""
     for scale, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if per_second >= scale:
-            return f"{per_second / scale:.4g}{prefix}"
-    return f"{per_second:.4g}"
+        if rate >= scale:
+            return f"{rate / scale:.4g}{prefix}"
+    return f"{rate:.4g}"
 
 
 def _sentences(rows: Sequence[_Row]) -> list[str]:

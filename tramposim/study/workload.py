@@ -38,6 +38,7 @@ __all__ = [
     "Changes",
     "change_workload",
     "cores_by_arch",
+    "curve_workloads",
     "find_workload",
     "known_workloads",
     "parse_workload",
@@ -263,3 +264,24 @@ def _programs(word: str, body: str) -> object:
     """The programs of SCENARIO:BODY, to see that there are such."""
     scenario, own = split_scenario(word, body)
     return programs_of(parse_scenario(scenario), own)
+
+
+_CURVE_CALLS = 60
+"""Calls per CPU at the low rates of a curve."""
+
+_CURVE_SECONDS = 0.02
+"""Simulated seconds at the high rates."""
+
+
+def curve_workloads(workload: Workload) -> list[Workload]:
+    """The workload at rates from 1/s per CPU to 10 M/s, two per decade.
+
+    Raises `InputError` for one whose calls have no rate.
+    """
+    found = []
+    for step in range(15):
+        rate = 10 ** (step / 2)
+        seconds = max(_CURVE_SECONDS, _CURVE_CALLS / rate)
+        changes = Changes(rate=f"{rate:.6g}/s", duration=f"{seconds * 1000:.6g}ms")
+        found.append(change_workload(workload, changes))
+    return found

@@ -2,11 +2,15 @@
 
 End to end: from a stored trace to the steady state's cycles per call (static decode, numbering
 of addresses, passes until the state repeats), counting the instructions of all passes. Model
-alone: `Pipeline.run` on records that are already packed. Run: python benchmarks/bench_core.py
+alone: `Pipeline.run` on records that are already packed. Beside it llvm-mca (Debian: package
+llvm), if it is there, on the instructions of one x86_64 call. Run: python
+benchmarks/bench_core.py
 """
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import time
 
 import numpy as np
@@ -14,7 +18,7 @@ import numpy as np
 from tramposim._native.pipeline import Pipeline
 from tramposim._native.uarch import index_addresses
 from tramposim.machine.trace import Trace
-from tramposim.spec import Attachment, Kernel
+from tramposim.spec import Arch, Attachment, Kernel
 from tramposim.study.bodies import programs_of
 from tramposim.study.scenario import parse_scenario
 from tramposim.timing import Core, load_core, time_trace
@@ -70,6 +74,28 @@ def model_alone(trace: Trace, core: Core) -> float:
     return done / (time.perf_counter() - start)
 
 
+def llvm_mca(trace: Trace) -> str:
+    """Instructions per second of llvm-mca on one call of `trace`, in words."""
+    from tramposim.machine.disassembly import disassemble
+
+    program = shutil.which("llvm-mca")
+    if program is None:
+        return "skipped: not installed"
+    lines = [".intel_syntax noprefix"]
+    for pc in trace.pcs[int(trace.calls[0]) : int(trace.calls[1])]:
+        region = trace.region_of(int(pc))
+        start = int(pc) - region.address
+        line = next(iter(disassemble(trace.arch, region.code[start : start + 15], int(pc))))
+        lines.append(f"{line.mnemonic} {line.operands}".replace("ptr gs:[rip", "ptr [rip"))
+    command = [program, "-mcpu=icelake-server", f"-iterations={CALLS}", "-all-views=false"]
+    start_time = time.perf_counter()
+    done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True)
+    if done.returncode:
+        return f"skipped: {done.stderr.splitlines()[0]}"
+    speed = (len(lines) - 1) * CALLS / (time.perf_counter() - start_time)
+    return f"{speed / 1e6:.2f} M insn/s (icelake-server, {CALLS} calls)"
+
+
 def main() -> None:
     for name in CORES:
         core = load_core(name)
@@ -78,6 +104,8 @@ def main() -> None:
         print(
             f"{name:12} end to end {both[0] / 1e6:6.2f} M insn/s, model alone {both[1] / 1e6:6.2f}"
         )
+        if core.arch is Arch.X86_64:
+            print(f"{'llvm-mca':12} {llvm_mca(trace)}")
 
 
 if __name__ == "__main__":

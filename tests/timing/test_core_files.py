@@ -52,3 +52,14 @@ def test_a_malformed_core_is_refused_naming_the_place(old: str, new: str, compla
     with pytest.raises(InputError, match=complaint) as caught:
         parse_core(_golden_cove().replace(old, new, 1), "mine.toml")
     assert str(caught.value).startswith("mine.toml")
+
+
+@pytest.mark.parametrize("name", core_names())
+def test_a_shipped_core_was_compared_with_silicon_or_says_that_it_was_not(name: str) -> None:
+    core = load_core(name)
+    assert (core.error == "uncalibrated") == (name != "golden-cove")
+
+
+def test_every_host_has_one_core() -> None:
+    hosts = [host for name in core_names() for host in load_core(name).hosts]
+    assert len(set(hosts)) == len(hosts)

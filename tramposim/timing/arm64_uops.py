@@ -244,8 +244,15 @@ def _load(o: _Operands, base: str) -> None:
 
 
 def _load_pair(o: _Operands, _base: str) -> None:
-    o.load(o.registers(o.ops[0]))
-    o.load(o.registers(o.ops[1]))
+    first = o.registers(o.ops[0])
+    if first and first[0] in o.address():
+        # both loads take their address from the register that the first replaces
+        o.load((_VALUE,))
+        o.load(o.registers(o.ops[1]))
+        o.uops.append(UopSpec(Kind.ELIMINATED, "copy", (_VALUE,), first, False))
+    else:
+        o.load(first)
+        o.load(o.registers(o.ops[1]))
     o.write_back()
 
 

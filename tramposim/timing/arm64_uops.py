@@ -138,6 +138,7 @@ def _unique(registers: tuple[int, ...]) -> tuple[int, ...]:
 
 
 _SETS_FLAGS = frozenset(["adds", "subs", "ands", "bics", "adcs", "sbcs", "negs"])
+_LOGICAL = frozenset(["and", "orr", "eor", "bic", "orn", "eon"])
 _READS_FLAGS = frozenset(["adc", "adcs", "sbc", "sbcs", "ngc", "ngcs"])
 
 
@@ -146,6 +147,8 @@ def _arithmetic(o: _Operands, base: str) -> None:
     flags = (_FLAGS,) if base in _SETS_FLAGS else ()
     reads = (_FLAGS,) if base in _READS_FLAGS else ()
     name = _shifted("alu_flags" if flags else "alu", o)
+    if name.startswith("alu_sh") and base in _LOGICAL:
+        name = "logical_shifted"
     o.execute(name, (*o.sources(1), *reads), (*o.registers(o.ops[0]), *flags))
 
 

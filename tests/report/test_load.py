@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tramposim.report.load import load_markdown, load_text
@@ -9,9 +10,15 @@ from tramposim.spec import Arch
 from tramposim.study.load import MeteredCall, load
 from tramposim.study.records import Records
 from tramposim.study.workload import Changes, change_workload, read_workload
+from tramposim.study.workload_schema import Workload
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "icmp_rcv.toml"
 CYCLES = {"count": 72.0, "latency-hash": 445.0, "latency-cookie": 210.0}
+
+
+def hot(workload: Workload) -> Workload:
+    """The workload with every call hot."""
+    return msgspec.structs.replace(workload, background=None)
 
 
 class GivenCalls:
@@ -25,7 +32,7 @@ class GivenCalls:
 
 def records(rate: str = "50k", runs: int = 1, **changes: object) -> Records:
     workload = change_workload(
-        read_workload(WORKLOAD),
+        hot(read_workload(WORKLOAD)),
         Changes(rate=rate, duration="20ms", **changes),  # type: ignore[arg-type]
     )
     return load([workload], [GivenCalls()], runs=runs)
@@ -73,7 +80,7 @@ def test_markdown_has_the_same_rows() -> None:
 
 
 def test_a_load_that_was_cut_short_says_so() -> None:
-    workload = change_workload(read_workload(WORKLOAD), Changes(duration="20ms"))
+    workload = change_workload(hot(read_workload(WORKLOAD)), Changes(duration="20ms"))
     found = load([workload], [GivenCalls()], progress=lambda what, done: done < 0.5)
     assert "INTERRUPTED" in load_text(found)
     nothing = load([workload], [GivenCalls()], progress=lambda what, done: False)
@@ -89,6 +96,6 @@ def test_arrivals_without_a_rate_are_named(kind: str, tmp_path: Path) -> None:
         .replace('kind = "poisson"', f'kind = "{kind}"')
         .replace('rate = "50k/s"', keys)
     )
-    workload = change_workload(read_workload(path), Changes(duration="2ms"))
+    workload = change_workload(hot(read_workload(path)), Changes(duration="2ms"))
     said = {"closed-loop": "at full speed", "replay": "at recorded times"}[kind]
     assert said in load_text(load([workload], [GivenCalls()]))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tramposim.timing import core_names
+
 PROJECT = Path(__file__).parent.parent
 
 _spec = importlib.util.spec_from_file_location("regenerate", PROJECT / "results/regenerate.py")
@@ -34,3 +36,13 @@ def test_outputs_that_pages_show_are_real(name: str) -> None:
 
 def test_the_folder_lists_its_files() -> None:
     assert (PROJECT / "results" / "README.md").read_text() == regenerate.folder_readme()
+
+
+@pytest.mark.slow
+def test_the_page_on_accuracy_is_what_the_command_prints(shared: Path) -> None:
+    assert (PROJECT / "docs" / "accuracy.md").read_text() == regenerate.accuracy_page()
+
+
+def test_the_page_on_accuracy_names_every_core() -> None:
+    page = (PROJECT / "docs" / "accuracy.md").read_text()
+    assert [name for name in core_names() if f"| {name} |" not in page] == []

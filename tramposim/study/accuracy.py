@@ -44,6 +44,9 @@ _SERIES = "7.2"
 _WORST = 3
 """Rows that are named as the worst of a data set."""
 
+_NAMED = 1.0
+"""Smallest error in per cent that is worth naming its row."""
+
 _VARYING = ".bpf_modify_return_test"
 """Images whose cycles on silicon vary threefold with the addresses of their data."""
 
@@ -160,7 +163,8 @@ def _row(core: Core, name: str, unit: str, rows: Sequence[Compared]) -> Mapping[
     found: dict[str, Value] = {"core": core.name, "data": name, "rows": len(timed), "unit": unit}
     if timed:
         sizes = [abs(error) for error, _ in timed]
-        worst = sorted(timed, key=lambda pair: (-abs(pair[0]), pair[1].name))[:_WORST]
+        wrong = [pair for pair in timed if abs(pair[0]) >= _NAMED]
+        worst = sorted(wrong, key=lambda pair: (-abs(pair[0]), pair[1].name))[:_WORST]
         found |= {
             "mean_error_percent": round(mean(sizes), 2),
             "median_error_percent": round(median(sizes), 2),
@@ -172,8 +176,9 @@ def _row(core: Core, name: str, unit: str, rows: Sequence[Compared]) -> Mapping[
                 ),
                 3,
             ),
-            "worst": "; ".join(f"{row.name} {error:+.0f} %" for error, row in worst),
         }
+        if worst:
+            found["worst"] = "; ".join(f"{row.name} {error:+.0f} %" for error, row in worst)
     if failed:
         found["failed"] = len(failed)
         found["note"] = f"{len(failed)} not timed, the first: {failed[0].name}: {failed[0].error}"

@@ -44,6 +44,9 @@ _SERIES = "7.2"
 _WORST = 3
 """Rows that are named as the worst of a data set."""
 
+_CLOSE, _CLOSE_CYCLES = 0.05, 0.1
+"""A row is close within this part of its cycles, or this many of them."""
+
 _NAMED = 1.0
 """Smallest error in per cent that is worth naming its row."""
 
@@ -169,6 +172,7 @@ def _row(core: Core, name: str, unit: str, rows: Sequence[Compared]) -> Mapping[
             "mean_error_percent": round(mean(sizes), 2),
             "median_error_percent": round(median(sizes), 2),
             "worst_error_percent": round(max(sizes), 2),
+            "rows_close_percent": round(100.0 * mean(_close(row) for _, row in timed), 1),
             "kendall_tau": round(
                 kendall_tau(
                     [row.measured for _, row in timed],
@@ -183,6 +187,12 @@ def _row(core: Core, name: str, unit: str, rows: Sequence[Compared]) -> Mapping[
         found["failed"] = len(failed)
         found["note"] = f"{len(failed)} not timed, the first: {failed[0].name}: {failed[0].error}"
     return found
+
+
+def _close(row: Compared) -> bool:
+    """Whether the model is as near as measurements of single mechanisms repeat."""
+    assert row.modelled is not None
+    return abs(row.modelled - row.measured) <= max(_CLOSE * row.measured, _CLOSE_CYCLES)
 
 
 def _images(path: Path, core: Core, sample: _Sample) -> list[Compared]:

@@ -3,11 +3,12 @@
 
 Between two calls the background passes lines through the caches. Ages count them, in 2**-16
 lines. Where one function is traced: since the last call (what it has in first-level caches and
-TLBs), since the last call that missed those (what first-level hits leave alone: L2, L3, the
-second TLB), since the last call that walked page tables. Where many are: since the last call of
-any (what all calls share: enter and exit functions, programs, task), since the function's own
-last call (its code, its image; other functions' own lines count, too), and since the last walk.
-`CallCosts` tells from the levels of the three ages what a call costs. A cost is asked for when
+TLBs), since the last call that fetched lines (what first-level hits leave alone in L2 and L3),
+since the last that looked up code pages beyond the first TLB, since the last that walked page
+tables. Where many are traced, the first two are the ages of what all calls share (entry and exit
+functions, programs, task: since the last call of any) and of what belongs to the function (its
+code, its image: since its own last call, other functions' own lines included).
+`CallCosts` tells from the levels of the four ages what a call costs. A cost is asked for when
 it is first needed: it is found by executing the call on the core model in such a state.
 """
 
@@ -36,77 +37,96 @@ cdef enum:
 
 
 cdef class CallCosts:
-    """Costs by the levels of the three ages; see the module's text.
+    """Costs by the levels of the four ages; see the module's text.
 
-    Level k holds for ages up to `limits[k]` (ascending, 2**-16 lines); the last level has no
-    limit. `fill(cell)` gives the subcycles of a cell, numbered by (lines written by another
-    CPU since: no, yes), first, second and third level, the last one counting fastest. `alone`:
-    one function is traced. `missing` and `walking` are the levels of the first age (of the
-    greater of the first two, if not alone) from which on a call misses lines and walks page
-    tables. `own_lines`: lines that a call brings in for its function alone.
+    Level k of an age holds up to `limits[age][k]` (ascending, 2**-16 lines); its last level has
+    no limit. `fill(cell)` gives the subcycles of a cell and what such a call brings in anew
+    (`Refreshed`); cells are numbered by (lines written by another CPU since: no, yes) and the
+    level of each age, the last one counting fastest. `alone`: one function is traced.
+    `own_lines`: lines that a call brings in for its function alone.
     """
 
     def __cinit__(self):
         self.costs = NULL
+        self.refreshes = NULL
 
-    def __init__(
-        self,
-        const int64_t[::1] limits not None,
-        fill not None,
-        int64_t own_lines,
-        bint alone,
-        int missing,
-        int walking,
-    ):
+    def __init__(self, limits not None, fill not None, int64_t own_lines, bint alone):
         cdef Py_ssize_t i
+        cdef int age
+        cdef const int64_t[::1] view
         if self.costs != NULL:
             raise ValueError("made once")
-        self.levels = <int>limits.shape[0] + 1
-        if self.levels > MOST_LEVELS:
-            raise ValueError(f"at most {MOST_LEVELS} levels")
-        for i in range(1, limits.shape[0]):
-            if limits[i] <= limits[i - 1]:
-                raise ValueError("limits of levels must ascend")
+        if len(limits) != AGES:
+            raise ValueError(f"limits of {AGES} ages")
+        self.limits = list(limits)
+        for age in range(AGES):
+            view = limits[age]
+            if view.shape[0] >= MOST_LEVELS:
+                raise ValueError(f"at most {MOST_LEVELS} levels")
+            for i in range(1, view.shape[0]):
+                if view[i] <= view[i - 1]:
+                    raise ValueError("limits of levels must ascend")
+            self.levels[age] = <int>view.shape[0] + 1
+            self.limit[age] = &view[0] if view.shape[0] else NULL
         if not 0 <= own_lines <= 1 << 40:
             raise ValueError("a number of lines is not negative")
-        self.limits = limits
         self.fill = fill
         self.own_lines = own_lines << 16
         self.alone = alone
-        self.missing = missing
-        self.walking = walking
         self.costs = <int64_t *>calloc(self.cells, sizeof(int64_t))
-        if self.costs == NULL:
+        self.refreshes = <unsigned char *>calloc(self.cells, 1)
+        if self.costs == NULL or self.refreshes == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.costs)
+        free(self.refreshes)
 
     @property
     def cells(self):
         """Number of cells."""
-        return 2 * self.levels * self.levels * self.levels
+        cdef int age
+        cells = 2
+        for age in range(AGES):
+            cells *= self.levels[age]
+        return cells
 
-    cdef int level(self, int64_t age) noexcept nogil:
-        cdef int k = 0
-        while k < self.levels - 1 and age > self.limits[k]:
-            k += 1
-        return k
+    def levels_of(self, int64_t cell):
+        """(Written elsewhere, level of each age) of a cell."""
+        cdef int age
+        found = []
+        for age in range(AGES - 1, -1, -1):
+            found.append(cell % self.levels[age])
+            cell //= self.levels[age]
+        return cell, *reversed(found)
+
+    cdef int64_t cell(self, bint stolen, const int64_t *ages) noexcept nogil:
+        cdef int64_t number = stolen
+        cdef int age, k
+        for age in range(AGES):
+            k = 0
+            while k < self.levels[age] - 1 and ages[age] > self.limit[age][k]:
+                k += 1
+            number = number * self.levels[age] + k
+        return number
 
     cdef int64_t look_up(self, int64_t cell) noexcept nogil:
         if self.costs[cell] == 0:
-            self.costs[cell] = self.ask(cell)
+            self.ask(cell)
         return self.costs[cell]
 
-    cdef int64_t ask(self, int64_t cell) noexcept with gil:
+    cdef void ask(self, int64_t cell) noexcept with gil:
         """Have a cost found; what goes wrong is kept in `failure`, the cost is then 1."""
-        cdef int64_t cost = 1
+        self.costs[cell] = 1
         if self.failure is None:
             try:
-                cost = self.fill(cell)
+                cost, refreshes = self.fill(cell)
+                if not 1 <= cost <= LAST_TIME // MOST_DEPTH:
+                    raise ValueError(f"a call of {cost} subcycles")
+                self.costs[cell] = cost
+                self.refreshes[cell] = refreshes
             except Exception as error:
                 self.failure = error
-        return cost if 1 <= cost <= LAST_TIME // MOST_DEPTH else 1
 
 
 cdef class CpuCalls:
@@ -207,49 +227,46 @@ cdef class CpuCalls:
         return cost
 
     cdef int64_t one(self, int64_t start) noexcept nogil:
-        cdef int64_t function = 0, others, first, second, third, cost, cell, other
+        cdef int64_t function = 0, others, cost, cell, other
+        cdef int64_t[AGES] ages
         cdef bint stolen = False
-        cdef int level, reached
+        cdef int k
         cdef double expected
         if self.functions > 1:
             function = <int64_t>(
                 (xoshiro_next(&self.random) >> 32) * <uint64_t>self.functions >> 32)
             if xoshiro_next(&self.random) >= self.chances[function]:
                 function = self.aliases[function]
-        first = self.age(start - self.last) if self.last >= 0 else LAST_TIME
-        third = self.age(start - self.walked) if self.last >= 0 else LAST_TIME
-        if self.ended[function] < 0:
-            second = LAST_TIME
-        elif self.traced.alone:
-            second = self.age(start - self.refreshed)
+        if self.last < 0:
+            for k in range(AGES):
+                ages[k] = LAST_TIME
         else:
-            others = self.calls - self.counted[function] - 1
-            if others > self.functions - 1:
-                others = self.functions - 1
-            second = self.age(start - self.ended[function]) + others * self.traced.own_lines
+            ages[0] = self.age(start - self.last)
+            for k in range(1, AGES):
+                ages[k] = self.age(start - self.renewed[k - 1])
+        if not self.traced.alone:
+            if self.ended[function] < 0:
+                ages[1] = LAST_TIME
+            else:
+                others = self.calls - self.counted[function] - 1
+                if others > self.functions - 1:
+                    others = self.functions - 1
+                ages[1] = self.age(start - self.ended[function]) + others * self.traced.own_lines
         if self.others > 0.0 and self.last >= 0:
             expected = self.others * <double>(start - self.last)
             stolen = expected >= 40.0 or uniform(&self.random) > portable_exp(-expected)
             self.stolen += stolen
-        level = self.traced.level(first)
-        reached = level
-        cell = (stolen * self.traced.levels + level) * self.traced.levels
-        level = self.traced.level(second)
-        if not self.traced.alone and level > reached:
-            reached = level
-        cell = (cell + level) * self.traced.levels + self.traced.level(third)
+        cell = self.traced.cell(stolen, ages)
         cost = self.traced.look_up(cell)
         self.uses[cell] += 1
-        other = self.untraced.level(first) * self.untraced.levels + self.untraced.level(second)
-        other = other * self.untraced.levels + self.untraced.level(third)
+        other = self.untraced.cell(False, ages)
         self.untraced.look_up(other)
         self.untraced_uses[other] += 1
         self.counted[function] = self.calls
         self.calls += 1
         self.last = start + cost
         self.ended[function] = self.last
-        if reached >= self.traced.missing:
-            self.refreshed = self.last
-        if reached >= self.traced.walking:
-            self.walked = self.last
+        for k in range(AGES - 1):
+            if self.traced.refreshes[cell] & (1 << k):
+                self.renewed[k] = self.last
         return cost

@@ -17,17 +17,19 @@ ONE = (array("Q", [(1 << 64) - 1]), array("i", [0]))
 LINE = 1 << 16
 
 
+NONE = array("q")
+
+
 def _costs(limits: list[int], costs: list[int], asked: list[int] | None = None) -> CallCosts:
     """Costs of one function that depend on the first age's level alone."""
-    levels = len(limits) + 1
 
-    def fill(cell: int) -> int:
+    def fill(cell: int) -> tuple[int, int]:
         if asked is not None:
             asked.append(cell)
-        return costs[cell // levels**2 % levels]
+        return costs[cell % (len(limits) + 1)], 0
 
     ages = array("q", [limit * LINE for limit in limits])
-    return CallCosts(ages, fill, 0, True, levels, levels)
+    return CallCosts([ages, NONE, NONE, NONE], fill, 0, True)
 
 
 @given(
@@ -69,20 +71,38 @@ def test_a_cost_is_asked_for_once_and_a_failure_is_kept() -> None:
     assert costs == [20, 10, 10, 20, 10]
     assert len(asked) == len(set(asked)) <= 4
 
-    def fails(cell: int) -> int:
+    def fails(cell: int) -> tuple[int, int]:
         raise RuntimeError(f"no cost for {cell}")
 
-    broken = CallCosts(array("q", [1]), fails, 0, True, 2, 2)
+    broken = CallCosts([NONE] * 4, fails, 0, True)
     CpuCalls(broken, broken, 0, 0, *ONE, 1, 1, 0).call(0)
     assert isinstance(broken.failure, RuntimeError)
 
 
+def test_what_a_call_brings_in_is_young_again() -> None:
+    # one level each; the second age counts from the last call that says it fetched lines
+    limits = array("q", [LINE * 100])
+
+    def fill(cell: int) -> tuple[int, int]:
+        _, first, second, _, _ = costs.levels_of(cell)
+        return 1 + 10 * first + 100 * second, 1 if first else 0
+
+    costs = CallCosts([limits, limits, NONE, NONE], fill, 0, True)
+    calls = CpuCalls(costs, costs, 1 << 48, 1 << 20, *ONE, 1, 1, 0)
+    # ages of the first: none yet, 49, 49, 49 (each young); of the second they add up
+    found = [calls.call(start) for start in (0, 160, 210, 260, 600, 720)]
+    assert found == [111, 1, 1, 101, 111, 1]
+
+
 def test_other_functions_displace_what_is_a_functions_own() -> None:
     # two functions in turn by chance: own lines age by the other's calls, shared ones do not
-    def fill(cell: int) -> int:
-        return 1 + 100 * (cell // 4 % 2) + 10 * (cell // 2 % 2)
+    limits = array("q", [LINE * 5])
 
-    table = CallCosts(array("q", [LINE * 5]), fill, 10, False, 2, 2)
+    def fill(cell: int) -> tuple[int, int]:
+        _, shared, own, _, _ = table.levels_of(cell)
+        return 1 + 100 * shared + 10 * own, 0
+
+    table = CallCosts([limits, limits, NONE, NONE], fill, 10, False)
     even = array("Q", [(1 << 64) - 1] * 2), array("i", [0, 1])
     calls = CpuCalls(table, table, 0, 0, *even, 1, 7, 0)
     queue, histogram = CallQueue(), LatencyHistogram()
@@ -90,17 +110,22 @@ def test_other_functions_displace_what_is_a_functions_own() -> None:
     queue.on(calls)
     queue.run(0, 1_000_000)
     uses, _ = calls.used
-    own_cold = sum(count for cell, count in uses.items() if cell // 2 % 4 == 1)
+    own_cold = sum(n for cell, n in uses.items() if table.levels_of(cell)[1:3] == (0, 1))
     # each call is of the other function than the last one with chance one half
     assert 400 < own_cold < 600
-    assert sum(count for cell, count in uses.items() if cell // 4 % 2) == 1  # the very first call
+    assert sum(n for cell, n in uses.items() if table.levels_of(cell)[1]) == 1  # the very first
 
 
 def test_tables_that_make_no_sense_are_refused() -> None:
+    def fill(cell: int) -> tuple[int, int]:
+        return 1, 0
+
     with pytest.raises(ValueError, match="ascend"):
-        CallCosts(array("q", [2, 1]), len, 0, True, 0, 0)
+        CallCosts([array("q", [2, 1]), NONE, NONE, NONE], fill, 0, True)
     with pytest.raises(ValueError, match="at most"):
-        CallCosts(array("q", range(100)), len, 0, True, 0, 0)
+        CallCosts([array("q", range(100)), NONE, NONE, NONE], fill, 0, True)
+    with pytest.raises(ValueError, match="4 ages"):
+        CallCosts([NONE], fill, 0, True)
     table = _costs([1], [1, 1])
     with pytest.raises(ValueError, match="of one function for one"):
         CpuCalls(table, table, 0, 0, array("Q", [0, 0]), array("i", [0, 1]), 1, 1, 0)

@@ -6,19 +6,29 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from tramposim._native.rng cimport Xoshiro
 
 
+cdef enum:
+    AGES = 4
+
+cdef enum Refreshed:
+    LINES = 1           # the call fetched lines: what it has beyond the first level is new
+    CODE_PAGES = 2      # it looked up code pages beyond the first TLB
+    TABLES = 4          # it walked page tables
+
+
 cdef class CallCosts:
-    cdef readonly int levels
+    cdef int[AGES] levels
     cdef readonly int64_t own_lines
     cdef readonly bint alone
-    cdef readonly int missing, walking
     cdef readonly object failure
     cdef object fill
-    cdef const int64_t[::1] limits
-    cdef int64_t *costs             # [stolen][first][second][third level], subcycles; 0: unknown
+    cdef list limits
+    cdef const int64_t *limit[AGES]
+    cdef int64_t *costs             # [stolen][level of each age], subcycles; 0: unknown
+    cdef unsigned char *refreshes   # by cell: what the call brought in anew
 
-    cdef int level(self, int64_t age) noexcept nogil
+    cdef int64_t cell(self, bint stolen, const int64_t *ages) noexcept nogil
     cdef int64_t look_up(self, int64_t cell) noexcept nogil
-    cdef int64_t ask(self, int64_t cell) noexcept with gil
+    cdef void ask(self, int64_t cell) noexcept with gil
 
 
 cdef class CpuCalls:
@@ -34,8 +44,7 @@ cdef class CpuCalls:
     cdef int32_t *aliases
     cdef int64_t *ended             # when each function's last call ended; -1: never called
     cdef int64_t *counted           # calls on this CPU before that
-    cdef int64_t refreshed          # when a call last fetched what first-level hits leave alone
-    cdef int64_t walked             # when a call last walked page tables
+    cdef int64_t[3] renewed         # when a call last did each of `Refreshed`
     cdef int64_t calls
     cdef int64_t last               # when the last call of any function ended; -1: never
     cdef public double others       # calls per subcycle of other CPUs that write shared lines

@@ -1,26 +1,22 @@
 """What calls find on one CPU: how far the background has displaced what they use."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from typing_extensions import Buffer
 
 class CallCosts:
-    levels: int
     cells: int
     own_lines: int
     alone: bool
-    missing: int
-    walking: int
     failure: Exception | None
     def __init__(
         self,
-        limits: Buffer,
-        fill: Callable[[int], int],
+        limits: Sequence[Buffer],
+        fill: Callable[[int], tuple[int, int]],
         own_lines: int,
         alone: bool,
-        missing: int,
-        walking: int,
     ) -> None: ...
+    def levels_of(self, cell: int) -> tuple[int, ...]: ...
 
 class CpuCalls:
     others: float

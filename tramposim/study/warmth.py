@@ -40,6 +40,8 @@ _OWN_BLOCKS = ("struct bpf_tramp_image", "percpu_ref", "struct ftrace_ops")
 _CALL = 8
 """Which of the recorded calls is timed: one in the middle."""
 
+Ages = tuple[int, int, int, int]
+
 _MISPREDICTS = ("conditional_mispredicts", "indirect_mispredicts", "return_mispredicts")
 
 
@@ -98,41 +100,52 @@ class Warmth:
         self._calls: dict[int, FoundCall] = {}
         self.hot_cycles = hot_cycles
         self.contended_lines = len(contended)
-        self.limits = places.limits()
-        self._ages = _representatives(self.limits)
-        self._base = places.time_alone(0, 0, 0, _NONE).cycles
-        missing = walking = len(self._ages)
-        for level, age in reversed(list(enumerate(self._ages))):
-            found = places.time_alone(age, age, age, _NONE)
-            kinds = {(miss.kind.split()[-1], miss.found) for miss in found.misses}
-            missing = level if any(kind == "line" for kind, _ in kinds) else missing
-            walking = level if ("page", "walk") in kinds else walking
+        first, lower, second_tlb = places.limits()
+        limits = (first, lower, second_tlb, lower)
+        if not alone:
+            both = _clusters(sorted({*first, *lower}))
+            limits = (both, both, second_tlb, lower)
+        self.limits = limits
+        self._ages = [_representatives(each) for each in limits]
+        self._base = places.time_alone((0, 0, 0, 0), _NONE).cycles
         self.costs = CallCosts(
-            array("q", (limit << 16 for limit in self.limits)),
-            lambda cell: max(1, round(self.call(cell).cycles * SUBCYCLES)),
+            [array("q", (limit << 16 for limit in each)) for each in limits],
+            self._fill,
             sum(map(len, own.values())),
             alone,
-            missing,
-            walking,
         )
+
+    def _fill(self, cell: int) -> tuple[int, int]:
+        found = self.call(cell)
+        kinds = {kind for kind, _ in found.misses}
+        lines = sum(n for (kind, _), n in found.misses.items() if kind.endswith("line"))
+        walked = any(where == "walk" for _, where in found.misses)
+        refreshed = (
+            _LINES * (2 * lines > self._places.line_count)
+            | _CODE_PAGES * ("code page" in kinds)
+            | _TABLES * walked
+        )
+        return max(1, round(found.cycles * SUBCYCLES)), refreshed
 
     def call(self, cell: int) -> FoundCall:
         """The call that a cell of `costs` stands for, executed if it was not yet."""
         found = self._calls.get(cell)
         if found is None:
-            rest, third = divmod(cell, self.costs.levels)
-            rest, second = divmod(rest, self.costs.levels)
-            elsewhere, first = divmod(rest, self.costs.levels)
+            elsewhere, *levels = self.costs.levels_of(cell)
             stolen = self._contended if elsewhere else _NONE
-            ages = (self._ages[first], self._ages[second], self._ages[third])
+            chosen = [self._ages[age][level] for age, level in enumerate(levels)]
+            ages = (chosen[0], chosen[1], chosen[2], chosen[3])
             if self._alone:
-                timed = self._places.time_alone(*ages, stolen)
+                timed = self._places.time_alone(ages, stolen)
             else:
-                timed = self._places.time_among(*ages, self._own, stolen)
+                timed = self._places.time_among(ages, self._own, stolen)
             found = _found(timed, self.hot_cycles + timed.cycles - self._base)
             self._calls[cell] = found
         return found
 
+
+_LINES, _CODE_PAGES, _TABLES = 1, 2, 4
+"""`Refreshed` of `_native/warmth.pxd`."""
 
 _NONE = np.zeros(0, np.uint64)
 
@@ -143,27 +156,38 @@ def _representatives(limits: Sequence[int]) -> list[int]:
     return [0, *middles, _MOST_LINES] if limits else [0]
 
 
-def displace(
-    state: CoreState, core: Core, background: Background, lines: int, first_level: bool = True
-) -> None:
-    """Let `lines` lines of the background pass through a CPU.
+FIRST, LINES, SECOND_TLB = "first", "lines", "second TLB"
+"""What calls refresh at different times: what every call uses (first-level caches, the data
+TLB, predictors); what only fetching a line uses (L2, L3 and, behind the uop cache, the code TLB);
+what only a miss of a first TLB uses."""
 
-    Without `first_level` only through what first-level hits do not refresh: L2, L3, the second
-    TLB and the paging-structure caches.
-    """
+
+def displace(
+    state: CoreState,
+    core: Core,
+    background: Background,
+    lines: int,
+    groups: Sequence[str] = (FIRST, LINES, SECOND_TLB),
+) -> None:
+    """Let `lines` lines of the background pass through these groups of a CPU's structures."""
     code = round(lines * background.code_share)
     data = lines - code
     code_pages, data_pages = (n // background.lines_per_page for n in (code, data))
-    state.displace("l2", lines)
-    state.displace("l3", lines)
-    state.displace("stlb", code_pages + data_pages)
-    state.displace("walk caches", (code_pages + data_pages) // 16)
-    if not first_level:
+    if LINES in groups:
+        state.displace("l2", lines)
+        state.displace("l3", lines)
+    # Behind a uop cache the code TLB is asked only when a line has to be fetched and decoded.
+    asked = LINES if core.front_end.uop_cache_width.value else FIRST
+    if asked in groups:
+        state.displace("itlb", code_pages)
+    if SECOND_TLB in groups:
+        state.displace("stlb", code_pages + data_pages)
+        state.displace("walk caches", (code_pages + data_pages) // 16)
+    if FIRST not in groups:
         return
     state.displace("code", code)
     state.displace("uops", code)
     state.displace("data", data)
-    state.displace("itlb", code_pages)
     state.displace("dtlb", data_pages)
     branches = code * background.branches_per_line
     kept = core.branches
@@ -218,26 +242,43 @@ class _Places:
             state.touch(kind, addresses)
         self.timer.time(_CALL)
 
-    def _key(self, lines: int) -> tuple[bytes, bool]:
-        self._heat()
-        displace(self.timer.state, self.core, self.background, lines)
-        changed = lines * self.background.code_share * self.background.branches_per_line >= 1
-        return signature(self.timer.state, self.footprint), changed
+    @property
+    def line_count(self) -> int:
+        """Lines of code and data that a call touches."""
+        return len(self.footprint.code_lines) + len(self.footprint.data_lines)
 
-    def limits(self) -> tuple[int, ...]:
-        """Ages after which something is elsewhere than before, ascending."""
-        keys: dict[int, tuple[bytes, bool]] = {}
+    def limits(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Ages after which something is elsewhere than before, ascending.
 
-        def key(lines: int) -> tuple[bytes, bool]:
-            if lines not in keys:
-                keys[lines] = self._key(lines)
-            return keys[lines]
+        Of first-level structures and predictors; of L2 and L3; of the second TLB.
+        """
+        state, background = self.timer.state, self.background
 
-        grid = sorted({0, *(round(2 ** (step / 2)) for step in range(61))} | {_MOST_LINES})
-        found: list[int] = []
-        for low, high in pairwise(grid):
-            found += _changes(key, low, high)
-        return _spread(found)
+        def first(lines: int) -> object:
+            self._heat()
+            displace(state, self.core, background, lines, (FIRST,))
+            changed = lines * background.code_share * background.branches_per_line >= 1
+            return signature(state, self.footprint), changed
+
+        def lower(lines: int) -> object:
+            self._heat()
+            for structure in ("code", "data"):
+                state.evict(structure)
+            displace(state, self.core, background, lines, (LINES,))
+            kinds = dict(self.footprint.kinds())
+            return [state.levels(kind, kinds[kind]) for kind in ("code", "data", "code page")]
+
+        def second_tlb(lines: int) -> object:
+            self._heat()
+            for structure in ("itlb", "dtlb"):
+                state.evict(structure)
+            displace(state, self.core, background, lines, (SECOND_TLB,))
+            kinds = dict(self.footprint.kinds())
+            found = (state.levels(kind, kinds[kind]) for kind in ("code page", "data page"))
+            return [[level > 2 for level in levels] for levels in found]
+
+        one, two, three = (_clusters(_all_changes(key)) for key in (first, lower, second_tlb))
+        return one, two, three[:1]
 
     def _age_tables(self, lines: int) -> None:
         """Displace what a walk reads, and only that, from L2 and L3."""
@@ -246,39 +287,43 @@ class _Places:
         state = self.timer.state
         state.displace("l2", lines)
         state.displace("l3", lines)
+        state.evict("walk caches")
         for kind, addresses in self.footprint.kinds():
             if kind in ("code", "data"):
                 state.drop(addresses)
                 state.touch(kind, addresses)
         state.touch("uops", self.footprint.code_lines)
 
-    def time_alone(
-        self, age: int, lower_age: int, tables_age: int, stolen: NDArray[np.uint64]
-    ) -> TimedCall:
-        """One call `age` lines after the last, `lower_age` after the last that missed a line,
-        `tables_age` after the last that walked page tables."""
+    def _lose_code_pages(self) -> None:
+        """Code pages are known to the first TLB only."""
+        state = self.timer.state
+        state.evict("stlb")
+        state.touch("data page", self.footprint.data_pages)
+
+    def time_alone(self, ages: Ages, stolen: NDArray[np.uint64]) -> TimedCall:
+        """One call after the ages that `_native/warmth.pyx` describes for one function."""
+        first, lines, code_pages, tables = ages
         self._heat()
         state = self.timer.state
-        lower_age = max(age, lower_age)
-        self._age_tables(tables_age - lower_age)
-        displace(state, self.core, self.background, lower_age - age, first_level=False)
-        displace(state, self.core, self.background, age)
+        if code_pages:
+            self._lose_code_pages()
+        self._age_tables(tables - lines)
+        displace(state, self.core, self.background, lines, (LINES,))
+        displace(state, self.core, self.background, first, (FIRST, SECOND_TLB))
         if len(stolen):
             state.steal(stolen)
         return self.timer.time(_CALL)
 
     def time_among(
-        self,
-        shared_age: int,
-        own_age: int,
-        tables_age: int,
-        own: Mapping[str, NDArray[np.uint64]],
-        stolen: NDArray[np.uint64],
+        self, ages: Ages, own: Mapping[str, NDArray[np.uint64]], stolen: NDArray[np.uint64]
     ) -> TimedCall:
-        """One call that finds what is shared, what is its own, and tables at these ages."""
+        """One call after the ages that `_native/warmth.pyx` describes for many functions."""
+        shared_age, own_age, code_pages, tables = ages
         self._heat()
         state = self.timer.state
-        self._age_tables(tables_age - max(shared_age, own_age))
+        if code_pages:
+            self._lose_code_pages()
+        self._age_tables(tables - max(shared_age, own_age))
         older = max(shared_age, own_age) - min(shared_age, own_age)
         displace(state, self.core, self.background, older)
         if older:
@@ -302,7 +347,20 @@ def _changes(key: Callable[[int], object], low: int, high: int) -> list[int]:
     return _changes(key, low, middle) + _changes(key, middle, high)
 
 
-def _spread(limits: Sequence[int]) -> tuple[int, ...]:
+def _all_changes(key: Callable[[int], object]) -> list[int]:
+    """Ages after which `key` changes, found by bisection between powers of the root of 2."""
+    known: dict[int, object] = {}
+
+    def remembered(lines: int) -> object:
+        if lines not in known:
+            known[lines] = key(lines)
+        return known[lines]
+
+    grid = sorted({0, *(round(2 ** (step / 2)) for step in range(61)), _MOST_LINES})
+    return [change for low, high in pairwise(grid) for change in _changes(remembered, low, high)]
+
+
+def _clusters(limits: Sequence[int]) -> tuple[int, ...]:
     """First and last limit of each cluster: lines of a level go set by set, in quick succession."""
     clusters: list[list[int]] = []
     for limit in limits:

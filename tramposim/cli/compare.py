@@ -35,6 +35,7 @@ Examples:
   tramposim compare
   tramposim compare --arch x86_64 --returns its --entry call
   tramposim compare --scenario 'fsession*4' --scenario 'fentry*4+fexit*4' --body count
+  tramposim compare --scenario fentry+fexit:latency-stack --scenario fsession+cookie:latency-cookie
   tramposim compare --state cold-code
   tramposim compare workloads/icmp_rcv.toml --format json -o compare.json
   tramposim compare session.bpf.c
@@ -51,10 +52,13 @@ Examples:
     "words",
     multiple=True,
     metavar="WORDS",
-    help="Measure this scenario instead of the standard ones (may be given more than once).",
+    help="SCENARIO or SCENARIO:BODY to measure instead of the standard ones (may be given more "
+    "than once).",
 )
 @click.option(
-    "--body", metavar="NAME", help="What the programs of --scenario do.  [default: empty]"
+    "--body",
+    metavar="NAME",
+    help="What the programs of --scenario do where it does not say.  [default: empty]",
 )
 @function_options()
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
-from tramposim.report.load import per_second
+from tramposim.report.load import pairs_against, per_second
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
@@ -84,29 +84,32 @@ def crossovers(rows: Sequence[_Row]) -> list[str]:
     kinds = dict.fromkeys(str(row["body"]).split("-")[0] for row in rows)
     for kind in kinds:
         members = [row for row in rows if str(row["body"]).split("-")[0] == kind]
-        pair = _costs([row for row in members if row["scenario"] == "fentry+fexit"])
         sessions = dict.fromkeys(
-            _name(row) for row in members if str(row["scenario"]).startswith("fsession")
+            (row["scenario"], row["body"])
+            for row in members
+            if str(row["scenario"]).startswith("fsession")
         )
-        for session in sessions:
-            costs = _costs([row for row in members if _name(row) == session])
-            rates = sorted(pair.keys() & costs.keys())
-            if rates:
-                found.append(_sentence(session, [(r, pair[r] - costs[r]) for r in rates]))
+        for scenario, body in sessions:
+            costs = _costs(members, scenario, body)
+            for own in dict.fromkeys(row["body"] for row in pairs_against(body, members)):
+                pair = _costs(members, "fentry+fexit", own)
+                saved = [(rate, pair[rate] - costs[rate]) for rate in sorted(pair.keys() & costs)]
+                if saved:
+                    found.append(_sentence(f"{scenario} {body}", own, saved))
     return found
 
 
-def _costs(rows: Sequence[_Row]) -> dict[float, float]:
+def _costs(rows: Sequence[_Row], scenario: str, body: str) -> dict[float, float]:
     """Added cycles by rate, where the CPUs are not saturated."""
     return {
         row["offered_calls_per_s"]: row["cycles_over_untraced"]
         for row in rows
-        if not row["saturated"]
+        if (row["scenario"], row["body"]) == (scenario, body) and not row["saturated"]
     }
 
 
-def _sentence(session: str, saved: Sequence[tuple[float, float]]) -> str:
-    start = f"{session} against the pair:"
+def _sentence(session: str, body: str, saved: Sequence[tuple[float, float]]) -> str:
+    start = f"{session} against the pair{'' if session.endswith(f' {body}') else f' {body}'}:"
     for (low, before), (high, after) in pairwise(saved):
         if (before > 0) != (after > 0):
             share = before / (before - after)

@@ -12,7 +12,7 @@ from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["load_markdown", "load_text", "per_second"]
+__all__ = ["load_markdown", "load_text", "pairs_against", "per_second"]
 
 _Row = Mapping[str, Any]
 
@@ -156,9 +156,10 @@ def _sentences(rows: Sequence[_Row]) -> list[str]:
     found = []
     for kind, group in groupby(rows, lambda row: str(row["body"]).split("-")[0]):
         members = list(group)
-        pair = next((row for row in members if row["scenario"] == "fentry+fexit"), None)
-        sessions = [row for row in members if str(row["scenario"]).startswith("fsession")]
-        found += [f"{kind}: {_against(row, pair)}." for row in sessions if pair is not None]
+        for row in members:
+            if str(row["scenario"]).startswith("fsession"):
+                pairs = pairs_against(str(row["body"]), members)
+                found += [f"{kind}: {_against(row, pair)}." for pair in pairs]
     found += [
         f"{row['scenario']} ({row['body']}) saturates the CPUs: its latencies grow with the "
         f"duration, {row['behind_s']:.3g} s at the end."
@@ -166,6 +167,12 @@ def _sentences(rows: Sequence[_Row]) -> list[str]:
         if row["saturated"] and row["behind_s"] > 0
     ]
     return found
+
+
+def pairs_against(body: str, rows: Sequence[_Row]) -> list[_Row]:
+    """The pairs that a session with `body` stands for: with the same one, else with any."""
+    pairs = [row for row in rows if row["scenario"] == "fentry+fexit"]
+    return [row for row in pairs if row["body"] == body] or pairs
 
 
 def _against(row: _Row, pair: _Row) -> str:

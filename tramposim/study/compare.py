@@ -16,6 +16,7 @@ from tramposim.study.measure import Measurement, measure
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED, parse_scenario
 from tramposim.study.subject import Subject
+from tramposim.study.workload_schema import split_scenario
 from tramposim.timing import STATES, Core
 
 __all__ = ["GRID", "BreakEven", "break_even", "compare", "grid_of", "state_meta"]
@@ -70,12 +71,13 @@ class BreakEven:
 
 
 def grid_of(words: Iterable[str], body: str | None = None) -> tuple[tuple[str, str], ...]:
-    """The grid of the given scenario words with one body, after the untraced call.
+    """The grid of the given SCENARIO or SCENARIO:BODY words, after the untraced call.
 
-    Raises `InputError` for words that are no scenario.
+    `body` is that of words without one. Raises `InputError` for words that are no scenario.
     """
-    scenarios = dict.fromkeys((UNTRACED, *(parse_scenario(text).word for text in words)))
-    return tuple((scenario, body or "empty") for scenario in scenarios)
+    cells = [(UNTRACED, body or "empty")]
+    cells += [split_scenario(word, body or "empty") for word in words]
+    return tuple(dict.fromkeys(cell for cell in cells if cell[0] != UNTRACED or cell == cells[0]))
 
 
 def compare(

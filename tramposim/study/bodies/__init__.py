@@ -22,6 +22,8 @@ BODIES = {
     "empty": "does nothing (fsession+cookie: asks for its cookie)",
     "count": "adds 1 to this CPU's slot of a per-CPU array",
     "latency-hash": "latency histogram; start time in a hash map keyed by pid_tgid",
+    "latency-stack": "latency histogram; start times of 64 depths in a hash map keyed by pid_tgid "
+    "and the function's address, so that recursion works",
     "latency-cookie": "latency histogram; start time in the session cookie",
 }
 """What the programs do, by the name that records and options use."""

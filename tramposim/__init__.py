@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from tramposim.study.scenario import parse_scenario as parse_scenario
     from tramposim.study.staged import staged_calls as staged_calls
     from tramposim.study.subject import Subject as Subject
+    from tramposim.study.sweep import Grid as Grid
+    from tramposim.study.sweep import sweep as sweep
     from tramposim.study.timeline import timeline as timeline
     from tramposim.study.validate import validate_capture as validate_capture
     from tramposim.study.verify import verify_capture as verify_capture
@@ -73,6 +75,7 @@ _HOMES = MappingProxyType(
         "study.scenario": ("parse_scenario",),
         "study.staged": ("staged_calls",),
         "study.subject": ("Subject",),
+        "study.sweep": ("Grid", "sweep"),
         "study.timeline": ("timeline",),
         "study.validate": ("validate_capture",),
         "study.verify": ("verify_capture",),

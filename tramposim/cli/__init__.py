@@ -23,6 +23,7 @@ COMMANDS = {
     "bench": "The rows of the kernel's bench trig-*, in its output formats.",
     "explain": "Where the cycles go, part by part; two scenarios side by side.",
     "timeline": "When each instruction passed each stage: text, Konata, Perfetto.",
+    "sweep": "The same scenarios over many cores, kernels and knobs.",
     "diff": "What differs between two kernels, knobs, scenarios or records.",
     "gate": "Fail when a cost got worse than a record says it was.",
     "load": "What tracing costs at a call rate: CPU share and latency of a workload.",

@@ -10,7 +10,7 @@ __all__ = ["Column", "format_value"]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: the record's field, its heading (with unit), decimals for floats."""
+    """One column: the record's field, its heading (unit included), decimals for floats."""
 
     field: str
     heading: str

@@ -27,13 +27,15 @@ def records_csv(records: Records) -> str:
 def markdown_table(columns: Sequence[Column], rows: Sequence[Mapping[str, object]]) -> str:
     """A GitHub-flavoured table; numbers are right-aligned."""
     lines = [
-        "| " + " | ".join(column.heading.replace("|", "\\|") for column in columns) + " |",
+        "| " + " | ".join(_escaped(column.heading) for column in columns) + " |",
         "|" + "|".join(" :-- " if column.text else " --: " for column in columns) + "|",
     ]
     lines += [
-        "| "
-        + " | ".join(format_value(column, row).replace("|", "\\|") for column in columns)
-        + " |"
+        "| " + " | ".join(_escaped(format_value(column, row)) for column in columns) + " |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

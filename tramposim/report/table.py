@@ -45,13 +45,13 @@ class TextTable:
         yield Text(self.title, style="bold")
         yield self._table(self.columns[:shown])
         if shown < len(self.columns):
-            hidden = ", ".join(column.heading for column in self.columns[shown:])
+            hidden = ", ".join(c.heading.replace("\n", " ") for c in self.columns[shown:])
             yield Text(f"Not shown for lack of width: {hidden}.\n")
 
     def _width(self, column: Column) -> int:
         """Characters of the widest cell."""
         cells = (len(format_value(column, row)) for row in self.rows)
-        return max([len(column.heading), *cells])
+        return max([*map(len, column.heading.split("\n")), *cells])
 
     def _table(self, columns: Sequence[Column]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

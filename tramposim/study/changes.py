@@ -10,7 +10,7 @@ from tramposim.study.records import Records, Value
 
 __all__ = ["Change", "Changes", "changes_of", "regressions"]
 
-_NO_IDENTITY = frozenset(["core_error", "error", "clock"])
+_NO_IDENTITY = frozenset(["core_error", "error", "refused", "clock"])
 """Texts that say something about a row without being what it stands for."""
 
 _HIGHER_IS_BETTER = ("mhits_per_second", "mhits_per_producer", "calls_per_second")

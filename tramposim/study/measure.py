@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tramposim.kernel.image import Image
 from tramposim.machine.disassembly import disassemble
 from tramposim.machine.guestkernel import GuestKernel
+from tramposim.machine.trace import Trace
 from tramposim.machine.traced import TracedFunction
 from tramposim.spec import Program
 from tramposim.study.bodies import programs_of
@@ -23,7 +24,14 @@ from tramposim.study.records import Value
 from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
 
-__all__ = ["Measurement", "measure", "measure_programs"]
+__all__ = [
+    "ExecutedCalls",
+    "Measurement",
+    "execute",
+    "measure",
+    "measure_programs",
+    "relative_cycles",
+]
 
 WARM_CALLS = 4
 """Calls executed before the trace: maps hold their entries, free lists have settled."""
@@ -119,14 +127,12 @@ class Measurement:
         cycles: Callable[[Measurement], float | None],
     ) -> dict[str, Value]:
         """Cycles over the untraced call, and that relative to the pair's."""
-        mine, base = cycles(self), cycles(untraced) if untraced is not None else None
+        mine, base, other = (
+            cycles(found) if found is not None else None for found in (self, untraced, pair)
+        )
         if mine is None or base is None:
             return {}
-        row: dict[str, Value] = {f"cycles_over_untraced{suffix}": round(mine - base, 2)}
-        other = cycles(pair) if pair is not None else None
-        if other is not None and self.image is not None:
-            row[f"over_pair_ratio{suffix}"] = round((mine - base) / (other - base), 3)
-        return row
+        return relative_cycles(mine, base, other if self.image is not None else None, suffix)
 
     def _touched(self) -> dict[str, Value]:
         """Distinct lines, pages and taken branches of a call, means over the traced calls."""
@@ -139,15 +145,65 @@ class Measurement:
         }
 
 
+def relative_cycles(
+    cycles: float, untraced: float, pair: float | None, suffix: str = ""
+) -> dict[str, Value]:
+    """The fields of a row that set a call's cycles against the untraced call's and the pair's."""
+    row: dict[str, Value] = {f"cycles_over_untraced{suffix}": round(cycles - untraced, 2)}
+    if pair is not None:
+        row[f"over_pair_ratio{suffix}"] = round((cycles - untraced) / (pair - untraced), 3)
+    return row
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedCalls:
+    """Calls of a subject that were executed, to be timed on any core of its architecture."""
+
+    subject: Subject
+    trace: Trace
+    image: Image | None
+    entry: str | None
+    programs: int
+    program_bytes: int
+    links: int
+    slots: int
+    stated: tuple[StatedCost, ...]
+
+    def timed(self, core: Core, state: str | None = None) -> Measurement:
+        """The calls on `core`, in the subject's starting state or another one.
+
+        Raises what timing raises.
+        """
+        subject = self.subject if state is None else replace(self.subject, state=state)
+        return Measurement(
+            subject=subject,
+            core=core,
+            timing=time_trace(self.trace, core, subject.state),
+            image=self.image,
+            entry=self.entry,
+            programs=self.programs,
+            program_bytes=self.program_bytes,
+            links=self.links,
+            slots=self.slots,
+            stated=self.stated,
+            cold=time_trace(self.trace, core, "cold") if subject.cold else None,
+        )
+
+
 def measure(subject: Subject, core: Core, function: FunctionCall | None = None) -> Measurement:
     """Execute the subject and time it on `core`; `function` says how it is called.
 
     Raises `AttachError` where the kernel would refuse the scenario, `UnsupportedError` for
     what tramposim does not know, `GuestFault` if the executed code goes astray.
     """
+    return execute(subject, function).timed(core)
+
+
+def execute(subject: Subject, function: FunctionCall | None = None) -> ExecutedCalls:
+    """Execute calls of the subject; raises what `measure` raises, except for timing."""
     check_loads(subject.kernel, subject.prototype, subject.scenario)
     programs = programs_of(subject.scenario, subject.body)
-    return measure_programs(subject, programs, core, function)
+    return _executed(subject, programs, function, NO_COSTS)
 
 
 def measure_programs(
@@ -162,6 +218,15 @@ def measure_programs(
     `costs` are stated cycles of helpers (by name) that the host executes instead of guest
     code. Raises what `measure` raises.
     """
+    return _executed(subject, programs, function, costs).timed(core)
+
+
+def _executed(
+    subject: Subject,
+    programs: Sequence[Program],
+    function: FunctionCall | None,
+    costs: Mapping[str, float],
+) -> ExecutedCalls:
     guest = GuestKernel(subject.kernel)
     add_stated_helpers(guest, costs)
     loaded = tuple(load_program(guest, program) for program in programs)
@@ -177,10 +242,9 @@ def measure_programs(
         guest.hypercalls.counts.clear()
     execution = world.run(calls)
     assert execution.trace is not None
-    return Measurement(
+    return ExecutedCalls(
         subject=subject,
-        core=core,
-        timing=time_trace(execution.trace, core, subject.state),
+        trace=execution.trace,
         image=world.image,
         entry=world.entry,
         programs=len(programs),
@@ -188,7 +252,6 @@ def measure_programs(
         links=world.links,
         slots=world.slots,
         stated=stated_costs(guest, costs, calls),
-        cold=time_trace(execution.trace, core, "cold") if subject.cold else None,
     )
 
 

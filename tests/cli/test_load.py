@@ -109,3 +109,15 @@ def test_a_curve_has_rates_from_rare_to_saturated(capsys: pytest.CaptureFixture[
     assert costs[0] > 5 * costs[-1]
     assert rows[-1]["saturated"]
     assert main([*words, "--rate", "5"]) == 2
+    assert main([*words, "--functions", "5", "--functions", "6"]) == 2
+
+
+def test_more_functions_cost_more_per_call(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["load", WORKLOAD, "--duration", "50ms", "--scenario", "fsession"]
+    words += ["--arch", "x86_64", "--functions", "1", "--functions", "1000"]
+    assert main(words) == 0
+    assert "of 1,000 functions to" in capsys.readouterr().out
+    assert main([*words, "--format", "json"]) == 0
+    one, many = json.loads(capsys.readouterr().out)["rows"]
+    assert (one["functions"], many["functions"]) == (1, 1000)
+    assert many["cycles_per_call"] > 1.2 * one["cycles_per_call"]

@@ -22,6 +22,7 @@ Examples:
   tramposim load workloads/icmp_rcv.toml
   tramposim load icmp_rcv --rate 1M --cpus 8 --arch x86_64
   tramposim load icmp_rcv --curve --scenario fentry+fexit --scenario fsession
+  tramposim load icmp_rcv --functions 1 --functions 100 --functions 10000 --arch x86_64
   tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
   tramposim load bench --format json -o bench.json"""
 )
@@ -39,6 +40,13 @@ Examples:
     is_flag=True,
     help="Cost over the call rate, from 1 call per second and CPU until the CPUs saturate, and "
     "where fsession begins to win.",
+)
+@click.option(
+    "--functions",
+    type=click.IntRange(1, 100_000),
+    multiple=True,
+    metavar="N",
+    help="Trace N functions, called by Zipf's law; repeated, each number in turn.",
 )
 @click.option("--cpus", type=click.IntRange(1, 8192), metavar="N", help="CPUs of the machine.")
 @click.option("--duration", metavar="TIME", help="Simulated time, as 10ms or 2s.")
@@ -77,6 +85,7 @@ def load(
     listed: bool,
     rates: tuple[str, ...],
     curve: bool,
+    functions: tuple[int, ...],
     cpus: int | None,
     duration: str | None,
     seed: int | None,
@@ -130,9 +139,16 @@ def load(
     chosen = change_workload(read_workload(find_workload(workload)), changes)
     if curve and rates:
         raise click.UsageError("--curve chooses the rates: no --rate")
+    if curve and len(functions) > 1:
+        raise click.UsageError("--curve is of one number of --functions")
     variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]
     if curve:
         variants = curve_workloads(chosen)
+    variants = [
+        change_workload(variant, Changes(functions=count))
+        for variant in variants
+        for count in functions or (None,)
+    ]
     records = _simulate(variants, runs)
     write_result(
         {

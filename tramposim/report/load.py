@@ -71,7 +71,8 @@ def load_markdown(records: Records) -> str:
 
 def _tables(records: Records) -> list[tuple[str, list[_Row]]]:
     def machine(row: _Row) -> tuple[object, ...]:
-        return row["arch"], row.get("core"), row.get("kernel"), row["offered_calls_per_s"]
+        keys = ("arch", "core", "kernel", "offered_calls_per_s", "functions")
+        return tuple(row.get(key) for key in keys)
 
     tables = []
     for _, group in groupby(records.rows, machine):
@@ -88,10 +89,12 @@ def _title(records: Records, row: _Row) -> str:
         offered = (
             "calls at recorded times" if meta["arrivals"] == "replay" else "calls at full speed"
         )
-    work = row["work_cycles_per_call"]
+    work, functions = row["work_cycles_per_call"], row.get("functions", 1)
+    called = f" of {functions:,} functions" if functions > 1 else ""
     return (
         f"{meta['workload']} on {row['arch']}, kernel {row.get('kernel')}: {offered} "
-        f"({meta['arrivals']}) to {cpus} CPU{'s' if cpus > 1 else ''} at {row['clock_ghz']:g} GHz\n"
+        f"({meta['arrivals']}){called} to {cpus} CPU{'s' if cpus > 1 else ''} "
+        f"at {row['clock_ghz']:g} GHz\n"
         f"core {row.get('core')} (model error: {row.get('core_error')})"
         + (f"; {work:,.0f} cycles of work around each call" if work else "")
     )

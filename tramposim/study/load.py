@@ -121,11 +121,11 @@ def load(
 ) -> Records:
     """Simulate variants of a workload on each meter's machine under each of its scenarios.
 
-    The variants differ in their rate (a curve over the call rate); the first one speaks for
-    all in `meta`, and the costs of the one in the middle are checked. `runs` repeats with the
-    following seeds; rows then carry means and the half-width of their 95 % confidence interval
-    (`..._ci95`). When `progress` returns False the run ends with what was simulated
-    (`meta["complete"]` is False).
+    The variants differ in their rate (a curve over the call rate) or in how many functions are
+    traced; the first one speaks for all in `meta`, and the costs of the one in the middle are
+    checked. `runs` repeats with the following seeds; rows then carry means and the half-width
+    of their 95 % confidence interval (`..._ci95`). When `progress` returns False the run ends
+    with what was simulated (`meta["complete"]` is False).
     """
     rows: list[Mapping[str, Value]] = []
     calls = [_Calls(meter) for meter in meters]
@@ -326,6 +326,7 @@ def _row(
 
     row: dict[str, Value] = {
         "cpus": cpus,
+        "functions": workload.population.count,
         "clock_ghz": clock.hz / 1e9,
         "offered_calls_per_s": rate_hz,
         "calls": sum(outcome.calls for outcome in outcomes),

@@ -178,12 +178,17 @@ def _tasks(grid: Grid) -> list[_Task]:
 def _related(timed: Sequence[tuple[_Task, _Timed]]) -> list[Row]:
     """The rows, those of one machine together, set against its untraced call and its pair."""
     untraced = {_machine(t, one): one.cycles for t, one in timed if t.scenario == UNTRACED}
-    pairs = {_like(t, one): one.cycles for t, one in timed if t.scenario == "fentry+fexit"}
+    pairs: dict[tuple[object, ...], float | None] = {}
+    for task, one in timed:
+        if task.scenario == "fentry+fexit":
+            for key in _alike(task, one):
+                pairs.setdefault(key, one.cycles)
     order = {key: place for place, key in enumerate(dict.fromkeys(_machine(*x) for x in timed))}
     rows = []
     for task, one in sorted(timed, key=lambda pair: order[_machine(*pair)]):
         base = untraced[_machine(task, one)]
-        pair = None if task.scenario == UNTRACED else pairs.get(_like(task, one))
+        alike = () if task.scenario == UNTRACED else _alike(task, one)
+        pair = next((pairs[key] for key in alike if key in pairs), None)
         rows.append(dict(one.row))
         if one.cycles is not None and base is not None:
             rows[-1] |= relative_cycles(one.cycles, base, pair)
@@ -199,9 +204,10 @@ def _machine(task: _Task, one: _Timed) -> tuple[object, ...]:
     return *_without_entry(task.kernel), one.row["core"], one.row["state"]
 
 
-def _like(task: _Task, one: _Timed) -> tuple[object, ...]:
-    """What a row shares with its pair: the same kind of body (latency-hash, latency-cookie)."""
-    return *_machine(task, one), task.kernel.entry, task.body.split("-")[0]
+def _alike(task: _Task, one: _Timed) -> tuple[tuple[object, ...], ...]:
+    """What a row shares with its pair: the body, else its kind (latency-hash, latency-cookie)."""
+    machine = *_machine(task, one), task.kernel.entry
+    return (*machine, task.body), (*machine, task.body.split("-")[0], None)
 
 
 def _measure(task: _Task) -> list[_Timed]:

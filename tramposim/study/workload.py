@@ -127,6 +127,7 @@ class Changes:
     kernel: str | None = None
     entry: str | None = None
     returns: str | None = None
+    functions: int | None = None
 
 
 def cores_by_arch(names: Iterable[str]) -> Mapping[Arch, str]:
@@ -148,6 +149,7 @@ _OPTIONS = {
     "machine.kernel": "--kernel",
     "machine.entry": "--entry",
     "machine.returns": "--returns",
+    "functions": "--functions",
     "run.duration": "--duration",
     "run.seed": "--seed",
     "run.scenarios": "--scenario",
@@ -182,7 +184,10 @@ def change_workload(workload: Workload, changes: Changes) -> Workload:
     given = {name: getattr(changes, name) for name in ("duration", "seed", "body")}
     given["scenarios"] = changes.scenarios or None
     run = replace(run, **{name: value for name, value in given.items() if value is not None})
-    changed = replace(workload, arrivals=arrivals, machine=machine, run=run)
+    functions = workload.functions
+    if changes.functions is not None:
+        functions = replace(functions, count=changes.functions)
+    changed = replace(workload, arrivals=arrivals, machine=machine, run=run, functions=functions)
     for key, error in _complaints(changed):
         raise InputError(error, _OPTIONS.get(key, key))
     return changed
@@ -220,6 +225,7 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             f"machine.cores.{arch}": partial(_core_matches, arch, name)
             for arch, name in machine.cores.items()
         },
+        "functions": lambda: workload.population,
         "machine.kernel": lambda: [
             rules_for(kernel_of(arch, machine.kernel)) for arch in machine.arch
         ],

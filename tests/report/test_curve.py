@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tramposim.report.curve import crossovers, curve_markdown, curve_text
+from tramposim.report.curve import crossovers, curve_markdown, curve_plots, curve_text
 from tramposim.study.records import Records, Value
 
 
@@ -31,7 +31,7 @@ def test_a_crossover_lies_where_the_difference_changes_sign() -> None:
     # 50 saved at 1/s, 50 lost at 100/s: on a logarithmic axis the middle is 10/s
     (sentence,) = crossovers(ROWS)
     assert "wins below about 10 calls/s" in sentence
-    assert "saves 50.0 cycles per call at 1/s and -50.0 at 100/s" in sentence
+    assert "saves 50.0 cycles per call at 1/s and loses 50.0 at 100/s" in sentence
 
 
 def test_saturated_rates_decide_nothing() -> None:
@@ -44,6 +44,15 @@ def test_saturated_rates_decide_nothing() -> None:
 def test_the_table_has_a_row_per_rate() -> None:
     records = Records({"workload": "w", "basis": "b"}, tuple(ROWS))
     for text in (curve_text(records, "file"), curve_markdown(records)):
-        assert "fsession count" in text
+        assert "fsession" in text
         assert "200.0" in text
         assert "wins below" in text
+
+
+def test_the_pictures_show_costs_and_mark_the_crossover() -> None:
+    cost, saved = curve_plots(ROWS, "salt")
+    assert "fentry+fexit count" in cost
+    assert "fsession count" in saved
+    assert "10/s" in saved
+    assert "salt-saved-" in saved
+    assert curve_plots(ROWS, "salt") == (cost, saved)

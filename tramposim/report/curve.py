@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
 from tramposim.report.load import pairs_against, per_second
+from tramposim.report.plots import differences, lines
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["crossovers", "curve_markdown", "curve_text"]
+__all__ = [
+    "Duel",
+    "crossovers",
+    "curve_machines",
+    "curve_markdown",
+    "curve_plots",
+    "curve_table",
+    "curve_text",
+    "duels",
+]
 
 _Row = Mapping[str, Any]
 
@@ -26,8 +37,8 @@ LEGEND = (
 def curve_text(records: Records, output: str = "-") -> str:
     """A table per machine, a row per rate, and the crossovers."""
     parts: list[Any] = []
-    for title, rows in _machines(records):
-        columns, table = _table(rows)
+    for title, rows in curve_machines(records):
+        columns, table = curve_table(rows)
         parts += [TextTable(columns, table, title), *crossovers(rows), ""]
     return render(*parts, LEGEND, f"Basis: {records.meta['basis']}.", output=output)
 
@@ -35,15 +46,16 @@ def curve_text(records: Records, output: str = "-") -> str:
 def curve_markdown(records: Records) -> str:
     """The same as Markdown."""
     blocks = []
-    for title, rows in _machines(records):
-        columns, table = _table(rows)
+    for title, rows in curve_machines(records):
+        columns, table = curve_table(rows)
         heading, *rest = title.split("\n")
         blocks += [f"### {heading}\n", *rest, "", markdown_table(columns, table)]
         blocks += [sentence + "\n" for sentence in crossovers(rows)]
     return "\n".join([*blocks, LEGEND, "", f"Basis: {records.meta['basis']}."]) + "\n"
 
 
-def _machines(records: Records) -> list[tuple[str, list[_Row]]]:
+def curve_machines(records: Records) -> list[tuple[str, list[_Row]]]:
+    """Title and rows of each architecture and core, in the order of the rows."""
     found = []
     for _, group in groupby(records.rows, lambda row: (row["arch"], row.get("core"))):
         rows: list[_Row] = list(group)
@@ -62,12 +74,13 @@ def _name(row: _Row) -> str:
     return f"{row['scenario']} {row['body']}"
 
 
-def _table(rows: Sequence[_Row]) -> tuple[list[Column], list[dict[str, object]]]:
+def curve_table(rows: Sequence[_Row]) -> tuple[list[Column], list[dict[str, object]]]:
+    """Columns and lines of one machine's rows: a line per rate, a column per scenario."""
     traced = [row for row in rows if row["scenario"] != "untraced"]
     names = list(dict.fromkeys(map(_name, traced)))
     columns = [
         Column("rate", "calls/s", text=True),
-        *(Column(name, name, text=True) for name in names),
+        *(Column(name, name.replace(" ", "\n"), text=True) for name in names),
     ]
     by_rate: dict[float, dict[str, object]] = {}
     for row in traced:
@@ -78,8 +91,47 @@ def _table(rows: Sequence[_Row]) -> tuple[list[Column], list[dict[str, object]]]
     return columns, [by_rate[rate] for rate in sorted(by_rate)]
 
 
-def crossovers(rows: Sequence[_Row]) -> list[str]:
-    """For each session and the pair with the same kind of body: who wins, and from which rate."""
+@dataclass(frozen=True, slots=True)
+class Duel:
+    """A session against a pair that it stands for, rate by rate, where no CPU is saturated.
+
+    `saved`: (calls per second, cycles per call that the session saves over the pair).
+    """
+
+    session: str
+    pair: str
+    saved: tuple[tuple[float, float], ...]
+
+    @property
+    def crossing(self) -> float | None:
+        """The rate at which the winner changes first, on a logarithmic axis; None if never."""
+        for (low, before), (high, after) in pairwise(self.saved):
+            if (before > 0) != (after > 0):
+                share = before / (before - after)
+                return math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+        return None
+
+    @property
+    def sentence(self) -> str:
+        """Who wins, and from which rate."""
+        (low, first), (high, last) = self.saved[0], self.saved[-1]
+        if self.crossing is None:
+            verdict = f"{'wins' if first > 0 else 'loses'} at every rate"
+        else:
+            side = "below" if first > 0 else "above"
+            verdict = f"wins {side} about {per_second(self.crossing)} calls/s"
+        return (
+            f"{self.session} against {self.pair}: it {verdict}; it {_saves(first)} cycles per "
+            f"call at {per_second(low)}/s and {_saves(last)} at {per_second(high)}/s."
+        )
+
+
+def _saves(cycles: float) -> str:
+    return f"saves {cycles:.1f}" if cycles >= 0 else f"loses {-cycles:.1f}"
+
+
+def duels(rows: Sequence[_Row]) -> list[Duel]:
+    """Each session against every pair with the same kind of body, in the order of the rows."""
     found = []
     kinds = dict.fromkeys(str(row["body"]).split("-")[0] for row in rows)
     for kind in kinds:
@@ -93,10 +145,15 @@ def crossovers(rows: Sequence[_Row]) -> list[str]:
             costs = _costs(members, scenario, body)
             for own in dict.fromkeys(row["body"] for row in pairs_against(body, members)):
                 pair = _costs(members, "fentry+fexit", own)
-                saved = [(rate, pair[rate] - costs[rate]) for rate in sorted(pair.keys() & costs)]
+                saved = tuple((r, pair[r] - costs[r]) for r in sorted(pair.keys() & costs))
                 if saved:
-                    found.append(_sentence(f"{scenario} {body}", own, saved))
+                    found.append(Duel(f"{scenario} {body}", f"fentry+fexit {own}", saved))
     return found
+
+
+def crossovers(rows: Sequence[_Row]) -> list[str]:
+    """For each session and the pair with the same kind of body: who wins, and from which rate."""
+    return [duel.sentence for duel in duels(rows)]
 
 
 def _costs(rows: Sequence[_Row], scenario: str, body: str) -> dict[float, float]:
@@ -108,20 +165,23 @@ def _costs(rows: Sequence[_Row], scenario: str, body: str) -> dict[float, float]
     }
 
 
-def _sentence(session: str, body: str, saved: Sequence[tuple[float, float]]) -> str:
-    start = f"{session} against the pair{'' if session.endswith(f' {body}') else f' {body}'}:"
-    for (low, before), (high, after) in pairwise(saved):
-        if (before > 0) != (after > 0):
-            share = before / (before - after)
-            rate = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-            verb = "below" if before > 0 else "above"
-            return (
-                f"{start} it wins {verb} about {per_second(rate)} calls/s; it saves "
-                f"{saved[0][1]:.1f} cycles per call at {per_second(saved[0][0])}/s and "
-                f"{saved[-1][1]:.1f} at {per_second(saved[-1][0])}/s."
-            )
-    verdict = "wins" if saved[0][1] > 0 else "loses"
+def curve_plots(rows: Sequence[_Row], salt: str) -> tuple[str, str]:
+    """Two pictures (SVG) of one machine's rows: what each scenario adds over the rate, and what
+    sessions save over their pairs, with the crossovers marked. `salt` keeps their ids apart.
+    """
+    traced = [row for row in rows if row["scenario"] != "untraced"]
+    cells = dict.fromkeys((str(row["scenario"]), str(row["body"])) for row in traced)
+    costs = {f"{cell[0]} {cell[1]}": list(_costs(traced, *cell).items()) for cell in cells}
+    x = "calls per second of all CPUs"
+    fights = duels(rows)
+    crossings = [duel.crossing for duel in fights]
     return (
-        f"{start} it {verdict} at every rate; it saves {saved[0][1]:.1f} cycles per call at "
-        f"{per_second(saved[0][0])}/s and {saved[-1][1]:.1f} at {per_second(saved[-1][0])}/s."
+        lines(costs, x, "cycles per call over untraced", f"{salt}-cost", log_x=True, log_y=True),
+        differences(
+            {duel.session: duel.saved for duel in fights},
+            x,
+            "cycles per call saved over the pair",
+            f"{salt}-saved",
+            [(rate, f"{per_second(rate)}/s") for rate in crossings if rate is not None],
+        ),
     )

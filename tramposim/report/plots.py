@@ -12,11 +12,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["PALETTE", "bars", "lines", "stacked_bars"]
+__all__ = ["PALETTE", "bars", "differences", "dots", "lines", "stacked_bars"]
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442")
 _INK = "#123457"
 _GRID = "#123458"
+
+_WIDTH = 6.2
+"""Inches: narrow enough that text stays readable on a phone."""
 
 
 def _figure(width: float, height: float, salt: str) -> tuple[Any, Any]:
@@ -27,7 +30,7 @@ def _figure(width: float, height: float, salt: str) -> tuple[Any, Any]:
     mpl.rcParams["svg.fonttype"] = "none"
     mpl.rcParams["svg.hashsalt"] = salt
     mpl.rcParams["font.family"] = "sans-serif"
-    mpl.rcParams["font.size"] = 11
+    mpl.rcParams["font.size"] = 10
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasSVG(figure)
     axes = figure.subplots()
@@ -71,7 +74,7 @@ def bars(
     names: Sequence[str], values: Sequence[float], unit: str, salt: str, groups: Sequence[int] = ()
 ) -> str:
     """Horizontal bars, the first on top, each with its value; `groups` choose colours."""
-    figure, axes = _figure(7.2, 0.9 + 0.34 * len(names), salt)
+    figure, axes = _figure(_WIDTH, 0.9 + 0.34 * len(names), salt)
     colours = [PALETTE[(groups[i] if groups else 0) % len(PALETTE)] for i in range(len(names))]
     positions = list(range(len(names)))[::-1]
     axes.barh(positions, values, color=colours, height=0.7)
@@ -88,7 +91,7 @@ def stacked_bars(
     names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: str, salt: str
 ) -> str:
     """Horizontal bars cut into the same parts."""
-    figure, axes = _figure(7.2, 1.6 + 0.5 * len(names), salt)
+    figure, axes = _figure(_WIDTH, 1.6 + 0.5 * len(names), salt)
     positions = list(range(len(names)))[::-1]
     left = [0.0] * len(names)
     for number, (part, values) in enumerate(parts.items()):
@@ -101,7 +104,7 @@ def stacked_bars(
     axes.set_yticks(positions, names)
     axes.xaxis.grid(visible=True, color=_GRID)
     _label(axes, unit, "")
-    _legend(figure.legend(loc="outside lower center", frameon=False, ncols=3))
+    _legend(figure.legend(loc="outside lower center", frameon=False, ncols=2))
     return _svg(figure, salt)
 
 
@@ -116,10 +119,60 @@ def lines(
     *,
     log_x: bool = False,
     log_y: bool = False,
-    marked: float | None = None,
+    from_zero: bool = True,
+    marked: Sequence[tuple[float, str]] = (),
 ) -> str:
-    """Lines over a common axis, with marks of their own; `marked` draws a vertical line."""
-    figure, axes = _figure(7.2, 3.8, salt)
+    """Lines over a common axis, with marks of their own.
+
+    The y axis begins at 0 unless it is logarithmic or `from_zero` is off. `marked` draws
+    vertical lines at values of x, each with its text.
+    """
+    figure, axes = _figure(_WIDTH, 3.5, salt)
+    _draw(axes, series)
+    if log_x:
+        axes.set_xscale("log")
+    if log_y:
+        axes.set_yscale("log")
+    elif from_zero:
+        axes.set_ylim(bottom=0)
+    for value, text in marked:
+        axes.axvline(value, color=_INK, linestyle=":", linewidth=1.2)
+        axes.annotate(text, (value, 1), xycoords=("data", "axes fraction"), color=_INK,
+                      ha="center", va="bottom")  # fmt: skip
+    axes.grid(visible=True, color=_GRID)
+    _label(axes, x, y)
+    _legend(figure.legend(loc="outside lower center", frameon=False, ncols=2))
+    return _svg(figure, salt)
+
+
+def differences(
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    x: str,
+    y: str,
+    salt: str,
+    marked: Sequence[tuple[float, str]] = (),
+) -> str:
+    """Lines above and below a strong zero line, both axes logarithmic but around zero.
+
+    `marked` are places on the zero line, each with its text.
+    """
+    figure, axes = _figure(_WIDTH, 3.5, salt)
+    _draw(axes, series)
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=10)
+    axes.axhline(0, color=_INK, linewidth=1.2)
+    for value, text in marked:
+        axes.plot([value], [0], marker="o", markersize=9, markerfacecolor="none",
+                  markeredgecolor=_INK, linestyle="none")  # fmt: skip
+        axes.annotate(text, (value, 0), xytext=(0, 9), textcoords="offset points", color=_INK,
+                      ha="center")  # fmt: skip
+    axes.grid(visible=True, color=_GRID)
+    _label(axes, x, y)
+    _legend(figure.legend(loc="outside lower center", frameon=False, ncols=2))
+    return _svg(figure, salt)
+
+
+def _draw(axes: Any, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:
     for number, (name, points) in enumerate(series.items()):
         axes.plot(
             [point[0] for point in points],
@@ -127,17 +180,33 @@ def lines(
             label=name,
             color=PALETTE[number % len(PALETTE)],
             marker=_MARKS[number % len(_MARKS)],
-            linewidth=1.8,
+            markersize=5,
+            linewidth=1.6,
         )
-    if log_x:
-        axes.set_xscale("log")
-    if log_y:
-        axes.set_yscale("log")
-    else:
-        axes.set_ylim(bottom=0)
-    if marked is not None:
-        axes.axvline(marked, color=_INK, linestyle=":", linewidth=1.2)
+
+
+def dots(
+    names: Sequence[str],
+    series: Mapping[str, Sequence[float | None]],
+    unit: str,
+    salt: str,
+    marked: float,
+) -> str:
+    """A line of dots per name, the first on top; `marked` draws a vertical line.
+
+    `series` gives the dots of each kind, one per name or None.
+    """
+    figure, axes = _figure(_WIDTH, 1.5 + 0.32 * len(names), salt)
+    positions = list(range(len(names)))[::-1]
+    for number, (kind, values) in enumerate(series.items()):
+        shown = [(x, y) for x, y in zip(values, positions, strict=True) if x is not None]
+        axes.plot(
+            [x for x, _ in shown], [y for _, y in shown], label=kind, linestyle="none",
+            color=PALETTE[number % len(PALETTE)], marker=_MARKS[number % len(_MARKS)],
+        )  # fmt: skip
+    axes.set_yticks(positions, names)
+    axes.axvline(marked, color=_INK, linewidth=1.2)
     axes.grid(visible=True, color=_GRID)
-    _label(axes, x, y)
-    _legend(axes.legend(frameon=False))
+    _label(axes, unit, "")
+    _legend(figure.legend(loc="outside lower center", frameon=False, ncols=2))
     return _svg(figure, salt)

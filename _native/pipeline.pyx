@@ -24,7 +24,7 @@ from tramposim._native.memory cimport memory_settle
 from tramposim._native.predictors cimport Predictors, predictors_close, predictors_open
 from tramposim._native.rename cimport rename_wait
 from tramposim._native.scheduler cimport scheduler_close, scheduler_open
-from tramposim._native.stages cimport StageRec
+from tramposim._native.stages cimport StageRec, UopStageRec
 from tramposim._native.step cimport step
 from tramposim._native.uarch cimport (
     FIRST_PORT, FUSED_HEAD, NOP, NO_REGISTER, REGISTERS, SERIALIZED, STORE_DATA, AccessRec,
@@ -165,13 +165,14 @@ cdef class Pipeline:
         return cycle
 
     def run(self, const int32_t[::1] order, const AccessRec[::1] accesses,
-            const int64_t[::1] marks, int64_t[::1] cycles, StageRec[::1] stages=None) -> None:
+            const int64_t[::1] marks, int64_t[::1] cycles, StageRec[::1] stages=None,
+            UopStageRec[::1] uop_stages=None) -> None:
         """Execute `order` (numbers of static instructions) once.
 
         `accesses` belong to positions of `order`. `cycles[k]` receives the cycle in which
         everything before position `marks[k]` had retired; `stages`, if given, what each
-        position went through. After the last instruction, control is taken to return to the
-        first.
+        position went through, `uop_stages` what their uops did, one after the other. After the
+        last instruction, control is taken to return to the first.
         """
         cdef bint recorded = stages is not None
         cdef int64_t before[EVENT_COUNT]
@@ -188,6 +189,13 @@ cdef class Pipeline:
             raise ValueError("stages and order differ in length")
         if n == 0:
             return
+        if uop_stages is not None:
+            end = 0
+            for i in range(n):
+                end += self.insns[order[i]].uops
+            if not recorded or uop_stages.shape[0] != end:
+                raise ValueError("records of uops without those of instructions, or not as many")
+            self.hardware.noted = &uop_stages[0] if end else NULL
         with nogil:
             for i in range(n):
                 if recorded:
@@ -215,6 +223,7 @@ cdef class Pipeline:
             while m < marks.shape[0]:
                 cycles[m] = self.hardware.retired
                 m += 1
+            self.hardware.noted = NULL
 
     cdef void _note(self, const int64_t *before) noexcept nogil:
         """Complete the last instruction's record by what was counted since `before`."""

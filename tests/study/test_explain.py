@@ -20,7 +20,10 @@ def _explained(kernel: Kernel, words: str, body: str = "empty") -> Explanation:
 @pytest.mark.parametrize("words", ["untraced", "fsession+cookie", "fentry*2+fexit"])
 def test_parts_sum_to_the_call(arch: Arch, words: str) -> None:
     found = _explained(Kernel(arch), words)
-    assert found.cycles == pytest.approx(found.timing.cycles_per_call, rel=0.01)
+    assert found.cycles == pytest.approx(found.timing.cycles_per_call, rel=1e-9)
+    assert sum(link.cycles for link in found.path) == pytest.approx(found.cycles, rel=1e-9)
+    for part in found.totals:
+        assert sum(part.groups.values()) == pytest.approx(part.cycles, rel=1e-9)
     instructions = sum(part.instructions for part in found.totals)
     assert instructions == pytest.approx(found.timing.instructions_per_call)
     assert sum(part.uops for part in found.totals) == pytest.approx(found.timing.uops_per_call)

@@ -68,6 +68,7 @@ cdef inline int64_t load_issue(
     flight.alloc = rename_enter(unit, uop.pool, flight.alloc)
     if unit.fence > flight.sources:
         flight.sources = unit.fence
+        flight.why = LOCKED_OPERATION
     if uop.flags & LOCKED:
         unit.events[LOCKS] += 1
         flight.locked = True

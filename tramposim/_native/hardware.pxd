@@ -8,6 +8,7 @@ from tramposim._native.lsu cimport Lsu, Store
 from tramposim._native.memory cimport Memory
 from tramposim._native.predictors cimport Predictors
 from tramposim._native.scheduler cimport Scheduler
+from tramposim._native.stages cimport UopStageRec
 from tramposim._native.uarch cimport CAUSES_COUNT, REGISTERS, AccessRec, CoreParams, InsnRec
 
 cdef enum:
@@ -49,6 +50,8 @@ cdef struct Hardware:
     int64_t *load_retire           # ring by load: cycle of retirement
     int64_t slot_count
     int64_t load_count
+    UopStageRec *noted             # where the next uop's record goes; NULL: none is kept
+    int stalled                    # cause of rename's latest stall
     int64_t rename_cycle
     int rename_used                # slots taken in it
     int retire_used                # slots retired in `retired`

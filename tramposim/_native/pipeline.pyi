@@ -35,4 +35,5 @@ class Pipeline:
         marks: NDArray[np.int64],
         cycles: NDArray[np.int64],
         stages: NDArray[np.void] | None = ...,
+        uop_stages: NDArray[np.void] | None = ...,
     ) -> None: ...

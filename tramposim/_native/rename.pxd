@@ -20,10 +20,12 @@ cdef inline int64_t rename_slot(Hardware *unit, int64_t earliest) noexcept nogil
         cause = REORDER_BUFFER
     if cycle > unit.rename_cycle:
         unit.stalls[cause] += cycle - unit.rename_cycle
+        unit.stalled = cause
         unit.rename_cycle = cycle
         unit.rename_used = 0
     elif unit.rename_used >= unit.core.rename_width:
         unit.stalls[<int>RENAME_WIDTH] += 1
+        unit.stalled = RENAME_WIDTH
         unit.rename_cycle += 1
         unit.rename_used = 0
     unit.rename_used += 1
@@ -36,6 +38,7 @@ cdef inline int64_t rename_wait(Hardware *unit, int64_t cycle, int cause) noexce
     """Rename stalls until `cycle`."""
     if cycle > unit.rename_cycle:
         unit.stalls[cause] += cycle - unit.rename_cycle
+        unit.stalled = cause
         unit.rename_cycle = cycle
         unit.rename_used = 1
     return unit.rename_cycle

@@ -1,6 +1,6 @@
 """One instruction through all stages, from delivery to retirement."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from tramposim._native.branches cimport branch
 from tramposim._native.execute cimport (
@@ -8,6 +8,7 @@ from tramposim._native.execute cimport (
 from tramposim._native.fetch cimport fetch_block, fetch_redirect
 from tramposim._native.frontend cimport frontend_deliver, frontend_redirect
 from tramposim._native.hardware cimport INSTRUCTIONS, SLOTS, UOPS, Flight, Hardware
+from tramposim._native.record cimport note_delivery, note_uop
 from tramposim._native.rename cimport rename_slot, rename_wait
 from tramposim._native.retire cimport retire, retire_store
 from tramposim._native.stages cimport StageRec
@@ -105,9 +106,12 @@ cdef inline void step(
     unit.events[UOPS] += insn.uops
     if unit.slot_count > unit.core.queue_uops:
         room = unit.slot_alloc[(unit.slot_count - unit.core.queue_uops) & (SLOTS - 1)]
-    if unit.memory != NULL:
-        fetch_block(&unit.fetch, unit.memory, &unit.front, insn)
-    flight.delivered = frontend_deliver(&unit.front, insn, room)
+    if unit.noted != NULL:
+        flight.delivered = note_delivery(unit, insn, stage, room)
+    else:
+        if unit.memory != NULL:
+            fetch_block(&unit.fetch, unit.memory, &unit.front, insn)
+        flight.delivered = frontend_deliver(&unit.front, insn, room)
     flight.alloc = unit.rename_cycle
     if flight.delivered > flight.alloc:
         flight.alloc = flight.delivered
@@ -120,7 +124,10 @@ cdef inline void step(
         for k in range(uop.slots):
             flight.alloc = rename_slot(unit, flight.delivered)
         read_sources(unit, &flight, uop)
-        done = write_results(unit, &flight, uop, execute(unit, &flight, uop))
+        done = execute(unit, &flight, uop)
+        if unit.noted != NULL:
+            note_uop(unit, &flight, uop, done)
+        done = write_results(unit, &flight, uop, done)
         if uop.kind <= STORE_DATA and (issued < 0 or flight.start < issued):
             issued = flight.start
         if (flight.start > flight.sources and flight.start > flight.alloc + 1

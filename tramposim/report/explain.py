@@ -33,7 +33,7 @@ _MISS_COLUMNS = (
     Column("place", "by", text=True),
 )
 _LEGEND = (
-    "cycles: that retirement waited for the part's instructions, those that it calls included; "
+    "cycles: of the critical path in the part's instructions, those that it calls included; "
     "code lines, data lines: 64-byte lines that the part is the first of the call to touch; "
     "uops: unfused; image B: the part's bytes in the image; waited: cycles beyond a hit (they "
     "overlap)."

@@ -92,9 +92,10 @@ def bench(name: str, kernel: Kernel, core: Core, setup: BenchSetup) -> BenchResu
     cycles = staged.timing.cycles_per_call
     rate = core.clock_ghz * 1e9 / cycles
     done = [math.floor(rate * second) for second in range(setup.warmup + setup.duration + 1)]
-    starts = staged.trace.calls - staged.trace.calls[0]
-    retired = staged.stages["retired"][starts[1:] - 1]
-    per_call = np.diff(retired, prepend=0) / core.clock_ghz
+    per_call = [
+        np.diff(one.stages["retired"][np.array(one.marks[1 : len(one.calls) + 1]) - 1], prepend=0)
+        for one in staged.timing.recordings
+    ]
     return BenchResult(
         name=name,
         subject=subject,
@@ -102,7 +103,7 @@ def bench(name: str, kernel: Kernel, core: Core, setup: BenchSetup) -> BenchResu
         setup=setup,
         cycles_per_call=cycles,
         hits=tuple((after - before) * setup.producers for before, after in pairwise(done)),
-        samples_ns=tuple(float(value) for value in per_call),
+        samples_ns=tuple(float(value) / core.clock_ghz for value in np.concatenate(per_call)),
     )
 
 

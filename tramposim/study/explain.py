@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tramposim import __version__
 from tramposim.study.events import CostEvent, cost_events
 from tramposim.study.misses import MissCost, miss_costs
-from tramposim.study.parts import PartCost, part_costs
+from tramposim.study.partcosts import PartCost, part_costs
+from tramposim.study.path import PathLink, path_links
 from tramposim.study.records import Records, Value
 from tramposim.study.staged import staged_calls
 from tramposim.study.subject import Subject
@@ -19,12 +20,16 @@ __all__ = ["CostEvent", "Explanation", "MissCost", "PartCost", "explain", "expla
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A subject's timing with its parts in order of execution, its events and misses."""
+    """A subject's timing with its parts in order of execution, its critical path, events, misses.
+
+    The cycles of `parts` and of `path` sum to the cycles per call.
+    """
 
     subject: Subject
     core: Core
     timing: Timing
     parts: tuple[PartCost, ...]
+    path: tuple[PathLink, ...]
     events: tuple[CostEvent, ...]
     misses: tuple[MissCost, ...]
 
@@ -42,13 +47,14 @@ class Explanation:
 def explain(subject: Subject, core: Core) -> Explanation:
     """Execute the subject and attribute its cycles; raises what `measure` raises."""
     calls = staged_calls(subject, core)
-    stages = calls.stages
+    path = path_links(calls)
     return Explanation(
         subject,
         core,
         calls.timing,
-        tuple(part_costs(calls.trace, stages, calls.places)),
-        tuple(cost_events(calls.trace, stages, core)),
+        tuple(part_costs(calls, path)),
+        path,
+        tuple(cost_events(calls.trace, calls.stages, core)),
         miss_costs(calls.trace, calls.timing.calls, calls.places),
     )
 

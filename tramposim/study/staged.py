@@ -15,23 +15,43 @@ from tramposim.study.measure import TRACED_CALLS, WARM_CALLS
 from tramposim.study.parts import Places
 from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
+from tramposim.timing.prepare import PreparedTrace, prepare
 
 __all__ = ["StagedCalls", "staged_calls"]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedCalls:
-    """The trace of a subject's calls, its timing, and where its addresses belong.
-
-    `stages` (dtype `timing.STAGES`) are those of the trace's whole calls, in a steady state.
-    """
+    """The trace of a subject's calls, its timing with recordings, where its addresses belong."""
 
     subject: Subject
     core: Core
     trace: Trace
+    prepared: PreparedTrace
     timing: Timing
-    stages: NDArray[np.void]
     places: Places
+
+    @property
+    def stages(self) -> NDArray[np.void]:
+        """When the instructions of the whole calls passed the stages: of one pass, the fastest
+        recorded, or of calls that each begin in a starting state, one after the other."""
+        recordings = self.timing.recordings
+        if self.timing.state == "hot":
+            fastest = next(one for one in recordings if one.fast)
+            return fastest.stages[: fastest.marks[self.trace.call_count]]
+        parts, start = [], 0
+        for one in recordings:
+            part = one.stages.copy()
+            for name in ("delivered", "renamed", "issued", "executed", "retired"):
+                part[name] += np.where(part[name] < 0, 0, start)
+            parts.append(part)
+            start += one.cycles
+        return np.concatenate(parts)
+
+    def parts(self, number: int) -> list[tuple[str, str, int]]:
+        """(part, program, bytes) of each executed instruction of a call."""
+        begin, end = int(self.trace.calls[number]), int(self.trace.calls[number + 1])
+        return list(self.places.walk(int(pc) for pc in self.trace.pcs[begin:end]))
 
 
 def staged_calls(subject: Subject, core: Core) -> StagedCalls:
@@ -48,6 +68,5 @@ def staged_calls(subject: Subject, core: Core) -> StagedCalls:
     trace = world.run(TRACED_CALLS).trace
     assert trace is not None
     timing = time_trace(trace, core, subject.state, record=True)
-    assert timing.stages is not None
     places = Places(world.image, world.target, trace.regions)
-    return StagedCalls(subject, core, trace, timing, timing.stages, places)
+    return StagedCalls(subject, core, trace, prepare(trace, core), timing, places)

@@ -13,7 +13,7 @@ from tramposim.machine.trace import Trace
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.prepare import PreparedTrace, prepare
-from tramposim.timing.stages import STAGES, count_from
+from tramposim.timing.stages import Recording, record_calls
 
 __all__ = ["MISS", "CallTimer", "Miss", "TimedCall", "miss_name", "new_state"]
 
@@ -66,14 +66,14 @@ def miss_name(kind: int, level: int) -> tuple[str, str]:
 class TimedCall:
     """One call: core cycles from its first instruction to its last, and its events.
 
-    `records` are its misses as the core kept them (packed, dtype `MISS`). `stages` (dtype
-    `STAGES`), if asked for, has the instructions' cycles from the call's begin.
+    `records` are its misses as the core kept them (packed, dtype `MISS`), `recording` is what
+    its instructions went through, if asked for.
     """
 
     cycles: int
     events: tuple[int, ...]
     records: bytes = field(repr=False)
-    stages: NDArray[np.void] | None = field(default=None, repr=False)
+    recording: Recording | None = field(default=None, repr=False)
 
     @property
     def misses(self) -> tuple[Miss, ...]:
@@ -148,12 +148,13 @@ class CallTimer:
         pipeline.simulate_memory(True)
         self.state.clear()
         start, before = pipeline.drain(), pipeline.events()
-        stages = np.zeros(len(order), dtype=STAGES) if record else None
-        pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS, stages)
-        if stages is not None:
-            count_from(stages, start)
+        recording = None
+        if record:
+            recording = record_calls(pipeline, self.prepared, [number])
+        else:
+            pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS)
         events = tuple(b - a for a, b in zip(before, pipeline.events(), strict=True))
-        return TimedCall(pipeline.cycle - start, events, self.state.misses(), stages)
+        return TimedCall(pipeline.cycle - start, events, self.state.misses(), recording)
 
     def shares(self) -> list[int]:
         """Cycles for which retirement waited for each instruction of the trace, so far."""

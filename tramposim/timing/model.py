@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -16,17 +16,19 @@ from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.footprint import Footprint, footprint_of
-from tramposim.timing.prepare import prepare
-from tramposim.timing.stages import STAGES, count_from
+from tramposim.timing.prepare import PreparedTrace, prepare
+from tramposim.timing.stages import Recording, record_calls
 from tramposim.timing.states import apply_state, check_state
 
-__all__ = ["STAGES", "Timing", "time_trace"]
+__all__ = ["Timing", "time_trace"]
 
 _NO_MARKS = np.zeros(0, dtype=np.int64)
 _MAX_PASSES = 400
 _STEADY = 4
 _LONGEST_PERIOD = 8
 _MIN_INSTRUCTIONS = 4000
+_LOOK_AHEAD = 1500
+"""Instructions after which nothing that was under way at a pass's end still is."""
 _LONG_TRACE = 16 * _MIN_INSTRUCTIONS
 """Instructions from which the first calls of a trace are enough to warm the core."""
 
@@ -42,8 +44,8 @@ class Timing:
     retirement waited for it; the values sum to `cycles_per_call`. So do those of `causes`, the
     cycles per call by what held execution up (see `timing.bottleneck`), if the state is hot.
     `steady` is false if no steady state was found; `cycles_per_call` is then the mean of the
-    second half. `stages` (dtype `STAGES`), if asked for, tells for every instruction of one more
-    pass over the trace's whole calls when it passed each stage, counted from the pass's begin.
+    second half. `recordings`, if asked for, are of calls whose cycles have that mean: a period
+    of each steady state, or each cold call.
 
     In a `state` other than hot the values are means over calls that each begin in it, from the
     first instruction of a call to its last; `events` also count the misses, `calls` are the
@@ -60,7 +62,7 @@ class Timing:
     shares: Mapping[int, float] = field(default_factory=dict, repr=False)
     causes: Mapping[str, float] = field(default_factory=dict, repr=False)
     steady: bool = True
-    stages: NDArray[np.void] | None = field(default=None, repr=False)
+    recordings: tuple[Recording, ...] = field(default=(), repr=False)
     state: str = "hot"
     calls: tuple[TimedCall, ...] = field(default=(), repr=False)
     footprints: tuple[Footprint, ...] = field(default=(), repr=False)
@@ -75,7 +77,7 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     """Cycles per call of `trace` on `core`, beginning in a starting state (see `STATES`).
 
     Hot: the recorded calls are executed again and again, the core's state carried over, until
-    the cycles per pass repeat; `record` adds their stages. Code whose returns or indirect
+    the cycles per pass repeat; `record` adds recordings. Code whose returns or indirect
     branches change their targets finds the fast BTB in either of two states, which the same code
     on the same silicon shows from run to run (it follows the path through the code, or it does
     not): both are timed, and the values are the means. Otherwise each recorded call is
@@ -87,32 +89,14 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     if state != "hot":
         return _cold(trace, core, state, record)
     prepared = prepare(trace, core)
-    order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
-    code, addresses = prepared.code, prepared.addresses
+    code = prepared.code
     found = []
     for by_path in (True, False):
         pipeline = Pipeline(parameters(core), code.insns, code.uops, by_path=by_path)
-        timing = _steady(pipeline, core, order, accesses, marks, addresses)
-        if record:
-            timing = replace(timing, stages=_stages(pipeline, order, accesses, marks))
-        found.append(timing)
+        found.append(timing := _steady(pipeline, core, prepared, record))
         if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
             return timing
     return _mean(*found)
-
-
-def _stages(
-    pipeline: Pipeline,
-    order: NDArray[np.int32],
-    accesses: NDArray[np.void],
-    marks: NDArray[np.int64],
-) -> NDArray[np.void]:
-    """One more pass, with the stages of every instruction, in cycles from its start."""
-    start = pipeline.cycle
-    stages = np.zeros(len(order), dtype=STAGES)
-    pipeline.run(order, accesses, marks, np.zeros(len(marks), dtype=np.int64), stages)
-    count_from(stages, start)
-    return stages
 
 
 _Key = TypeVar("_Key")
@@ -125,12 +109,11 @@ def _halves(a: Mapping[_Key, float], b: Mapping[_Key, float]) -> dict[_Key, floa
 
 def _mean(a: Timing, b: Timing) -> Timing:
     """Two equally likely steady states of the same calls as one."""
-    stages = a.stages
-    if stages is not None and b.stages is not None:
-        stages = stages.copy()
-        for name in ("delivered", "renamed", "issued", "executed", "retired"):
-            stages[name] += (b.stages[name] - stages[name]) // 2
-        stages["bubbles"] = (stages["bubbles"] + b.stages["bubbles"]) // 2
+    a_is_faster = a.cycles_per_call <= b.cycles_per_call
+    recordings = (
+        *(replace(one, fast=a_is_faster) for one in a.recordings),
+        *(replace(one, fast=not a_is_faster) for one in b.recordings),
+    )
     return replace(
         a,
         cycles_per_call=(a.cycles_per_call + b.cycles_per_call) / 2,
@@ -139,7 +122,7 @@ def _mean(a: Timing, b: Timing) -> Timing:
         events=_halves(a.events, b.events),
         shares=_halves(a.shares, b.shares),
         causes=_halves(a.causes, b.causes),
-        stages=stages,
+        recordings=recordings,
         steady=a.steady and b.steady,
     )
 
@@ -175,33 +158,15 @@ def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:
             for address, was, now in zip(prepared.addresses, before, timer.shares(), strict=True)
             if now != was
         },
-        stages=_one_after_the_other(calls) if record else None,
+        recordings=tuple(call.recording for call in calls if call.recording),
         state=state,
         calls=tuple(calls),
         footprints=tuple(prints),
     )
 
 
-def _one_after_the_other(calls: Sequence[TimedCall]) -> NDArray[np.void]:
-    """The stages of all calls as if each had begun when the one before it ended."""
-    parts, start = [], 0
-    for call in calls:
-        assert call.stages is not None
-        part = call.stages.copy()
-        count_from(part, -start)
-        parts.append(part)
-        start += call.cycles
-    return np.concatenate(parts)
-
-
-def _steady(
-    pipeline: Pipeline,
-    core: Core,
-    order: NDArray[np.int32],
-    accesses: NDArray[np.void],
-    marks: NDArray[np.int64],
-    addresses: list[int],
-) -> Timing:
+def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: bool) -> Timing:
+    order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
     cycles = np.zeros(len(marks), dtype=np.int64)
     passes: list[int] = []
     calls: list[NDArray[np.int64]] = []
@@ -238,10 +203,11 @@ def _steady(
     start = shares[-1 - period]
     waited = {
         address: (b - a) / n
-        for address, a, b in zip(addresses, start, shares[-1], strict=True)
+        for address, a, b in zip(prepared.addresses, start, shares[-1], strict=True)
         if b != a
     }
     mean = sum(passes[-period:]) / n
+    recordings = (_record(pipeline, prepared, period if steady else 1),) if record else ()
     return Timing(
         core=core.name,
         cycles_per_call=mean,
@@ -252,8 +218,17 @@ def _steady(
         events=events,
         shares=waited,
         causes=causes_of(core, held[-1 - period], held[-1], mean),
+        recordings=recordings,
         steady=steady,
     )
+
+
+def _record(pipeline: Pipeline, prepared: PreparedTrace, passes: int) -> Recording:
+    """A period of passes, and enough of what follows for its end to be as steady."""
+    calls = [*range(prepared.call_count)]
+    ahead = -(-_LOOK_AHEAD * len(calls) // len(prepared.order))
+    following = (calls * (ahead // len(calls) + 1))[:ahead]
+    return record_calls(pipeline, prepared, calls * passes, following)
 
 
 def _warm(

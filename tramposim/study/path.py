@@ -1,0 +1,78 @@
+"""The critical path of a call: the links that decide its cycles, averaged over its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from tramposim.study.events import InstructionNames
+from tramposim.study.staged import StagedCalls
+from tramposim.timing.critical import critical_path, group_of
+from tramposim.timing.missed import Missed
+
+__all__ = ["PathLink", "path_links", "shares"]
+
+_Key = tuple[int, int, str, str, str, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PathLink:
+    """What one instruction contributes to the cycles of a call, for one reason.
+
+    `part` and `function` say where the instruction at `place` belongs. `reason` is that of
+    `timing.critical.Link`, `group` its group; `found` and `address` tell of a cold miss where
+    the line, page or branch was. `cycles` are per call, the mean over the calls that were
+    recorded; those of all links sum to the cycles per call.
+    """
+
+    part: str
+    function: str
+    instruction: str
+    place: str
+    reason: str
+    group: str
+    found: str
+    address: int | None
+    cycles: float
+
+
+def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
+    """The links in the order in which a call executes their instructions."""
+    sums: dict[_Key, float] = {}
+    recordings = staged.timing.recordings
+    parts = [staged.parts(number) for number in range(staged.prepared.call_count)]
+    for number, recording in enumerate(recordings):
+        calls = staged.timing.calls
+        missed = Missed(calls[number].misses) if calls else None
+        share = 1 / (len(recordings) * len(recording.calls))
+        call = 0
+        for link in critical_path(staged.prepared, staged.core, recording, missed):
+            while link.position >= recording.marks[call + 1]:
+                call += 1
+            while link.position < recording.marks[call]:
+                call -= 1
+            # What the following calls do is what calls do that follow.
+            index = link.position - recording.marks[call]
+            number_of_call = recording.calls[call % len(recording.calls)]
+            address = staged.prepared.addresses[recording.order[link.position]]
+            key = (index, address, parts[number_of_call][index][0], link.reason, link.found,
+                   link.address)  # fmt: skip
+            sums[key] = sums.get(key, 0.0) + link.cycles * share
+    names = InstructionNames(staged.trace)
+    found = []
+    for key in sorted(sums, key=lambda key: (key[0], key[1], key[5] or 0, key[3])):
+        _, pc, part, reason, where, target = key
+        function = staged.places.function(pc)
+        found.append(
+            PathLink(part, function, names.text(pc), names.place(pc), reason, group_of(reason),
+                     where, target, sums[key])
+        )  # fmt: skip
+    return tuple(found)
+
+
+def shares(links: Iterable[PathLink]) -> dict[str, float]:
+    """Cycles by group of reasons, largest first."""
+    sums: dict[str, float] = {}
+    for link in links:
+        sums[link.group] = sums.get(link.group, 0.0) + link.cycles
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))

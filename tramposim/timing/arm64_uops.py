@@ -8,151 +8,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import capstone
 from capstone import arm64_const as arm
 
-from tramposim.errors import UnsupportedError
-from tramposim.timing.uops import (
-    FLAG_REST,
-    TEMPORARY,
-    Branch,
-    InsnSpec,
-    Kind,
-    UopFlag,
-    UopSpec,
+from tramposim.timing.arm64_operands import (
+    CONDITIONS,
+    FLAGS,
+    LINK,
+    RESULT,
+    SP,
+    VALUE,
+    Operands,
 )
+from tramposim.timing.instruction import first_instruction, text, unknown
+from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
 
 __all__ = ["decode"]
 
-_FLAGS = FLAG_REST
-_LINK, _SP = 30, 31
-_VALUE = TEMPORARY
-_RESULT = TEMPORARY + 1
-_NUMBERS = {
-    **{f"{letter}{n}": n for letter in "xw" for n in range(31)},
-    "fp": 29,
-    "lr": 30,
-    "sp": _SP,
-    "wsp": _SP,
-}
-_ZERO = ("xzr", "wzr")
-_CONDITIONS = (
-    "eq",
-    "ne",
-    "hs",
-    "lo",
-    "mi",
-    "pl",
-    "vs",
-    "vc",
-    "hi",
-    "ls",
-    "ge",
-    "lt",
-    "gt",
-    "le",
-    "al",
-    "nv",
-    "cs",
-    "cc",
-)
-_ALL_BRANCHES = frozenset(f"b.{c}" for c in _CONDITIONS)
-
-
-def _unknown(insn: Any) -> UnsupportedError:
-    return UnsupportedError(
-        f"no timing for the instruction '{insn.mnemonic} {insn.op_str}' "
-        f"({bytes(insn.bytes).hex()}) at {insn.address:#x}"
-    )
-
-
-class _Operands:
-    """The operands of one instruction and the uops collected for it."""
-
-    def __init__(self, insn: Any) -> None:
-        self.insn = insn
-        self.ops = insn.operands
-        self.uops: list[UopSpec] = []
-        self.memory: Any = next((op for op in self.ops if op.type == arm.ARM64_OP_MEM), None)
-        self.orders_loads = False
-        self.conditional = insn.mnemonic.startswith("b.")
-
-    def registers(self, op: Any) -> tuple[int, ...]:
-        """Number of a register operand as a tuple (empty for the zero register or no register)."""
-        if op.type != arm.ARM64_OP_REG:
-            return ()
-        name = self.insn.reg_name(op.reg)
-        if name in _ZERO:
-            return ()
-        if name not in _NUMBERS:
-            raise _unknown(self.insn)
-        return (_NUMBERS[name],)
-
-    def sources(self, start: int) -> tuple[int, ...]:
-        """Registers of the operands from `start` on."""
-        return _unique(tuple(r for op in self.ops[start:] for r in self.registers(op)))
-
-    def wide(self) -> bool:
-        """Whether the first operand is a 64-bit register."""
-        return str(self.insn.reg_name(self.ops[0].reg)).startswith(("x", "sp", "fp", "lr"))
-
-    def address(self) -> tuple[int, ...]:
-        """Registers of the memory operand's address."""
-        mem = self.memory.mem
-        names = [self.insn.reg_name(r) for r in (mem.base, mem.index) if r]
-        return tuple(_NUMBERS[n] for n in names if n in _NUMBERS)
-
-    def execute(
-        self,
-        name: str,
-        sources: tuple[int, ...],
-        results: tuple[int, ...],
-        flags: UopFlag = UopFlag.NONE,
-        kind: Kind = Kind.EXEC,
-    ) -> None:
-        """An operation with a slot of its own."""
-        self.uops.append(UopSpec(kind, name, sources, results, True, flags))
-
-    def load(self, result: tuple[int, ...], name: str = "load") -> None:
-        """A load from the memory operand (a literal if there is none)."""
-        address = self.address() if self.memory else ()
-        self.uops.append(UopSpec(Kind.LOAD, name, address, result))
-
-    def store(self, source: tuple[int, ...], name: str = "store_address") -> None:
-        """A store to the memory operand: address and data in one slot."""
-        self.uops.append(UopSpec(Kind.STORE_ADDRESS, name, self.address()))
-        self.uops.append(UopSpec(Kind.STORE_DATA, "store_data", source, (), False))
-
-    def write_back(self) -> None:
-        """The base register's update of pre- and post-indexed forms."""
-        if self.memory and self.insn.writeback:
-            base = self.address()[:1]
-            self.execute("alu_address", base, base)
-
-
-def _unique(registers: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(registers))
-
+_ALL_BRANCHES = frozenset(f"b.{c}" for c in CONDITIONS)
 
 _SETS_FLAGS = frozenset(["adds", "subs", "ands", "bics", "adcs", "sbcs", "negs"])
 _LOGICAL = frozenset(["and", "orr", "eor", "bic", "orn", "eon"])
 _READS_FLAGS = frozenset(["adc", "adcs", "sbc", "sbcs", "ngc", "ngcs"])
 
 
-def _arithmetic(o: _Operands, base: str) -> None:
+def _arithmetic(o: Operands, base: str) -> None:
     """add sub and orr eor ... : destination, sources, the last perhaps shifted or extended."""
-    flags = (_FLAGS,) if base in _SETS_FLAGS else ()
-    reads = (_FLAGS,) if base in _READS_FLAGS else ()
+    flags = (FLAGS,) if base in _SETS_FLAGS else ()
+    reads = (FLAGS,) if base in _READS_FLAGS else ()
     name = _shifted("alu_flags" if flags else "alu", o)
     if name.startswith("alu_sh") and base in _LOGICAL:
         name = "logical_shifted"
     o.execute(name, (*o.sources(1), *reads), (*o.registers(o.ops[0]), *flags))
 
 
-def _shifted(plain: str, o: _Operands) -> str:
+def _shifted(plain: str, o: Operands) -> str:
     last = o.ops[-1]
     if last.type != arm.ARM64_OP_REG:
         return plain
@@ -164,11 +55,11 @@ def _shifted(plain: str, o: _Operands) -> str:
     return plain
 
 
-def _compare(o: _Operands, _base: str) -> None:
-    o.execute(_shifted("alu_flags", o), o.sources(0), (_FLAGS,))
+def _compare(o: Operands, _base: str) -> None:
+    o.execute(_shifted("alu_flags", o), o.sources(0), (FLAGS,))
 
 
-def _move(o: _Operands, base: str) -> None:
+def _move(o: Operands, base: str) -> None:
     dst, src = o.registers(o.ops[0]), o.ops[1]
     if base == "movk":
         o.execute("move_immediate", dst, dst)
@@ -186,21 +77,21 @@ def _move(o: _Operands, base: str) -> None:
             o.execute("move", sources, dst, kind=kind)
 
 
-def _simple(name: str) -> Callable[[_Operands, str], None]:
+def _simple(name: str) -> Callable[[Operands, str], None]:
     """Destination first, sources after it."""
 
-    def handler(o: _Operands, _base: str) -> None:
+    def handler(o: Operands, _base: str) -> None:
         o.execute(name, o.sources(1), o.registers(o.ops[0]))
 
     return handler
 
 
-def _merge(o: _Operands, _base: str) -> None:
+def _merge(o: Operands, _base: str) -> None:
     """bfi, bfxil: the destination is a source too."""
     o.execute("bitfield_insert", o.sources(0), o.registers(o.ops[0]))
 
 
-def _extract(o: _Operands, base: str) -> None:
+def _extract(o: Operands, base: str) -> None:
     by_register = base == "ror" and o.ops[2].type == arm.ARM64_OP_REG
     two = base == "extr" and o.ops[1].reg != o.ops[2].reg
     o.execute(
@@ -210,12 +101,12 @@ def _extract(o: _Operands, base: str) -> None:
     )
 
 
-def _shift(o: _Operands, _base: str) -> None:
+def _shift(o: Operands, _base: str) -> None:
     by_register = o.ops[-1].type == arm.ARM64_OP_REG
     o.execute("shift_register" if by_register else "shift", o.sources(1), o.registers(o.ops[0]))
 
 
-def _multiply(o: _Operands, base: str) -> None:
+def _multiply(o: Operands, base: str) -> None:
     if base in ("umulh", "smulh"):
         name = "multiply_high"
     elif o.wide() and base in ("mul", "madd", "msub", "mneg"):
@@ -225,19 +116,19 @@ def _multiply(o: _Operands, base: str) -> None:
     o.execute(name, o.sources(1), o.registers(o.ops[0]))
 
 
-def _divide(o: _Operands, _base: str) -> None:
+def _divide(o: Operands, _base: str) -> None:
     o.execute("divide64" if o.wide() else "divide32", o.sources(1), o.registers(o.ops[0]))
 
 
-def _select(o: _Operands, _base: str) -> None:
-    o.execute("select", (*o.sources(1), _FLAGS), o.registers(o.ops[0]))
+def _select(o: Operands, _base: str) -> None:
+    o.execute("select", (*o.sources(1), FLAGS), o.registers(o.ops[0]))
 
 
-def _conditional_compare(o: _Operands, _base: str) -> None:
-    o.execute("conditional_compare", (*o.sources(0), _FLAGS), (_FLAGS,))
+def _conditional_compare(o: Operands, _base: str) -> None:
+    o.execute("conditional_compare", (*o.sources(0), FLAGS), (FLAGS,))
 
 
-def _load(o: _Operands, base: str) -> None:
+def _load(o: Operands, base: str) -> None:
     o.orders_loads = base.startswith(("ldar", "ldapr", "ldaxr"))
     if base.startswith(("ldxr", "ldaxr")):
         o.load(o.registers(o.ops[0]), "load_exclusive")
@@ -246,38 +137,38 @@ def _load(o: _Operands, base: str) -> None:
     o.write_back()
 
 
-def _load_pair(o: _Operands, _base: str) -> None:
+def _load_pair(o: Operands, _base: str) -> None:
     first = o.registers(o.ops[0])
     if first and first[0] in o.address():
         # both loads take their address from the register that the first replaces
-        o.load((_VALUE,))
+        o.load((VALUE,))
         o.load(o.registers(o.ops[1]))
-        o.uops.append(UopSpec(Kind.ELIMINATED, "copy", (_VALUE,), first, False))
+        o.uops.append(UopSpec(Kind.ELIMINATED, "copy", (VALUE,), first, False))
     else:
         o.load(first)
         o.load(o.registers(o.ops[1]))
     o.write_back()
 
 
-def _store(o: _Operands, base: str) -> None:
+def _store(o: Operands, base: str) -> None:
     name = "store_release" if base.startswith("stl") else "store_address"
     o.store(o.registers(o.ops[0]), name)
     o.write_back()
 
 
-def _store_pair(o: _Operands, _base: str) -> None:
+def _store_pair(o: Operands, _base: str) -> None:
     o.store(o.sources(0), "store_address")
     o.write_back()
 
 
-def _store_exclusive(o: _Operands, base: str) -> None:
+def _store_exclusive(o: Operands, base: str) -> None:
     o.store(o.registers(o.ops[1]), "store_release" if base.startswith("stl") else "store_address")
     o.uops.append(
         UopSpec(Kind.EXEC, "store_exclusive", (), o.registers(o.ops[0]), True, UopFlag.DRAIN)
     )
 
 
-def _atomic(o: _Operands, base: str) -> None:
+def _atomic(o: Operands, base: str) -> None:
     """LSE: ld<op>, st<op>, swp, cas; acquire forms order what follows."""
     match = re.match(r"(ld|st)(add|set|clr|eor|smax|smin|umax|umin)(al|a|l)?[bh]?$", base)
     swap = re.match(r"(swp|cas)(al|a|l)?[bh]?$", base)
@@ -286,56 +177,56 @@ def _atomic(o: _Operands, base: str) -> None:
     operand = o.registers(o.ops[0])
     if match:
         result = o.registers(o.ops[1]) if match[1] == "ld" else ()
-        o.load((_VALUE,), "atomic")
-        o.uops.append(UopSpec(Kind.EXEC, "alu", (_VALUE, *operand), (_RESULT, *result)))
-        o.store((_RESULT,))
+        o.load((VALUE,), "atomic")
+        o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE, *operand), (RESULT, *result)))
+        o.store((RESULT,))
     elif swap and swap[1] == "swp":
-        o.load(o.registers(o.ops[1]) or (_VALUE,), "atomic")
+        o.load(o.registers(o.ops[1]) or (VALUE,), "atomic")
         o.store(operand)
     elif swap:
-        o.load((_VALUE,), "atomic")
-        o.uops.append(UopSpec(Kind.EXEC, "alu", (_VALUE, *operand), (*operand, _RESULT)))
+        o.load((VALUE,), "atomic")
+        o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE, *operand), (*operand, RESULT)))
         o.store(o.registers(o.ops[1]))
     else:
-        raise _unknown(o.insn)
+        raise unknown(o.insn)
 
 
-def _branch_conditional(o: _Operands, base: str) -> None:
-    sources = o.sources(0) if base in ("cbz", "cbnz", "tbz", "tbnz") else (_FLAGS,)
+def _branch_conditional(o: Operands, base: str) -> None:
+    sources = o.sources(0) if base in ("cbz", "cbnz", "tbz", "tbnz") else (FLAGS,)
     o.execute("branch", sources, (), UopFlag.BRANCH)
 
 
-def _branch(o: _Operands, base: str) -> None:
-    link = (_LINK,) if base in ("bl", "blr") else ()
+def _branch(o: Operands, base: str) -> None:
+    link = (LINK,) if base in ("bl", "blr") else ()
     direct = base in ("b", "bl")
-    sources = o.sources(0) or (_LINK,) if base == "ret" else o.sources(0)
+    sources = o.sources(0) or (LINK,) if base == "ret" else o.sources(0)
     o.execute("jump" if direct else "jump_indirect", sources, link, UopFlag.BRANCH)
 
 
-def _authenticated_return(o: _Operands, _base: str) -> None:
-    o.execute("authenticate", (_LINK, _SP), (_LINK,))
-    o.execute("jump_indirect", (_LINK,), (), UopFlag.BRANCH)
+def _authenticated_return(o: Operands, _base: str) -> None:
+    o.execute("authenticate", (LINK, SP), (LINK,))
+    o.execute("jump_indirect", (LINK,), (), UopFlag.BRANCH)
 
 
-def _sign(o: _Operands, base: str) -> None:
+def _sign(o: Operands, base: str) -> None:
     name = "sign" if base.startswith("pac") else "authenticate"
     registers = o.sources(0)
     if registers:
         o.execute(name, registers, registers[:1])
     else:
-        o.execute(name, (_LINK, _SP), (_LINK,))
+        o.execute(name, (LINK, SP), (LINK,))
 
 
-def _strip(o: _Operands, base: str) -> None:
-    registers = (_LINK,) if base == "xpaclri" else o.sources(0)
+def _strip(o: Operands, base: str) -> None:
+    registers = (LINK,) if base == "xpaclri" else o.sources(0)
     o.execute("sign", registers, registers)
 
 
-def _nop(o: _Operands, _base: str) -> None:
+def _nop(o: Operands, _base: str) -> None:
     o.uops.append(UopSpec(Kind.NOP, "nop"))
 
 
-def _system_read(o: _Operands, _base: str) -> None:
+def _system_read(o: Operands, _base: str) -> None:
     text = o.insn.op_str.lower()
     if "cntvct" in text or "cntpct" in text:
         name = "counter_read"
@@ -346,12 +237,12 @@ def _system_read(o: _Operands, _base: str) -> None:
     o.execute(name, (), o.registers(o.ops[0]))
 
 
-def _system_write(o: _Operands, _base: str) -> None:
+def _system_write(o: Operands, _base: str) -> None:
     sources = tuple(r for op in o.ops[1:] if op.type == arm.ARM64_OP_REG for r in o.registers(op))
     o.execute("system_write", sources, ())
 
 
-def _barrier(o: _Operands, base: str) -> None:
+def _barrier(o: Operands, base: str) -> None:
     if base == "isb":
         o.execute("isb", (), (), UopFlag.DRAIN | UopFlag.BLOCK)
     else:
@@ -378,7 +269,7 @@ _OPERATIONS = ("add", "set", "clr", "eor", "smax", "smin", "umax", "umin")
 _ORDERS = ("", "a", "l", "al")
 _SIZES = ("", "b", "h")
 
-_HANDLERS: dict[str, Callable[[_Operands, str], None]] = {
+_HANDLERS: dict[str, Callable[[Operands, str], None]] = {
     **dict.fromkeys(
         [
             "add",
@@ -496,34 +387,25 @@ _BRANCHES = {
 }
 
 
-@cache
-def _engine() -> Any:
-    engine: Any = capstone.Cs(  # type: ignore[no-untyped-call]
-        capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN
-    )
-    engine.detail = True
-    return engine
-
-
 def decode(code: bytes, address: int) -> InsnSpec:
     """The instruction at the start of `code`, which lies at `address`.
 
     Raises `UnsupportedError` for an instruction that cannot be decoded or has no timing.
     """
-    insn = next(_engine().disasm(code[:4], address, 1), None)
-    if insn is None:
-        raise UnsupportedError(f"not an instruction: {code[:4].hex()} at {address:#x}")
+    insn = first_instruction(
+        capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN, code[:4], address
+    )
     base = insn.mnemonic
     handler = _HANDLERS.get(base)
     if handler is None:
-        raise _unknown(insn)
-    o = _Operands(insn)
+        raise unknown(insn)
+    o = Operands(insn)
     handler(o, base)
     fuses = _ALL_BRANCHES if base in ("cmp", "cmn", "tst") else frozenset()
     if fuses and o.uops[0].name != "alu_flags":
         fuses = frozenset()
     return InsnSpec(
-        text=f"{insn.mnemonic} {insn.op_str}".rstrip(),
+        text=text(insn),
         size=4,
         uops=tuple(o.uops),
         branch=_BRANCHES.get(base, Branch.NONE),

@@ -6,6 +6,7 @@ from typing import Any
 
 from capstone import x86_const as x86
 
+from tramposim.timing.instruction import unique, unknown
 from tramposim.timing.uops import FLAG_CARRY, FLAG_REST, Kind, UopFlag, UopSpec
 from tramposim.timing.x86_64_operands import (
     FLAGS,
@@ -19,8 +20,6 @@ from tramposim.timing.x86_64_operands import (
     VALUE,
     Operands,
     flags_of,
-    unique,
-    unknown,
 )
 
 __all__ = [

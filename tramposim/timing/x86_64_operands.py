@@ -6,7 +6,7 @@ from typing import Any
 
 from capstone import x86_const as x86
 
-from tramposim.errors import UnsupportedError
+from tramposim.timing.instruction import unknown
 from tramposim.timing.uops import (
     FLAG_CARRY,
     FLAG_REST,
@@ -33,8 +33,6 @@ __all__ = [
     "VALUE",
     "Operands",
     "flags_of",
-    "unique",
-    "unknown",
 ]
 
 FLAGS = (FLAG_CARRY, FLAG_REST)
@@ -78,11 +76,6 @@ CONDITIONS = (
 )
 SMALL_IMMEDIATE = range(-1024, 1024)
 """Immediates that rename-time addition folds (Golden Cove)."""
-
-
-def unique(registers: tuple[int, ...]) -> tuple[int, ...]:
-    """`registers` without repetitions, in order."""
-    return tuple(dict.fromkeys(registers))
 
 
 def flags_of(condition: str) -> tuple[int, ...]:
@@ -173,11 +166,3 @@ class Operands:
                 self.load()
             return (VALUE,)
         return (self.register(op),)
-
-
-def unknown(insn: Any) -> UnsupportedError:
-    """The error for an instruction without timing: its text, bytes and address."""
-    return UnsupportedError(
-        f"no timing for the instruction '{insn.mnemonic} {insn.op_str}' "
-        f"({bytes(insn.bytes).hex()}) at {insn.address:#x}"
-    )

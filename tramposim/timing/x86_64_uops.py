@@ -7,13 +7,12 @@ Sources: Intel SDM volume 2 (operands and flags), Intel optimization manual 2.4-
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import capstone
 from capstone import x86_const as x86
 
-from tramposim.errors import UnsupportedError
+from tramposim.timing.instruction import first_instruction, text, unknown
 from tramposim.timing.uops import (
     FLAG_CARRY,
     Branch,
@@ -60,7 +59,6 @@ from tramposim.timing.x86_64_operands import (
     VALUE,
     Operands,
     flags_of,
-    unknown,
 )
 
 __all__ = ["decode"]
@@ -270,23 +268,12 @@ def _length_changing(o: Operands, code: bytes) -> bool:
     return bool(encoding.imm_offset and encoding.imm_size == 2 and 0x66 in o.insn.prefix)
 
 
-@cache
-def _engine() -> Any:
-    engine: Any = capstone.Cs(  # type: ignore[no-untyped-call]
-        capstone.CS_ARCH_X86, capstone.CS_MODE_64
-    )
-    engine.detail = True
-    return engine
-
-
 def decode(code: bytes, address: int) -> InsnSpec:
     """The instruction at the start of `code`, which lies at `address`.
 
     Raises `UnsupportedError` for an instruction that cannot be decoded or has no timing.
     """
-    insn = next(_engine().disasm(code[:15], address, 1), None)
-    if insn is None:
-        raise UnsupportedError(f"not an instruction: {code[:8].hex()} at {address:#x}")
+    insn = first_instruction(capstone.CS_ARCH_X86, capstone.CS_MODE_64, code[:15], address)
     words = insn.mnemonic.split()
     locked = "lock" in words
     base = words[-1]
@@ -298,7 +285,7 @@ def decode(code: bytes, address: int) -> InsnSpec:
         raise unknown(insn)
     handler(o, base, locked)
     return InsnSpec(
-        text=f"{insn.mnemonic} {insn.op_str}".rstrip(),
+        text=text(insn),
         size=insn.size,
         uops=tuple(o.uops),
         branch=_branch(base, o),

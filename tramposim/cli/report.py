@@ -21,6 +21,7 @@ __all__ = ["report"]
     epilog="""\b
 Examples:
   tramposim report -o report.html
+  tramposim report compare.json sweep.json -o report.html
   tramposim report compare.json --format pyperf -o base.json
   tramposim report --arch x86_64 --returns its -o its.html"""
 )
@@ -45,37 +46,43 @@ def report(
     """A report of the comparison, as one HTML page or in another tool's format.
 
     RECORDS are what other commands printed with --format json; without any, the comparison,
-    its parts and its scaling are measured now. `pyperf` and `gbench` write times at the core
-    models' clocks, for pyperf compare_to and Google Benchmark's compare.py.
+    its parts, every core, call rates, scaling and the models' accuracy are measured now.
+    `pyperf` and `gbench` write times at the core models' clocks, for pyperf compare_to and
+    Google Benchmark's compare.py.
     """
     from tramposim.cli.diff import read_records
     from tramposim.cli.progress import progress
-    from tramposim.report.compare import compare_markdown
     from tramposim.report.export import records_csv
     from tramposim.report.interchange import google_benchmark_json, pyperf_json
+    from tramposim.report.kinds import records_markdown
     from tramposim.report.output import write_result
     from tramposim.report.page import html_page
+    from tramposim.study.compare import compare
     from tramposim.study.kernels import kernel_of
-    from tramposim.study.overview import Section, overview
+    from tramposim.study.overview import Section, overview, versions
     from tramposim.study.subject import cores_of, function_of
 
+    if format_name != "html" and len(sources) > 1:
+        raise click.UsageError(f"--format {format_name} takes one file of records")
     if sources:
-        sections = [Section(read_records(path), "") for path in sources]
+        sections = tuple(Section(read_records(path), source=path) for path in sources)
     else:
         kernels = [kernel_of(arch, version, None, returns) for arch in archs]
         cores = cores_of([kernel.arch for kernel in kernels], core_names)
+        prototype = function_of(proto)
         with progress("report") as step:
-            sections = list(overview(kernels, cores, function_of(proto), step))
+            if format_name == "html":
+                sections = overview(kernels, cores, prototype, step)
+            else:
+                sections = (Section(compare(kernels, cores, prototype, progress=step)),)
     first = sections[0].records
     if format_name == "html":
         title = f"fsession against fentry + fexit on {first.meta.get('function', 'a function')}"
-        write_result(html_page(sections, title), output)
+        write_result(html_page(sections, title, None if sources else versions()), output)
         return
-    if len(sources) > 1:
-        raise click.UsageError(f"--format {format_name} takes one file of records")
     write_result(
         {
-            "md": lambda: compare_markdown(first),
+            "md": lambda: records_markdown(first),
             "csv": lambda: records_csv(first),
             "pyperf": lambda: pyperf_json(first),
             "gbench": lambda: google_benchmark_json(first),

@@ -172,7 +172,7 @@ def curve_plots(rows: Sequence[_Row], salt: str) -> tuple[str, str]:
     traced = [row for row in rows if row["scenario"] != "untraced"]
     cells = dict.fromkeys((str(row["scenario"]), str(row["body"])) for row in traced)
     costs = {f"{cell[0]} {cell[1]}": list(_costs(traced, *cell).items()) for cell in cells}
-    x = "calls per second of all CPUs"
+    x = "calls per second" if rows[0]["cpus"] == 1 else "calls per second of all CPUs"
     fights = duels(rows)
     crossings = [duel.crossing for duel in fights]
     return (

@@ -12,13 +12,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tramposim.report.load import per_second
+
 __all__ = ["PALETTE", "bars", "differences", "dots", "lines", "stacked_bars"]
 
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#f0e442")
 _INK = "#123457"
 _GRID = "#123458"
 
-_WIDTH = 6.2
+_WIDTH = 5.4
 """Inches: narrow enough that text stays readable on a phone."""
 
 
@@ -130,9 +132,11 @@ def lines(
     figure, axes = _figure(_WIDTH, 3.5, salt)
     _draw(axes, series)
     if log_x:
-        axes.set_xscale("log")
+        _logarithmic(axes, "x")
+    else:
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if log_y:
-        axes.set_yscale("log")
+        _logarithmic(axes, "y")
     elif from_zero:
         axes.set_ylim(bottom=0)
     for value, text in marked:
@@ -158,18 +162,32 @@ def differences(
     """
     figure, axes = _figure(_WIDTH, 3.5, salt)
     _draw(axes, series)
-    axes.set_xscale("log")
+    _logarithmic(axes, "x")
     axes.set_yscale("symlog", linthresh=10)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    values = [value for points in series.values() for _, value in points]
+    axes.set_ylim(min(0.0, *values) * 1.5 - 2, max(0.0, *values) * 1.5 + 2)
     axes.axhline(0, color=_INK, linewidth=1.2)
     for value, text in marked:
         axes.plot([value], [0], marker="o", markersize=9, markerfacecolor="none",
                   markeredgecolor=_INK, linestyle="none")  # fmt: skip
-        axes.annotate(text, (value, 0), xytext=(0, 9), textcoords="offset points", color=_INK,
-                      ha="center")  # fmt: skip
+        axes.annotate(text, (value, 0), xytext=(8, 8), textcoords="offset points", color=_INK)
     axes.grid(visible=True, color=_GRID)
     _label(axes, x, y)
     _legend(figure.legend(loc="outside lower center", frameon=False, ncols=2))
     return _svg(figure, salt)
+
+
+def _logarithmic(axes: Any, name: str) -> None:
+    """A logarithmic axis (x or y) whose ticks are numbers as people write them: 10, 1k, 100k."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    getattr(axes, f"set_{name}scale")("log")
+    axis = getattr(axes, f"{name}axis")
+    axis.set_major_formatter(lambda value, _: per_second(value))
+    axis.set_minor_formatter(NullFormatter())
+    if name == "y":
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
 
 
 def _draw(axes: Any, series: Mapping[str, Sequence[tuple[float, float]]]) -> None:

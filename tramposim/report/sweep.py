@@ -10,7 +10,7 @@ from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["FIELDS", "sweep_markdown", "sweep_sentences", "sweep_text"]
+__all__ = ["FIELDS", "sweep_markdown", "sweep_sentences", "sweep_table", "sweep_text"]
 
 _Row = Mapping[str, Any]
 
@@ -32,7 +32,7 @@ _REFUSED, _UNKNOWN = "refused", "error"
 
 def sweep_text(records: Records, field: str = "cycles_over_untraced", output: str = "-") -> str:
     """The table of one field for a terminal, or as plain text for a file."""
-    columns, rows = _table(records, field)
+    columns, rows = sweep_table(records, field)
     table = TextTable(columns, rows, _title(records), section_of=lambda row: row.get("arch"))
     notes = [part for note in _notes(records, field) for part in (note, "")]
     return render(table, *notes[:-1], output=output)
@@ -40,7 +40,7 @@ def sweep_text(records: Records, field: str = "cycles_over_untraced", output: st
 
 def sweep_markdown(records: Records, field: str = "cycles_over_untraced") -> str:
     """The same as Markdown."""
-    columns, rows = _table(records, field)
+    columns, rows = sweep_table(records, field)
     blocks = [f"### {_title(records)}", markdown_table(columns, rows).rstrip()]
     return "\n\n".join([*blocks, *_notes(records, field)]) + "\n"
 
@@ -64,7 +64,8 @@ def _constant(name: str, word: str) -> str:
     return f"{before}{word}{after}"
 
 
-def _table(records: Records, field: str) -> tuple[list[Column], list[dict[str, object]]]:
+def sweep_table(records: Records, field: str) -> tuple[list[Column], list[dict[str, object]]]:
+    """Columns and lines: a line per machine, a column per scenario and body."""
     axes = records.meta["axes"]
     leading = [name for name in _MACHINE if name in axes]
     shown = [row for row in records.rows if row["scenario"] != "untraced" or field in _ABSOLUTE]

@@ -11,7 +11,7 @@ Times are in subcycles (2**-16 core cycles), so that costs keep their fractions 
 and all sums are exact integers.
 """
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 
 from tramposim._native.arrivals cimport (
@@ -83,7 +83,22 @@ cdef class CallQueue:
     cpdef void on(self, CpuCalls found) noexcept:
         """Calls cost what `found` says, the CPU that runs the queue from now on; a flow's
         `service` is then what a call takes besides."""
+        if self.competes:
+            return
+        self.moved = self.found is not None and found is not None and found is not self.found
         self.found = found
+
+    def compete(self, uint64_t lines_per_subcycle, bint yields):
+        """The queue's work is no traced calls: it takes the CPU from those that make them.
+
+        While it runs it passes `lines_per_subcycle` (2**-48 lines) through the caches. If it
+        `yields`, a task that calls runs as soon as it gets work; else that waits for its turn.
+        """
+        if self.clock or self.found is not None:
+            raise ValueError("a queue competes from the beginning")
+        self.competes = True
+        self.yields = yields
+        self.lines = lines_per_subcycle
 
     @property
     def next_arrival(self):
@@ -103,6 +118,11 @@ cdef class CallQueue:
     cdef int64_t upcoming(self) noexcept nogil:
         """When the next call not yet begun arrives or arrived, or NEVER."""
         return self.flows[self.first()].next_arrival if self.n_flows else NEVER
+
+    cdef int64_t wakes(self, int64_t after) noexcept nogil:
+        """When a task that calls gets its first work after a time at which it has none."""
+        cdef int64_t time = NEVER if self.competes or self.serving >= 0 else self.upcoming()
+        return time if time > after else NEVER
 
     cdef int first(self) noexcept nogil:
         cdef int i, best = 0
@@ -154,6 +174,9 @@ cdef class CallQueue:
         self.remaining = flow.service
         self.called = flow.called
         if self.found is not None:
+            if self.moved:
+                self.found.moved = True
+                self.moved = False
             self.called = self.found.price(start)
             self.remaining += self.called
         self.wanted = self.remaining

@@ -273,7 +273,8 @@ cdef class CoreState:
         return bytes(made)
 
     def touch(self, str kind, const uint64_t[::1] addresses) -> None:
-        """Make each address one that was used just now; kinds as for `levels`."""
+        """Make each address one that was used just now; kinds as for `levels`, and "l3": by
+        another CPU of the last-level cache."""
         cdef Py_ssize_t i
         cdef int shift = 0, size, count, table
         cdef uint64_t line
@@ -306,6 +307,8 @@ cdef class CoreState:
                 btb_touch(&self.predictors.last_level, addresses[i])
             elif kind == "uops":
                 _bring(&self.memory.windows, addresses[i] >> shift, False)
+            elif kind == "l3":
+                _bring(self.memory.l3, line, False)
             else:
                 raise ValueError(f"no kind of address is called {kind!r}")
 

@@ -15,8 +15,8 @@ from tramposim._native.warmth cimport CpuCalls
 cdef class RunQueue:
     """The tasks (`CallQueue`) of a CPU, in turn; `clock` is the time up to which it has run.
 
-    `busy` is the time spent on calls, `taken` on interrupts and switches, `switches` their
-    number.
+    `busy` is the time spent on calls, `competing` on tasks that make none, `taken` on interrupts
+    and switches; `switches` is the number of those.
     """
 
     cdef list queues
@@ -25,6 +25,7 @@ cdef class RunQueue:
     cdef int64_t taken_until
     cdef readonly int64_t clock
     cdef readonly int64_t busy
+    cdef readonly int64_t competing
     cdef readonly int64_t taken
     cdef readonly int64_t switches
     cdef CpuCalls found
@@ -97,17 +98,38 @@ cdef class RunQueue:
             else:
                 turn = self.first_runnable(0)
                 if turn == 0:
-                    self.clock = self.run_current(now, True)
+                    self.run_first(now)
                 elif turn > 0:
                     self.switch_to(turn)
                 else:
                     self.clock = min(now, self.upcoming())
 
+    cdef int run_first(self, int64_t now) except -1:
+        """The current task, until a task that calls wakes up and it yields to that."""
+        cdef CallQueue queue = <CallQueue>self.queues[self.current]
+        cdef int64_t time, until = now
+        cdef Py_ssize_t k, woken = -1
+        if queue.yields:
+            for k in range(len(self.queues)):
+                time = (<CallQueue>self.queues[k]).wakes(self.clock)
+                if time < until:
+                    until, woken = time, k
+        self.clock = self.run_current(until, True)
+        if woken >= 0 and self.clock == until:
+            self.switch_to((woken - self.current) % len(self.queues))
+        return 0
+
     cdef int64_t run_current(self, int64_t now, bint stop_when_idle) except -1:
         cdef CallQueue queue = <CallQueue>self.queues[self.current]
         cdef int64_t before = queue.busy
         cdef int64_t end = queue.run(self.clock, now, stop_when_idle)
-        self.busy += queue.busy - before
+        cdef int64_t spent = queue.busy - before
+        if queue.competes:
+            self.competing += spent
+            if self.found is not None and spent:
+                self.found.displaced(spent, queue.lines)
+        else:
+            self.busy += spent
         return end
 
     cdef Py_ssize_t first_runnable(self, Py_ssize_t start) except -2:

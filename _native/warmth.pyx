@@ -27,13 +27,20 @@ cdef extern from *:
         unsigned __int128 product = (unsigned __int128)(uint64_t)time * rate >> 32;
         return product < INT64_MAX / 4 ? (int64_t)product : INT64_MAX / 4;
     }
+
+    static int64_t tramposim_ratio(int64_t time, uint64_t rate, uint64_t base)
+    {
+        return base ? (int64_t)((unsigned __int128)(uint64_t)time * rate / base) : 0;
+    }
     """
     int64_t tramposim_scaled(int64_t time, uint64_t rate) noexcept nogil
+    int64_t tramposim_ratio(int64_t time, uint64_t rate, uint64_t base) noexcept nogil
 
 cdef enum:
     MOST_FUNCTIONS = 1 << 20
     MOST_DEPTH = 64
     MOST_LEVELS = 64
+    MOST_CALLS = 4096           # of one arrival
 
 
 cdef class CallCosts:
@@ -41,8 +48,9 @@ cdef class CallCosts:
 
     Level k of an age holds up to `limits[age][k]` (ascending, 2**-16 lines); its last level has
     no limit. `fill(cell)` gives the subcycles of a cell and what such a call brings in anew
-    (`Refreshed`); cells are numbered by (lines written by another CPU since: no, yes) and the
-    level of each age, the last one counting fastest. `alone`: one function is traced.
+    (`Refreshed`); cells are numbered by the groups of lines that another CPU has written since
+    (a bit each, the first `groups` of `Groups`) and the level of each age, the last one counting
+    fastest. `alone`: one function is traced.
     `own_lines`: lines that a call brings in for its function alone.
     """
 
@@ -50,7 +58,8 @@ cdef class CallCosts:
         self.costs = NULL
         self.refreshes = NULL
 
-    def __init__(self, limits not None, fill not None, int64_t own_lines, bint alone):
+    def __init__(self, limits not None, fill not None, int64_t own_lines, bint alone,
+                 int groups=1):
         cdef Py_ssize_t i
         cdef int age
         cdef const int64_t[::1] view
@@ -73,6 +82,9 @@ cdef class CallCosts:
         self.fill = fill
         self.own_lines = own_lines << 16
         self.alone = alone
+        if not 0 <= groups <= GROUPS:
+            raise ValueError(f"0 to {<int>GROUPS} groups of lines")
+        self.groups = groups
         self.costs = <int64_t *>calloc(self.cells, sizeof(int64_t))
         self.refreshes = <unsigned char *>calloc(self.cells, 1)
         if self.costs == NULL or self.refreshes == NULL:
@@ -86,13 +98,13 @@ cdef class CallCosts:
     def cells(self):
         """Number of cells."""
         cdef int age
-        cells = 2
+        cells = 1 << self.groups
         for age in range(AGES):
             cells *= self.levels[age]
         return cells
 
     def levels_of(self, int64_t cell):
-        """(Written elsewhere, level of each age) of a cell."""
+        """(Groups written elsewhere as bits, level of each age) of a cell."""
         cdef int age
         found = []
         for age in range(AGES - 1, -1, -1):
@@ -100,8 +112,8 @@ cdef class CallCosts:
             cell //= self.levels[age]
         return cell, *reversed(found)
 
-    cdef int64_t cell(self, bint stolen, const int64_t *ages) noexcept nogil:
-        cdef int64_t number = stolen
+    cdef int64_t cell(self, int stolen, const int64_t *ages) noexcept nogil:
+        cdef int64_t number = stolen & ((1 << self.groups) - 1)
         cdef int age, k
         for age in range(AGES):
             k = 0
@@ -121,7 +133,7 @@ cdef class CallCosts:
         if self.failure is None:
             try:
                 cost, refreshes = self.fill(cell)
-                if not 1 <= cost <= LAST_TIME // MOST_DEPTH:
+                if not 1 <= cost <= LAST_TIME // MOST_CALLS:
                     raise ValueError(f"a call of {cost} subcycles")
                 self.costs[cell] = cost
                 self.refreshes[cell] = refreshes
@@ -129,9 +141,23 @@ cdef class CallCosts:
                 self.failure = error
 
 
-cdef class CpuCalls:
-    """The calls of one CPU; each arrival makes `depth` of them, of functions drawn at random.
+cdef int64_t calls_of(int depth, int fanout):
+    """Calls of a tree, or more than `MOST_CALLS`."""
+    cdef int64_t calls = 0, level = 1
+    cdef int k
+    for k in range(depth):
+        calls += level
+        if calls > MOST_CALLS:
+            break
+        level *= fanout
+    return calls
 
+
+cdef class CpuCalls:
+    """The calls of one CPU, of functions drawn at random.
+
+    Each arrival makes a call, which makes `fanout` calls, and so on, `depth` deep; a nested call
+    is one of its caller itself with the chance `recursion`.
     `chances` and `aliases` are the alias tables of the functions' popularity (one entry: all
     calls are of one function). The background passes `lines_per_subcycle` lines (2**-48 lines)
     through, over and over the same `footprint` lines. Both costs must have the same levels of
@@ -152,6 +178,8 @@ cdef class CpuCalls:
         int depth,
         uint64_t seed,
         uint64_t stream,
+        int fanout=1,
+        double recursion=0.0,
     ):
         cdef Py_ssize_t i
         if self.uses != NULL:
@@ -161,6 +189,10 @@ cdef class CpuCalls:
             raise ValueError(f"1 to {MOST_FUNCTIONS} functions")
         if not 1 <= depth <= MOST_DEPTH or not 0 <= footprint <= 1 << 40:
             raise ValueError("depth or footprint out of range")
+        if not 1 <= fanout <= MOST_CALLS or calls_of(depth, fanout) > MOST_CALLS:
+            raise ValueError(f"an arrival makes at most {MOST_CALLS} calls")
+        if not 0.0 <= recursion < 1.0:
+            raise ValueError("a share of recursive calls is 0 to below 1")
         if traced.alone != (self.functions == 1) or untraced.alone != traced.alone:
             raise ValueError("costs of one function for one function, of many for many")
         self.traced = traced
@@ -170,6 +202,8 @@ cdef class CpuCalls:
         self.rate = lines_per_subcycle
         self.footprint = footprint << 16
         self.depth = depth
+        self.fanout = fanout
+        self.recursion = <uint64_t>(recursion * 18446744073709551616.0)
         self.chances = <uint64_t *>calloc(self.functions, 8)
         self.aliases = <int32_t *>calloc(self.functions, 4)
         self.ended = <int64_t *>calloc(self.functions, 8)
@@ -199,6 +233,20 @@ cdef class CpuCalls:
             raise ValueError("a time out of range")
         return self.price(start)
 
+    def contend(self, int group, double rate, int64_t wait):
+        """Other CPUs write a group's lines at `rate` (per subcycle); a call that has to fetch
+        them waits `wait` subcycles for others that want them too."""
+        if not 0 <= group < TASK or not rate >= 0.0 or not 0 <= wait <= LAST_TIME // MOST_CALLS:
+            raise ValueError("no such group of lines, or a rate or wait out of range")
+        self.rates[group] = rate
+        self.waits[group] = wait
+
+    def taken(self, int group):
+        """Calls that found a group's lines on another CPU."""
+        if not 0 <= group < GROUPS:
+            raise ValueError("no such group of lines")
+        return self.stolen[group]
+
     @property
     def made(self):
         """Calls so far."""
@@ -218,25 +266,53 @@ cdef class CpuCalls:
         cdef int64_t lines = tramposim_scaled(elapsed if elapsed > 0 else 0, self.rate)
         return lines if lines < self.footprint else self.footprint
 
+    cdef void displaced(self, int64_t time, uint64_t rate) noexcept nogil:
+        """A task ran for `time` that passes lines at `rate` (as `lines_per_subcycle`)."""
+        self.skew += tramposim_ratio(time, rate, self.rate)
+
     cdef int64_t price(self, int64_t start) noexcept nogil:
         """What an arrival costs that is served from `start` on."""
-        cdef int64_t cost = 0
+        return self.tree(start + self.skew, 1, -1)
+
+    cdef int64_t tree(self, int64_t start, int level, int64_t caller) noexcept nogil:
+        """A call and all that it makes."""
+        cdef int64_t function = self.draw(caller)
+        cdef int64_t cost = self.one(start, function)
         cdef int k
-        for k in range(self.depth):
-            cost += self.one(start + cost)
+        if level < self.depth:
+            for k in range(self.fanout):
+                cost += self.tree(start + cost, level + 1, function)
         return cost
 
-    cdef int64_t one(self, int64_t start) noexcept nogil:
-        cdef int64_t function = 0, others, cost, cell, other
-        cdef int64_t[AGES] ages
-        cdef bint stolen = False
-        cdef int k
+    cdef int64_t draw(self, int64_t caller) noexcept nogil:
+        """The function that is called: by popularity, or the caller."""
+        cdef int64_t function
+        if self.functions == 1:
+            return 0
+        if caller >= 0 and self.recursion and xoshiro_next(&self.random) < self.recursion:
+            return caller
+        function = <int64_t>((xoshiro_next(&self.random) >> 32) * <uint64_t>self.functions >> 32)
+        if xoshiro_next(&self.random) >= self.chances[function]:
+            function = self.aliases[function]
+        return function
+
+    cdef int lost(self, int64_t elapsed) noexcept nogil:
+        """Groups of lines, as bits, that other CPUs have written in a time."""
+        cdef int group, found = 0
         cdef double expected
-        if self.functions > 1:
-            function = <int64_t>(
-                (xoshiro_next(&self.random) >> 32) * <uint64_t>self.functions >> 32)
-            if xoshiro_next(&self.random) >= self.chances[function]:
-                function = self.aliases[function]
+        for group in range(TASK):
+            if self.rates[group] > 0.0:
+                expected = self.rates[group] * <double>elapsed
+                if expected >= 40.0 or uniform(&self.random) > portable_exp(-expected):
+                    found |= 1 << group
+                    self.stolen[group] += 1
+        return found
+
+    cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil:
+        cdef int64_t others, cost, cell, other
+        cdef int64_t[AGES] ages
+        cdef int stolen = 0
+        cdef int k
         if self.last < 0:
             for k in range(AGES):
                 ages[k] = LAST_TIME
@@ -252,19 +328,26 @@ cdef class CpuCalls:
                 if others > self.functions - 1:
                     others = self.functions - 1
                 ages[1] = self.age(start - self.ended[function]) + others * self.traced.own_lines
-        if self.others > 0.0 and self.last >= 0:
-            expected = self.others * <double>(start - self.last)
-            stolen = expected >= 40.0 or uniform(&self.random) > portable_exp(-expected)
-            self.stolen += stolen
+        if self.last >= 0:
+            stolen = self.lost(start - self.last - (self.skew - self.skew_then))
+        if self.moved:
+            self.moved = False
+            stolen |= 1 << TASK
+            self.stolen[<int>TASK] += 1
         cell = self.traced.cell(stolen, ages)
         cost = self.traced.look_up(cell)
+        for k in range(TASK):
+            if stolen >> k & 1:
+                cost += self.waits[k]
+                self.waited += self.waits[k]
         self.uses[cell] += 1
-        other = self.untraced.cell(False, ages)
+        other = self.untraced.cell(stolen & 1 << TASK, ages)
         self.untraced.look_up(other)
         self.untraced_uses[other] += 1
         self.counted[function] = self.calls
         self.calls += 1
         self.last = start + cost
+        self.skew_then = self.skew
         self.ended[function] = self.last
         for k in range(AGES - 1):
             if self.traced.refreshes[cell] & (1 << k):

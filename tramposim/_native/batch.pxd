@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The queue of one task's calls, as other native modules use it."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from tramposim._native.arrivals cimport Source
 from tramposim._native.histogram cimport LatencyHistogram
@@ -27,10 +27,15 @@ cdef class CallQueue:
     cdef readonly int64_t busy
     cdef readonly int64_t clock
     cdef CpuCalls found         # what calls find on the CPU that runs the queue; None: nothing
+    cdef bint moved             # to that CPU from another
+    cdef readonly bint competes # makes no traced calls
+    cdef readonly bint yields   # to a task that calls and has just got work
+    cdef uint64_t lines         # that it passes while it runs, 2**-48 a subcycle
 
     cpdef int64_t run(self, int64_t now, int64_t until, bint stop_when_idle=*) except -1
     cpdef bint runnable_at(self, int64_t time) noexcept
     cdef int64_t upcoming(self) noexcept nogil
+    cdef int64_t wakes(self, int64_t after) noexcept nogil
     cdef int first(self) noexcept nogil
     cpdef void on(self, CpuCalls found) noexcept
     cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil

@@ -14,19 +14,26 @@ cdef enum Refreshed:
     CODE_PAGES = 2      # it looked up code pages beyond the first TLB
     TABLES = 4          # it walked page tables
 
+cdef enum Groups:
+    EVERY_CALL = 0      # lines that calls on every CPU write
+    BUCKETS = 1         # of hash maps: what threads with keys near this one's write
+    TASK = 2            # what belongs to the thread: elsewhere once it has come from another CPU
+    GROUPS = 3
+
 
 cdef class CallCosts:
     cdef int[AGES] levels
     cdef readonly int64_t own_lines
     cdef readonly bint alone
+    cdef readonly int groups
     cdef readonly object failure
     cdef object fill
     cdef list limits
     cdef const int64_t *limit[AGES]
-    cdef int64_t *costs             # [stolen][level of each age], subcycles; 0: unknown
+    cdef int64_t *costs             # [stolen groups][level of each age], subcycles; 0: unknown
     cdef unsigned char *refreshes   # by cell: what the call brought in anew
 
-    cdef int64_t cell(self, bint stolen, const int64_t *ages) noexcept nogil
+    cdef int64_t cell(self, int stolen, const int64_t *ages) noexcept nogil
     cdef int64_t look_up(self, int64_t cell) noexcept nogil
     cdef void ask(self, int64_t cell) noexcept with gil
 
@@ -39,7 +46,8 @@ cdef class CpuCalls:
     cdef uint64_t rate              # 2**-16 lines per subcycle, in 2**-32
     cdef int64_t footprint          # most lines of the background, 2**-16
     cdef int64_t functions
-    cdef int depth
+    cdef int depth, fanout
+    cdef uint64_t recursion         # chance (2**-64) that a nested call is of the caller itself
     cdef uint64_t *chances          # of staying with the drawn function (alias method)
     cdef int32_t *aliases
     cdef int64_t *ended             # when each function's last call ended; -1: never called
@@ -47,9 +55,18 @@ cdef class CpuCalls:
     cdef int64_t[3] renewed         # when a call last did each of `Refreshed`
     cdef int64_t calls
     cdef int64_t last               # when the last call of any function ended; -1: never
-    cdef public double others       # calls per subcycle of other CPUs that write shared lines
-    cdef readonly int64_t stolen    # calls that found shared lines on another CPU
+    cdef int64_t skew               # of those times against the clock: other tasks' lines
+    cdef int64_t skew_then          # at the last call
+    cdef double[TASK] rates         # per subcycle: writes of other CPUs to a group's lines
+    cdef int64_t[TASK] waits        # for lines that several CPUs want, subcycles
+    cdef int64_t[GROUPS] stolen     # calls that found a group's lines on another CPU
+    cdef readonly int64_t waited    # subcycles
+    cdef bint moved                 # the next call's thread comes from another CPU
 
     cdef int64_t price(self, int64_t start) noexcept nogil
-    cdef int64_t one(self, int64_t start) noexcept nogil
+    cdef int64_t tree(self, int64_t start, int level, int64_t caller) noexcept nogil
+    cdef int64_t draw(self, int64_t caller) noexcept nogil
+    cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil
+    cdef int lost(self, int64_t elapsed) noexcept nogil
+    cdef void displaced(self, int64_t time, uint64_t rate) noexcept nogil
     cdef int64_t age(self, int64_t elapsed) noexcept nogil

@@ -8,6 +8,7 @@ class CallCosts:
     cells: int
     own_lines: int
     alone: bool
+    groups: int
     failure: Exception | None
     def __init__(
         self,
@@ -15,12 +16,12 @@ class CallCosts:
         fill: Callable[[int], tuple[int, int]],
         own_lines: int,
         alone: bool,
+        groups: int = 1,
     ) -> None: ...
     def levels_of(self, cell: int) -> tuple[int, ...]: ...
 
 class CpuCalls:
-    others: float
-    stolen: int
+    waited: int
     def __init__(
         self,
         traced: CallCosts,
@@ -32,7 +33,11 @@ class CpuCalls:
         depth: int,
         seed: int,
         stream: int,
+        fanout: int = 1,
+        recursion: float = 0.0,
     ) -> None: ...
+    def contend(self, group: int, rate: float, wait: int) -> None: ...
+    def taken(self, group: int) -> int: ...
     def call(self, start: int) -> int: ...
     @property
     def made(self) -> int: ...

@@ -18,6 +18,7 @@ from tramposim._native.histogram import LatencyHistogram
 from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.arrivals import arrival_source
+from tramposim.schedule.contention import Contended, Contention
 from tramposim.schedule.cost import CostModel, Nested
 from tramposim.schedule.cpu import Cpu
 from tramposim.schedule.world import FlowResult, Interrupts, World, WorldResult
@@ -28,6 +29,9 @@ Watcher = Callable[[float], bool]
 """Called with the simulated seconds now and then; returns False to stop there."""
 
 _Process = Generator[simpy.Event, Any, None]
+
+_FIRST_LOOK_S = 8e-6
+"""When CPUs that write the same lines are first told of each other."""
 
 _STREAMS_PER_KIND = 1 << 32
 """Streams of random numbers: tasks' flows count from 0, interrupts from here."""
@@ -40,12 +44,12 @@ def simulate(
     *,
     found: Callable[[int], CpuCalls] | None = None,
     nested: Nested | None = None,
-    contended: bool = False,
+    contended: Contended | None = None,
 ) -> WorldResult:
     """Run `world` with calls at `costs` and return what happened.
 
     With `found` (given a CPU's number) a call costs by what it finds on its CPU instead;
-    `contended`: calls write lines that calls on other CPUs write, too.
+    `contended`: what they write that calls on other CPUs write, too.
     `nested` says what the calls of interrupt handlers cost; needed if they make any.
 
     The same world and costs give the same result on every machine. Worlds that differ in
@@ -63,11 +67,10 @@ class _Simulation:
         costs: CostModel,
         found: Callable[[int], CpuCalls] | None,
         nested: Nested | None,
-        contended: bool,
+        contended: Contended | None,
     ) -> None:
         self.world = world
         self.nested = nested
-        self.contended = contended
         self.nested_calls = self.recursion_misses = 0
         if nested is None and any(interrupts.calls for interrupts in world.interrupts):
             raise InputError("interrupts call the traced function, but not at what cost")
@@ -83,6 +86,12 @@ class _Simulation:
             Cpu(switch_time, found(number) if found else None) for number in range(world.cpus)
         ]
         self.latencies = {function: LatencyHistogram() for function in self.costs}
+        calls = [cpu.calls for cpu in self.cpus if cpu.calls is not None]
+        self.contention = (
+            Contention(contended, calls, len(world.tasks), world.seed)
+            if contended is not None and len(calls) > 1
+            else None
+        )
         self.queues = self._place_tasks()
         self.migrations = 0
         self.movable = frozenset(
@@ -98,6 +107,8 @@ class _Simulation:
             for kind, interrupts in enumerate(self.world.interrupts):
                 stream = _STREAMS_PER_KIND + index * len(self.world.interrupts) + kind
                 environment.process(self._interrupts(cpu, interrupts, stream))
+        if self.contention is not None:
+            environment.process(self._contend(self.contention))
         if watch is not None:
             environment.process(self._watch(watch, stop))
         at_end = environment.timeout(self.end)
@@ -135,16 +146,24 @@ class _Simulation:
         while (now := round(count * period)) < self.end:
             yield self.environment.timeout(now - self.environment.now)
             cpu.tick(now, tick_time)
-            self._learn_others(cpu, now)
             if self.movable:
                 self._pull_work(cpu, now)
             count += 1
 
-    def _learn_others(self, cpu: Cpu, now: int) -> None:
-        """How often other CPUs write the lines that all calls write: their mean rate so far."""
-        if self.contended and cpu.calls is not None and len(self.cpus) > 1:
-            made = sum(other.calls.made for other in self.cpus if other.calls is not None)
-            cpu.calls.others = (made - cpu.calls.made) / now
+    def _contend(self, contention: Contention) -> _Process:
+        """Tell CPUs of each other, soon after the beginning and then once a tick."""
+        clock = self.world.clock
+        gap, longest = (
+            clock.from_seconds(_FIRST_LOOK_S),
+            round(clock.exact_from_seconds(1) / Fraction(self.world.tick_hz)),
+        )
+        while True:
+            yield self.environment.timeout(gap)
+            now = int(self.environment.now)
+            for cpu in self.cpus:
+                cpu.advance(now)
+            contention.learn(now)
+            gap = min(2 * gap, longest)
 
     def _pull_work(self, cpu: Cpu, now: int) -> None:
         """A CPU without work takes a task that waits on the CPU with the most tasks."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.clock import Clock
+from tramposim.schedule.contention import EVERY_CALL, Contended
 from tramposim.study.warmth import Background, Warmth
 
 __all__ = ["Finding", "Outcome", "Population", "alias_tables"]
@@ -22,19 +23,31 @@ _STREAMS = 1 << 33
 class Population:
     """The traced functions: how many, how unequally popular, and how deep calls nest.
 
-    Function k of `count` is called in proportion to 1 / (k + 1) ** `zipf`; every arrival makes
-    `depth` calls, each from within the one before.
+    Function k of `count` is called in proportion to 1 / (k + 1) ** `zipf`; every arrival makes a
+    call, which makes `fanout` calls, and so on, `depth` deep. The share `recursion` of the nested
+    calls are of their caller itself.
     """
 
     count: int = 1
     zipf: float = 1.0
     depth: int = 1
+    fanout: int = 1
+    recursion: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.count <= 100_000 or not 1 <= self.depth <= 64:
             raise InputError("1 to 100,000 functions, nested 1 to 64 deep")
+        if self.fanout < 1 or self.calls > 4096:
+            raise InputError("an arrival makes 1 to 4,096 calls, fanout ** level on each level")
+        if not 0 <= self.recursion < 1:
+            raise InputError("the share of recursive calls is 0 to below 1")
         if not 0 <= self.zipf <= 4:
             raise InputError("an exponent of Zipf's law is 0 (all equal) to 4")
+
+    @property
+    def calls(self) -> int:
+        """Traced calls of an arrival."""
+        return sum(self.fanout**level for level in range(self.depth))
 
 
 def alias_tables(weights: Sequence[float]) -> tuple[array[int], array[int]]:
@@ -86,7 +99,19 @@ class Finding:
             self.population.depth,
             self.seed,
             _STREAMS + cpu,
+            self.population.fanout,
+            self.population.recursion,
         )
+
+    @property
+    def contended(self) -> Contended | None:
+        """What the scheduler has to know of lines that several CPUs write, if there are any."""
+        shared = self.traced.shared
+        every_call = len(shared.by_group[EVERY_CALL]) > 0
+        if not every_call and not shared.bucket_lines:
+            return None
+        transfer = self.clock.from_cycles(self.traced.transfer_cycles)
+        return Contended(transfer, every_call, shared.bucket_lines)
 
     def outcome(self, cpus: Sequence[CpuCalls]) -> Outcome:
         """What all calls found on all CPUs, per call."""
@@ -113,13 +138,19 @@ class Finding:
         untraced_cycles = sum(
             count * self.untraced.call(cell).cycles for cell, count in before.items()
         )
+        cycles += sum(self.clock.to_cycles(cpu.waited) for cpu in cpus)
+        transfers = sum(
+            cpu.taken(group) * len(lines)
+            for cpu in cpus
+            for group, lines in enumerate(self.traced.shared.by_group)
+        )
         return Outcome(
             calls,
             cycles / calls,
             untraced_cycles / calls,
             {kind: number / calls for kind, number in sorted(misses.items())},
             mispredicts / calls,
-            sum(cpu.stolen for cpu in cpus) * self.traced.contended_lines / calls,
+            transfers / calls,
         )
 
 

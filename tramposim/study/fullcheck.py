@@ -63,7 +63,7 @@ def check_costs(
         if calls:
             elapsed = clock.to_seconds(start - ended)
             lines = min(most, round(background.lines_per_s * elapsed))
-            displace(timer.state, core, background, lines)
+            displace(timer.state, core, background, lines, common=finding.traced.shared.common)
         else:
             displace(timer.state, core, background, 1 << 30)
         cycles = finding.traced.hot_cycles + timer.time(_CALL).cycles - alone

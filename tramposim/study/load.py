@@ -75,8 +75,11 @@ class CallMeter(Protocol):
         """One hot call with `scenario` of programs attached that do `body`."""
         ...
 
-    def found(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
-        """The same call by what it finds after `background`; `alone`: no other function."""
+    def found(
+        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
+    ) -> Warmth:
+        """The same call by what it finds after `background`; `alone`: no other function,
+        `migrating`: threads move between CPUs."""
         ...
 
     def nested(self, scenario: str, body: str) -> Nested:
@@ -186,7 +189,7 @@ class _Calls:
     def __init__(self, meter: CallMeter) -> None:
         self.meter = meter
         self._measured: dict[tuple[str, str], MeteredCall] = {}
-        self._found: dict[tuple[str, str, Background, bool], Warmth] = {}
+        self._found: dict[tuple[str, str, Background, bool, bool], Warmth] = {}
 
     def finding(self, workload: Workload, clock: Clock, scenario: str, body: str) -> Finding | None:
         """What makes calls cost what they find; None if the workload lets all be hot."""
@@ -195,7 +198,9 @@ class _Calls:
             return None
         alone = workload.population.count == 1
         traced, untraced = (
-            self._warmth(word, "empty" if word == UNTRACED else body, background, alone)
+            self._warmth(
+                word, "empty" if word == UNTRACED else body, background, alone, workload.migrating
+            )
             for word in (scenario, UNTRACED)
         )
         seed = workload.run.seed
@@ -211,8 +216,10 @@ class _Calls:
         found = self.meter.check(scenario, body, workload, clock, finding)
         return {"memo_error_percent": round(found.error_percent, 3), "memo_calls": found.calls}
 
-    def _warmth(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
-        key = scenario, body, background, alone
+    def _warmth(
+        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
+    ) -> Warmth:
+        key = scenario, body, background, alone, migrating
         if key not in self._found:
             self._found[key] = self.meter.found(*key)
         return self._found[key]
@@ -279,7 +286,7 @@ def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watch
         watch,
         found=finding.on_cpu if finding else None,
         nested=costs.nested,
-        contended=finding is not None and finding.traced.contended_lines > 0,
+        contended=finding.contended if finding else None,
     )
     return _outcome(world, costs.hot, finding, result)
 

@@ -56,10 +56,13 @@ class MeasuredCalls:
         }
         return MeteredCall(measured.cycles_per_call, facts)
 
-    def found(self, scenario: str, body: str, background: Background, alone: bool) -> Warmth:
+    def found(
+        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
+    ) -> Warmth:
         """What calls cost by what they find; raises what building and timing raise."""
         hot = self.call(scenario, body).cycles
-        return measure_warmth(self._world(scenario, body), self.core, background, hot, alone)
+        world = self._world(scenario, body)
+        return measure_warmth(world, self.core, background, hot, alone, migrating)
 
     def check(
         self, scenario: str, body: str, workload: Workload, clock: Clock, finding: Finding

@@ -25,6 +25,7 @@ from tramposim._native.warmth import CallCosts
 from tramposim.errors import InputError
 from tramposim.machine.traced import TracedWorld
 from tramposim.schedule.clock import SUBCYCLES
+from tramposim.study.sharing import SharedLines, shared_lines
 from tramposim.timing import Core
 from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.footprint import Footprint, footprint_of
@@ -33,6 +34,7 @@ from tramposim.timing.states import signature
 __all__ = ["Background", "FoundCall", "Warmth", "displace", "measure_warmth"]
 
 LINE = 64
+_NONE = np.zeros(0, np.uint64)
 _MOST_LINES = 1 << 30
 """More than any cache holds: an age at which nothing is left."""
 
@@ -51,7 +53,8 @@ class Background:
 
     `lines_per_s` distinct lines of 64 bytes pass through a second, of a working set of
     `footprint` bytes; `code_share` of them are code. A page is left after `lines_per_page`
-    lines, and a line of code holds `branches_per_line` taken branches.
+    lines, and a line of code holds `branches_per_line` taken branches. `sharers` CPUs, each with
+    such a background and such calls, share the last-level cache.
     """
 
     lines_per_s: float = 0.0
@@ -59,6 +62,7 @@ class Background:
     code_share: float = 0.4
     lines_per_page: int = 8
     branches_per_line: float = 1.0
+    sharers: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.lines_per_s <= 1e12 or not 0 <= self.footprint <= 1 << 40:
@@ -67,6 +71,8 @@ class Background:
             raise InputError("code_share is 0 to 1, lines_per_page 1 to 64")
         if not 0 <= self.branches_per_line <= 16:
             raise InputError("branches_per_line is 0 to 16")
+        if not 1 <= self.sharers <= 8192:
+            raise InputError("1 to 8192 CPUs share a last-level cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,25 +87,25 @@ class FoundCall:
 class Warmth:
     """Costs for the scheduler, and what they stand for: found when they are first needed.
 
-    `limits` are the ages (lines) up to which the levels hold, `contended_lines` the number of
-    lines that calls on every CPU write.
+    `limits` are the ages (lines) up to which the levels hold, `shared` the lines that other CPUs
+    use too, `transfer_cycles` what it takes to fetch one that another CPU has written.
     """
 
     def __init__(
         self,
         places: _Places,
         own: Mapping[str, NDArray[np.uint64]],
-        contended: NDArray[np.uint64],
+        shared: SharedLines,
         hot_cycles: float,
         alone: bool,
     ) -> None:
         self._places = places
         self._own = own
-        self._contended = contended
+        self.shared = shared
+        self.transfer_cycles = float(places.core.caches.remote_latency.value)
         self._alone = alone
         self._calls: dict[int, FoundCall] = {}
         self.hot_cycles = hot_cycles
-        self.contended_lines = len(contended)
         first, lower, second_tlb = places.limits()
         limits = (first, lower, second_tlb, lower)
         if not alone:
@@ -113,6 +119,7 @@ class Warmth:
             self._fill,
             sum(map(len, own.values())),
             alone,
+            shared.groups,
         )
 
     def _fill(self, cell: int) -> tuple[int, int]:
@@ -132,7 +139,7 @@ class Warmth:
         found = self._calls.get(cell)
         if found is None:
             elsewhere, *levels = self.costs.levels_of(cell)
-            stolen = self._contended if elsewhere else _NONE
+            stolen = self.shared.written(elsewhere)
             chosen = [self._ages[age][level] for age, level in enumerate(levels)]
             ages = (chosen[0], chosen[1], chosen[2], chosen[3])
             if self._alone:
@@ -146,8 +153,6 @@ class Warmth:
 
 _LINES, _CODE_PAGES, _TABLES = 1, 2, 4
 """`Refreshed` of `_native/warmth.pxd`."""
-
-_NONE = np.zeros(0, np.uint64)
 
 
 def _representatives(limits: Sequence[int]) -> list[int]:
@@ -168,13 +173,20 @@ def displace(
     background: Background,
     lines: int,
     groups: Sequence[str] = (FIRST, LINES, SECOND_TLB),
+    common: NDArray[np.uint64] = _NONE,
 ) -> None:
-    """Let `lines` lines of the background pass through these groups of a CPU's structures."""
+    """Let `lines` lines of the background pass through these groups of a CPU's structures.
+
+    CPUs that share the last level pass as many, and use the `common` lines as this one does.
+    """
     code = round(lines * background.code_share)
     data = lines - code
     code_pages, data_pages = (n // background.lines_per_page for n in (code, data))
     if LINES in groups:
         state.displace("l2", lines)
+        if background.sharers > 1:
+            state.displace("l3", (background.sharers - 1) * lines)
+            state.touch("l3", common)
         state.displace("l3", lines)
     # Behind a uop cache the code TLB is asked only when a line has to be fetched and decoded.
     asked = LINES if core.front_end.uop_cache_width.value else FIRST
@@ -200,33 +212,45 @@ def displace(
 
 
 def measure_warmth(
-    world: TracedWorld, core: Core, background: Background, hot_cycles: float, alone: bool = True
+    world: TracedWorld,
+    core: Core,
+    background: Background,
+    hot_cycles: float,
+    alone: bool = True,
+    migrating: bool = False,
 ) -> Warmth:
     """What a world's call costs by what it finds; raises what timing raises.
 
     `hot_cycles` is what a call costs back to back, to which each state's surcharge is added.
-    `alone`: no other function is traced. The world must have been run before, so that its maps
-    hold their entries.
+    `alone`: no other function is traced; `migrating`: threads move between CPUs. The world must
+    have been run before, so that its maps hold their entries.
     """
     trace = world.run(2 * _CALL).trace
     assert trace is not None
     timer = CallTimer(trace, core)
     timer.warm()
-    places = _Places(timer, core, background, footprint_of(timer.prepared, trace.pages, _CALL))
-    own = _own_lines(world, places.footprint)
-    return Warmth(places, own, _contended(world, places.footprint), hot_cycles, alone)
+    footprint = footprint_of(timer.prepared, trace.pages, _CALL)
+    shared = shared_lines(world, footprint, migrating)
+    places = _Places(timer, core, background, footprint, shared.common)
+    return Warmth(places, _own_lines(world, footprint), shared, hot_cycles, alone)
 
 
 class _Places:
     """A call's lines on a CPU whose caches the background has passed through."""
 
     def __init__(
-        self, timer: CallTimer, core: Core, background: Background, footprint: Footprint
+        self,
+        timer: CallTimer,
+        core: Core,
+        background: Background,
+        footprint: Footprint,
+        common: NDArray[np.uint64],
     ) -> None:
         self.timer = timer
         self.core = core
         self.background = background
         self.footprint = footprint
+        self.common = common
         self._hot = timer.state.copy()
 
     def _heat(self) -> None:
@@ -264,7 +288,7 @@ class _Places:
             self._heat()
             for structure in ("code", "data"):
                 state.evict(structure)
-            displace(state, self.core, background, lines, (LINES,))
+            displace(state, self.core, background, lines, (LINES,), self.common)
             kinds = dict(self.footprint.kinds())
             return [state.levels(kind, kinds[kind]) for kind in ("code", "data", "code page")]
 
@@ -308,7 +332,7 @@ class _Places:
         if code_pages:
             self._lose_code_pages()
         self._age_tables(tables - lines)
-        displace(state, self.core, self.background, lines, (LINES,))
+        displace(state, self.core, self.background, lines, (LINES,), self.common)
         displace(state, self.core, self.background, first, (FIRST, SECOND_TLB))
         if len(stolen):
             state.steal(stolen)
@@ -325,13 +349,14 @@ class _Places:
             self._lose_code_pages()
         self._age_tables(tables - max(shared_age, own_age))
         older = max(shared_age, own_age) - min(shared_age, own_age)
-        displace(state, self.core, self.background, older)
+        displace(state, self.core, self.background, older, common=self.common)
         if older:
             for kind, addresses in self.footprint.kinds():
                 mine = np.isin(addresses, own.get(kind, _NONE))
                 newer = addresses[mine if own_age < shared_age else ~mine]
                 state.touch(kind, np.ascontiguousarray(newer))
-        displace(state, self.core, self.background, min(shared_age, own_age))
+        younger = min(shared_age, own_age)
+        displace(state, self.core, self.background, younger, common=self.common)
         if len(stolen):
             state.steal(stolen)
         return self.timer.time(_CALL)
@@ -403,21 +428,3 @@ def _own_lines(world: TracedWorld, footprint: Footprint) -> dict[str, NDArray[np
         for kind, addresses in footprint.kinds()
         if kind != "uops"
     }
-
-
-def _contended(world: TracedWorld, footprint: Footprint) -> NDArray[np.uint64]:
-    """Lines that calls on every CPU write: values of plain arrays, atomic references."""
-    arrays = {
-        f"map {name}"
-        for name, placed in world.guest.maps.items()
-        if placed.map.type.value == "array"
-    }
-    memory = world.guest.memory
-    lines = [
-        line
-        for line in footprint.written_lines.tolist()
-        if any(
-            memory.name_at(at) in {*arrays, "percpu_ref_data"} for at in range(line, line + LINE, 8)
-        )
-    ]
-    return np.array(lines, dtype=np.uint64)

@@ -216,6 +216,9 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             1 if machine.clock_ghz is None else machine.clock_ghz, 0.001, 100
         ),
         "machine.cpus": lambda: _in_range(machine.cpus, 1, 8192),
+        "machine.llc_cpus": lambda: _in_range(
+            1 if machine.llc_cpus is None else machine.llc_cpus, 1, 8192
+        ),
         "machine.tasks": lambda: _in_range(workload.tasks, 1, 65536),
         "machine.tick_hz": lambda: _in_range(machine.tick_hz, 0.1, 1e6),
         "machine.tick_cycles": lambda: _in_range(machine.tick_cycles, 0, 1e9),
@@ -245,6 +248,8 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             f"interrupts.{interrupt.name}": partial(_in_range, interrupt.cycles, 0, 1e12)
             for interrupt in interrupts
         },
+        "functions": lambda: workload.population,
+        "background": lambda: workload.between_calls,
         "run.duration": lambda: workload.duration_s,
         "run.seed": lambda: _in_range(run.seed, 0, 2**64 - 1),
         "run.scenarios": lambda: _not_empty([_programs(word, run.body) for word in run.scenarios]),

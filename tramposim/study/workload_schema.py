@@ -200,6 +200,8 @@ class Functions(_Table, frozen=True):
     count: int = 1
     zipf: float = 1.0
     depth: int = 1
+    fanout: int = 1
+    recursion: float = 0.0
 
 
 class Machine(_Table, frozen=True):
@@ -209,6 +211,7 @@ class Machine(_Table, frozen=True):
     cpus: int = 1
     tasks: int | None = None
     pinned: bool = True
+    llc_cpus: int | None = None
     arch: tuple[Arch, ...] = (Arch.X86_64, Arch.ARM64)
     cores: dict[Arch, str] = {}
     kernel: str = "7.2"
@@ -251,21 +254,34 @@ class Workload(_Table, frozen=True):
     def between_calls(self) -> Background | None:
         """What runs between the calls; None if every call counts as hot."""
         table = self.background
+        sharers = self.llc_cpus
         if table is None:
-            return None if self.population.count == 1 else Background()
+            return None if self.population.count == 1 else Background(sharers=sharers)
         return Background(
             parse_rate_hz(table.lines_per_s, "background.lines_per_s"),
             parse_bytes(table.footprint, "background.footprint"),
             table.code_share,
             table.lines_per_page,
             table.branches_per_line,
+            sharers,
         )
+
+    @property
+    def llc_cpus(self) -> int:
+        """CPUs that share a last-level cache; all unless said otherwise."""
+        given = self.machine.llc_cpus
+        return self.machine.cpus if given is None else min(self.machine.cpus, given)
+
+    @property
+    def migrating(self) -> bool:
+        """Whether tasks move between CPUs."""
+        return self.machine.cpus > 1 and not self.machine.pinned
 
     @property
     def population(self) -> Population:
         """The traced functions."""
         table = self.functions
-        return Population(table.count, table.zipf, table.depth)
+        return Population(table.count, table.zipf, table.depth, table.fanout, table.recursion)
 
     @property
     def prototype(self) -> Prototype:

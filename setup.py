@@ -29,6 +29,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "rng",
     "runqueue",
     "scheduler",
+    "sharing",
     "tlbs",
     "tracer",
     "translator",

@@ -30,6 +30,7 @@ cdef class CallQueue:
 
     def __cinit__(self):
         self.serving = -1
+        self.sleeps = True
         self.histograms = []
         self.sources = []
 
@@ -119,10 +120,13 @@ cdef class CallQueue:
         """When the next call not yet begun arrives or arrived, or NEVER."""
         return self.flows[self.first()].next_arrival if self.n_flows else NEVER
 
-    cdef int64_t wakes(self, int64_t after) noexcept nogil:
-        """When a task that calls gets its first work after a time at which it has none."""
-        cdef int64_t time = NEVER if self.competes or self.serving >= 0 else self.upcoming()
-        return time if time > after else NEVER
+    cdef int64_t wakes(self, int64_t now) noexcept nogil:
+        """When, from `now` on, a task that calls and has run out of work has some again."""
+        cdef int64_t time
+        if self.competes or not self.sleeps:
+            return NEVER
+        time = self.upcoming()
+        return time if time > now else now
 
     cdef int first(self) noexcept nogil:
         cdef int i, best = 0
@@ -175,7 +179,7 @@ cdef class CallQueue:
         self.called = flow.called
         if self.found is not None:
             if self.moved:
-                self.found.moved = True
+                self.found.shared.moved = True
                 self.moved = False
             self.called = self.found.price(start)
             self.remaining += self.called

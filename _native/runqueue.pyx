@@ -114,7 +114,8 @@ cdef class RunQueue:
                 time = (<CallQueue>self.queues[k]).wakes(self.clock)
                 if time < until:
                     until, woken = time, k
-        self.clock = self.run_current(until, True)
+        if until > self.clock:
+            self.clock = self.run_current(until, True)
         if woken >= 0 and self.clock == until:
             self.switch_to((woken - self.current) % len(self.queues))
         return 0
@@ -124,6 +125,7 @@ cdef class RunQueue:
         cdef int64_t before = queue.busy
         cdef int64_t end = queue.run(self.clock, now, stop_when_idle)
         cdef int64_t spent = queue.busy - before
+        queue.sleeps = not queue.runnable_at(end)
         if queue.competes:
             self.competing += spent
             if self.found is not None and spent:

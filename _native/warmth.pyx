@@ -16,7 +16,8 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from tramposim._native.arrivals cimport LAST_TIME
-from tramposim._native.rng cimport portable_exp, uniform, xoshiro_next, xoshiro_seed
+from tramposim._native.rng cimport xoshiro_next, xoshiro_seed
+from tramposim._native.sharing cimport GROUPS, TASK, SharedWrites
 
 cdef extern from *:
     """
@@ -203,6 +204,7 @@ cdef class CpuCalls:
         self.footprint = footprint << 16
         self.depth = depth
         self.fanout = fanout
+        self.shared = SharedWrites()
         self.recursion = <uint64_t>(recursion * 18446744073709551616.0)
         self.chances = <uint64_t *>calloc(self.functions, 8)
         self.aliases = <int32_t *>calloc(self.functions, 4)
@@ -232,20 +234,6 @@ cdef class CpuCalls:
         if not 0 <= start <= LAST_TIME:
             raise ValueError("a time out of range")
         return self.price(start)
-
-    def contend(self, int group, double rate, int64_t wait):
-        """Other CPUs write a group's lines at `rate` (per subcycle); a call that has to fetch
-        them waits `wait` subcycles for others that want them too."""
-        if not 0 <= group < TASK or not rate >= 0.0 or not 0 <= wait <= LAST_TIME // MOST_CALLS:
-            raise ValueError("no such group of lines, or a rate or wait out of range")
-        self.rates[group] = rate
-        self.waits[group] = wait
-
-    def taken(self, int group):
-        """Calls that found a group's lines on another CPU."""
-        if not 0 <= group < GROUPS:
-            raise ValueError("no such group of lines")
-        return self.stolen[group]
 
     @property
     def made(self):
@@ -296,22 +284,10 @@ cdef class CpuCalls:
             function = self.aliases[function]
         return function
 
-    cdef int lost(self, int64_t elapsed) noexcept nogil:
-        """Groups of lines, as bits, that other CPUs have written in a time."""
-        cdef int group, found = 0
-        cdef double expected
-        for group in range(TASK):
-            if self.rates[group] > 0.0:
-                expected = self.rates[group] * <double>elapsed
-                if expected >= 40.0 or uniform(&self.random) > portable_exp(-expected):
-                    found |= 1 << group
-                    self.stolen[group] += 1
-        return found
-
     cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil:
-        cdef int64_t others, cost, cell, other
+        cdef int64_t others, cost, cell, other, elapsed
         cdef int64_t[AGES] ages
-        cdef int stolen = 0
+        cdef int stolen
         cdef int k
         if self.last < 0:
             for k in range(AGES):
@@ -328,20 +304,12 @@ cdef class CpuCalls:
                 if others > self.functions - 1:
                     others = self.functions - 1
                 ages[1] = self.age(start - self.ended[function]) + others * self.traced.own_lines
-        if self.last >= 0:
-            stolen = self.lost(start - self.last - (self.skew - self.skew_then))
-        if self.moved:
-            self.moved = False
-            stolen |= 1 << TASK
-            self.stolen[<int>TASK] += 1
+        elapsed = -1 if self.last < 0 else start - self.last - (self.skew - self.skew_then)
+        stolen = self.shared.lost(elapsed, &self.random)
         cell = self.traced.cell(stolen, ages)
-        cost = self.traced.look_up(cell)
-        for k in range(TASK):
-            if stolen >> k & 1:
-                cost += self.waits[k]
-                self.waited += self.waits[k]
+        cost = self.traced.look_up(cell) + self.shared.wait(stolen)
         self.uses[cell] += 1
-        other = self.untraced.cell(stolen & 1 << TASK, ages)
+        other = self.untraced.cell(stolen & 1 << <int>TASK, ages)
         self.untraced.look_up(other)
         self.untraced_uses[other] += 1
         self.counted[function] = self.calls

@@ -30,12 +30,13 @@ cdef class CallQueue:
     cdef bint moved             # to that CPU from another
     cdef readonly bint competes # makes no traced calls
     cdef readonly bint yields   # to a task that calls and has just got work
+    cdef bint sleeps            # had no work when it last gave up the CPU
     cdef uint64_t lines         # that it passes while it runs, 2**-48 a subcycle
 
     cpdef int64_t run(self, int64_t now, int64_t until, bint stop_when_idle=*) except -1
     cpdef bint runnable_at(self, int64_t time) noexcept
     cdef int64_t upcoming(self) noexcept nogil
-    cdef int64_t wakes(self, int64_t after) noexcept nogil
+    cdef int64_t wakes(self, int64_t now) noexcept nogil
     cdef int first(self) noexcept nogil
     cpdef void on(self, CpuCalls found) noexcept
     cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil

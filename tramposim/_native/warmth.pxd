@@ -4,6 +4,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from tramposim._native.rng cimport Xoshiro
+from tramposim._native.sharing cimport SharedWrites
 
 
 cdef enum:
@@ -13,12 +14,6 @@ cdef enum Refreshed:
     LINES = 1           # the call fetched lines: what it has beyond the first level is new
     CODE_PAGES = 2      # it looked up code pages beyond the first TLB
     TABLES = 4          # it walked page tables
-
-cdef enum Groups:
-    EVERY_CALL = 0      # lines that calls on every CPU write
-    BUCKETS = 1         # of hash maps: what threads with keys near this one's write
-    TASK = 2            # what belongs to the thread: elsewhere once it has come from another CPU
-    GROUPS = 3
 
 
 cdef class CallCosts:
@@ -57,16 +52,11 @@ cdef class CpuCalls:
     cdef int64_t last               # when the last call of any function ended; -1: never
     cdef int64_t skew               # of those times against the clock: other tasks' lines
     cdef int64_t skew_then          # at the last call
-    cdef double[TASK] rates         # per subcycle: writes of other CPUs to a group's lines
-    cdef int64_t[TASK] waits        # for lines that several CPUs want, subcycles
-    cdef int64_t[GROUPS] stolen     # calls that found a group's lines on another CPU
-    cdef readonly int64_t waited    # subcycles
-    cdef bint moved                 # the next call's thread comes from another CPU
+    cdef readonly SharedWrites shared
 
     cdef int64_t price(self, int64_t start) noexcept nogil
     cdef int64_t tree(self, int64_t start, int level, int64_t caller) noexcept nogil
     cdef int64_t draw(self, int64_t caller) noexcept nogil
     cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil
-    cdef int lost(self, int64_t elapsed) noexcept nogil
     cdef void displaced(self, int64_t time, uint64_t rate) noexcept nogil
     cdef int64_t age(self, int64_t elapsed) noexcept nogil

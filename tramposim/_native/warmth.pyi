@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 
 from typing_extensions import Buffer
 
+from tramposim._native.sharing import SharedWrites
+
 class CallCosts:
     cells: int
     own_lines: int
@@ -21,7 +23,7 @@ class CallCosts:
     def levels_of(self, cell: int) -> tuple[int, ...]: ...
 
 class CpuCalls:
-    waited: int
+    shared: SharedWrites
     def __init__(
         self,
         traced: CallCosts,
@@ -36,8 +38,6 @@ class CpuCalls:
         fanout: int = 1,
         recursion: float = 0.0,
     ) -> None: ...
-    def contend(self, group: int, rate: float, wait: int) -> None: ...
-    def taken(self, group: int) -> int: ...
     def call(self, start: int) -> int: ...
     @property
     def made(self) -> int: ...

@@ -143,6 +143,8 @@ def _share(row: _Row) -> str:
 
 def _four_digits(value: float) -> str:
     """1.34, 23.45, 345.6, 4,567: aligned enough to compare, short enough for a column."""
+    if value < 0.1:
+        return f"{value:.2g}"
     return f"{value:,.{0 if value >= 1000 else 1 if value >= 100 else 2}f}"
 
 
@@ -163,6 +165,11 @@ def _sentences(rows: Sequence[_Row]) -> list[str]:
             if str(row["scenario"]).startswith("fsession"):
                 pairs = pairs_against(str(row["body"]), members)
                 found += [f"{kind}: {_against(row, pair)}." for pair in pairs]
+    competing = [row["competing_percent"] for row in rows if "competing_percent" in row]
+    if competing:
+        low, high = min(competing), max(competing)
+        share = f"{low:.1f} %" if high - low < 0.1 else f"{low:.1f} to {high:.1f} %"
+        found.append(f"Tasks that make no calls took {share} of the CPUs' time.")
     found += [
         f"{row['scenario']} ({row['body']}) saturates the CPUs: its latencies grow with the "
         f"duration, {row['behind_s']:.3g} s at the end."

@@ -43,6 +43,10 @@ class Clock:
             )
         return time
 
+    def per_subcycle(self, rate_hz: float) -> int:
+        """A rate per second as one per subcycle, in units of 2**-48."""
+        return round(rate_hz * 2.0**48 / self.exact_from_seconds(1))
+
     def to_cycles(self, time: float) -> float:
         """Core cycles of a time in subcycles."""
         return time / SUBCYCLES

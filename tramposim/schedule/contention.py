@@ -19,7 +19,7 @@ from tramposim._native.warmth import CpuCalls
 __all__ = ["BUCKETS", "EVERY_CALL", "TASK", "Contended", "Contention", "mean_wait"]
 
 EVERY_CALL, BUCKETS, TASK = 0, 1, 2
-"""`Groups` of `_native/warmth.pxd`."""
+"""`Groups` of `_native/sharing.pxd`."""
 
 _STREAM = (1 << 33) + (1 << 32)
 """Stream of random numbers: behind those of flows, interrupts and CPUs."""
@@ -96,7 +96,7 @@ class Contention:
                 waits[cpu] = mean_wait(
                     self._contended.transfer, 1 / rate, chance, customers, waits[cpu]
                 )
-            calls.contend(group, other, round(waits[cpu]))
+            calls.shared.contend(group, other, round(waits[cpu]))
 
 
 def mean_wait(
@@ -112,7 +112,8 @@ def mean_wait(
     think = max(0.0, period - chance * (transfer + wait))
     queue = busy = response = 0.0
     for number in range(1, customers + 1):
-        response = demand * (1.0 + queue - busy / 2)
+        # at its capacity the line is given away once every `demand`
+        response = max(demand * (1.0 + queue - busy / 2), number * demand - think)
         rate = number / (response + think)
         queue, busy = rate * response, rate * demand
     return (response - demand) / chance if chance else 0.0

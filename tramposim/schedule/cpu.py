@@ -65,15 +65,19 @@ class Cpu:
         self._queue.advance(now)
         return self._queue.idle()
 
-    def give(self, now: int, movable: Container[CallQueue]) -> CallQueue | None:
-        """Hand over a waiting task that has work and is movable, or None."""
+    def waits(self, now: int, movable: Container[CallQueue]) -> CallQueue | None:
+        """A waiting task that has work and is movable, or None."""
         self._queue.advance(now)
-        for task in self._queue.waiting():
-            if task in movable and task.runnable_at(now):
-                self._queue.remove(task)
-                return task
-        return None
+        waiting = (task for task in self._queue.waiting() if task in movable)
+        return next((task for task in waiting if task.runnable_at(now)), None)
+
+    def give(self, now: int, movable: Container[CallQueue]) -> CallQueue | None:
+        """Hand over that task."""
+        task = self.waits(now, movable)
+        if task is not None:
+            self._queue.remove(task)
+        return task
 
     def result(self) -> CpuResult:
         """What the CPU did so far."""
-        return CpuResult(self._queue.busy, self._queue.taken)
+        return CpuResult(self._queue.busy, self._queue.taken, self._queue.competing)

@@ -6,7 +6,7 @@ each one the CPU concerned catches up in one batch; then the point's own action 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from tramposim.schedule.arrivals import arrival_source
 from tramposim.schedule.contention import Contended, Contention
 from tramposim.schedule.cost import CostModel, Nested
 from tramposim.schedule.cpu import Cpu
-from tramposim.schedule.world import FlowResult, Interrupts, World, WorldResult
+from tramposim.schedule.world import Competitor, FlowResult, Interrupts, World, WorldResult
 
 __all__ = ["Watcher", "simulate"]
 
@@ -34,7 +34,8 @@ _FIRST_LOOK_S = 8e-6
 """When CPUs that write the same lines are first told of each other."""
 
 _STREAMS_PER_KIND = 1 << 32
-"""Streams of random numbers: tasks' flows count from 0, interrupts from here."""
+"""Streams of random numbers: tasks' flows count from 0, competing tasks from here downwards,
+interrupts upwards."""
 
 
 def simulate(
@@ -93,12 +94,12 @@ class _Simulation:
             else None
         )
         self.queues = self._place_tasks()
+        movable = [
+            queue for task, queue in zip(world.tasks, self.queues, strict=True) if not task.pinned
+        ]
+        movable += [queue for task, queue in self._place_competitors() if not task.pinned]
         self.migrations = 0
-        self.movable = frozenset(
-            queue
-            for task, queue in zip(world.tasks, self.queues, strict=True)
-            if world.cpus > 1 and not task.pinned
-        )
+        self.movable = frozenset(movable if world.cpus > 1 else ())
 
     def run(self, watch: Watcher | None) -> WorldResult:
         environment, stop = self.environment, self.environment.event()
@@ -138,6 +139,20 @@ class _Simulation:
             queues.append(queue)
         return queues
 
+    def _place_competitors(self) -> Iterator[tuple[Competitor, CallQueue]]:
+        clock = self.world.clock
+        for number, competitor in enumerate(self.world.competitors):
+            stream = _STREAMS_PER_KIND - 1 - number
+            queue = CallQueue()
+            queue.add_flow(
+                arrival_source(competitor.arrivals, clock, self.world.seed, stream),
+                max(1, clock.from_cycles(competitor.cycles)),
+                LatencyHistogram(),
+            )
+            queue.compete(clock.per_subcycle(competitor.lines_per_s), competitor.yields)
+            self.cpus[competitor.cpu].add(queue)
+            yield competitor, queue
+
     def _ticks(self, cpu: Cpu) -> _Process:
         clock = self.world.clock
         tick_time = clock.from_cycles(self.world.tick_cycles)
@@ -145,6 +160,8 @@ class _Simulation:
         count = 1
         while (now := round(count * period)) < self.end:
             yield self.environment.timeout(now - self.environment.now)
+            if self.movable:
+                self._push_work(cpu, now)
             cpu.tick(now, tick_time)
             if self.movable:
                 self._pull_work(cpu, now)
@@ -164,6 +181,16 @@ class _Simulation:
                 cpu.advance(now)
             contention.learn(now)
             gap = min(2 * gap, longest)
+
+    def _push_work(self, cpu: Cpu, now: int) -> None:
+        """A CPU hands a task that waits to one without work."""
+        if cpu.tasks < 2 or not cpu.waits(now, self.movable):
+            return
+        idle = next((other for other in self.cpus if other is not cpu and other.idle(now)), None)
+        task = cpu.give(now, self.movable) if idle is not None else None
+        if idle is not None and task is not None:
+            idle.add(task)
+            self.migrations += 1
 
     def _pull_work(self, cpu: Cpu, now: int) -> None:
         """A CPU without work takes a task that waits on the CPU with the most tasks."""

@@ -11,6 +11,7 @@ from tramposim.schedule.arrivals import Arrivals, ClosedLoop
 from tramposim.schedule.clock import Clock
 
 __all__ = [
+    "Competitor",
     "CpuResult",
     "Flow",
     "FlowResult",
@@ -51,6 +52,23 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Competitor:
+    """A task that makes no traced calls, but wants the CPU: each arrival is `cycles` of work.
+
+    While it runs it passes `lines_per_s` lines through the caches. If it `yields`, a task that
+    calls gets the CPU as soon as it has work; else at the next tick or when this one has none.
+    """
+
+    name: str
+    arrivals: Arrivals
+    cycles: float
+    cpu: int
+    pinned: bool = True
+    yields: bool = True
+    lines_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Interrupts:
     """What takes a CPU away from its task: each arrival takes `cycles` core cycles.
 
@@ -83,13 +101,15 @@ class World:
     tick_cycles: float = 0.0
     switch_cycles: float = 0.0
     interrupts: tuple[Interrupts, ...] = field(default=())
+    competitors: tuple[Competitor, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.cpus <= MOST_CPUS:
             raise InputError(f"{self.cpus} CPUs; 1 to {MOST_CPUS} can be simulated")
-        for task in self.tasks:
-            if not 0 <= task.cpu < self.cpus:
-                raise InputError(f"a task on CPU {task.cpu} of {self.cpus}; CPUs count from 0")
+        placed = [task.cpu for task in self.tasks] + [task.cpu for task in self.competitors]
+        for cpu in placed:
+            if not 0 <= cpu < self.cpus:
+                raise InputError(f"a task on CPU {cpu} of {self.cpus}; CPUs count from 0")
         if not 0.1 <= self.tick_hz <= 1e6:
             raise InputError(f"a tick of {self.tick_hz:g} Hz; Linux ticks at 100 to 1000 Hz")
 
@@ -112,11 +132,13 @@ class FlowResult:
 class CpuResult:
     """How one CPU spent its time, in subcycles; the rest was idle.
 
-    `busy` with calls and their work, `taken` by interrupts, ticks and task switches.
+    `busy` with calls and their work, `taken` by interrupts, ticks and task switches, `competing`
+    by tasks that make no calls.
     """
 
     busy: int
     taken: int
+    competing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,8 +87,7 @@ class Finding:
         chances, aliases = alias_tables(
             [1.0 / (k + 1) ** self.population.zipf for k in range(self.population.count)]
         )
-        per_subcycle = self.clock.exact_from_seconds(1)
-        rate = round(self.background.lines_per_s * 2.0**48 / per_subcycle)
+        rate = self.clock.per_subcycle(self.background.lines_per_s)
         return CpuCalls(
             self.traced.costs,
             self.untraced.costs,
@@ -138,9 +137,9 @@ class Finding:
         untraced_cycles = sum(
             count * self.untraced.call(cell).cycles for cell, count in before.items()
         )
-        cycles += sum(self.clock.to_cycles(cpu.waited) for cpu in cpus)
+        cycles += sum(self.clock.to_cycles(cpu.shared.waited) for cpu in cpus)
         transfers = sum(
-            cpu.taken(group) * len(lines)
+            cpu.shared.taken(group) * len(lines)
             for cpu in cpus
             for group, lines in enumerate(self.traced.shared.by_group)
         )

@@ -7,21 +7,19 @@ has a background or many functions, what the same call costs by what it finds.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
 from typing import Protocol
 
 from tramposim import __version__
-from tramposim._native.histogram import LatencyHistogram
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate
-from tramposim.schedule.world import Flow, Interrupts, Task, World, WorldResult
+from tramposim.schedule.world import Competitor, Flow, Interrupts, Task, World
 from tramposim.spec import Arch
-from tramposim.study.found import Finding, Outcome
+from tramposim.study.found import Finding
 from tramposim.study.fullcheck import FullCheck
+from tramposim.study.load_rows import RunOutcome, row_of, run_outcome
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
 from tramposim.study.warmth import Background, Warmth
@@ -40,11 +38,6 @@ BASIS = (
     "whatever the rate; cold misses of sparse calls, contention between CPUs and the work's "
     "own cache footprint are not in the numbers; service is first come, first served per task"
 )
-
-PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "p99_99": 99.99}
-
-SATURATED = 0.999
-"""A CPU busier than this has no idle time left: its queue grows without end."""
 
 Progress = Callable[[str, float], bool]
 """Told what is being simulated and the share of all that is done; False stops there."""
@@ -93,28 +86,6 @@ class CallMeter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    """One run (one seed) of a scenario, per second and CPU where it says so."""
-
-    calls: int
-    seconds: float
-    cpus: int
-    utilisation: float
-    taken: float
-    added_share: float
-    latency: LatencyHistogram
-    behind_s: float
-    complete: bool
-    found: Outcome | None = None
-    nested_calls: int = 0
-    recursion_misses: int = 0
-
-    @property
-    def calls_per_s(self) -> float:
-        return self.calls / self.seconds if self.seconds else 0.0
-
-
 def load(
     workloads: Sequence[Workload],
     meters: Sequence[CallMeter],
@@ -161,7 +132,7 @@ def load(
                 **metered.facts,
                 "scenario": scenario,
                 "body": body,
-                **_row(workload, clock, cost, outcomes),
+                **row_of(workload, clock, cost, outcomes),
                 **(
                     meter.checked(costs.finding, workload, clock, scenario, body)
                     if workload is workloads[len(workloads) // 2]
@@ -240,9 +211,9 @@ class _Calls:
 
 def _runs(
     workload: Workload, clock: Clock, costs: _Costs, runs: int, name: str, progress: Progress
-) -> list[_Outcome]:
+) -> list[RunOutcome]:
     """One outcome per seed, fewer if the last one was cut short."""
-    outcomes: list[_Outcome] = []
+    outcomes: list[RunOutcome] = []
     while len(outcomes) < runs and (not outcomes or outcomes[-1].complete):
 
         def watch(seconds: float, run: int = len(outcomes)) -> bool:
@@ -255,7 +226,7 @@ def _runs(
     return outcomes
 
 
-def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watcher) -> _Outcome:
+def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watcher) -> RunOutcome:
     machine, function = workload.machine, workload.prototype.name
     work_cycles = workload.function.work_cycles
     world = World(
@@ -278,6 +249,7 @@ def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watch
             Interrupts(interrupt.arrivals, interrupt.cycles, interrupt.calls)
             for interrupt in workload.interrupts
         ),
+        competitors=tuple(_competitors(workload)),
     )
     finding = replace(costs.finding, seed=world.seed) if costs.finding else None
     result = simulate(
@@ -288,162 +260,23 @@ def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watch
         nested=costs.nested,
         contended=finding.contended if finding else None,
     )
-    return _outcome(world, costs.hot, finding, result)
+    return run_outcome(world, costs.hot, finding, result)
 
 
-def _outcome(
-    world: World, cost: CallCost, finding: Finding | None, result: WorldResult
-) -> _Outcome:
-    (flow,) = result.flows
-    capacity = result.elapsed * world.cpus
-    found = finding.outcome(result.found) if finding else None
-    if found is None:
-        added = flow.calls * world.clock.from_cycles(cost.added_cycles)
-    else:
-        added = found.calls * world.clock.from_cycles(found.cycles - found.untraced_cycles)
-    return _Outcome(
-        calls=flow.calls,
-        seconds=world.clock.to_seconds(result.elapsed),
-        cpus=world.cpus,
-        utilisation=sum(cpu.busy for cpu in result.cpus) / capacity if capacity else 0.0,
-        taken=sum(cpu.taken for cpu in result.cpus) / capacity if capacity else 0.0,
-        added_share=added / capacity if capacity else 0.0,
-        latency=flow.latency,
-        behind_s=world.clock.to_seconds(result.behind),
-        complete=result.complete,
-        found=found,
-        nested_calls=result.nested_calls,
-        recursion_misses=result.recursion_misses,
-    )
-
-
-def _row(
-    workload: Workload, clock: Clock, cost: CallCost, outcomes: Sequence[_Outcome]
-) -> dict[str, Value]:
-    cpus, rate_hz = workload.machine.cpus, workload.rate_hz
-    service = cost.traced_cycles + workload.function.work_cycles
-    latency = LatencyHistogram()
-    for outcome in outcomes:
-        latency.merge(outcome.latency)
-    taken = fmean(outcome.taken for outcome in outcomes)
-    busy = taken + fmean(outcome.utilisation for outcome in outcomes)
-
-    def ns(time: float) -> float:
-        return round(clock.to_seconds(time) * 1e9, 2)
-
-    row: dict[str, Value] = {
-        "cpus": cpus,
-        "functions": workload.population.count,
-        "clock_ghz": clock.hz / 1e9,
-        "offered_calls_per_s": rate_hz,
-        "calls": sum(outcome.calls for outcome in outcomes),
-        "calls_per_s": _mean(outcomes, lambda outcome: outcome.calls_per_s, 3),
-        **_cycles(cost, outcomes),
-        "work_cycles_per_call": workload.function.work_cycles,
-        "added_percent_of_one_cpu": _mean(outcomes, lambda o: 100 * cpus * o.added_share),
-        "added_percent_of_all_cpus": _mean(outcomes, lambda o: 100 * o.added_share),
-        "utilisation_percent": _mean(outcomes, lambda o: 100 * o.utilisation),
-        "interrupted_percent": _mean(outcomes, lambda o: 100 * o.taken),
-        "saturated": busy > SATURATED,
-        "behind_s": round(max(outcome.behind_s for outcome in outcomes), 9),
-        "saturation_calls_per_s": round(
-            min(cpus, workload.tasks) * clock.hz / service * (1 - taken), 3
-        ),
-        "latency_mean_ns": ns(latency.total / latency.count) if latency.count else None,
-        **{
-            f"latency_{name}_ns": ns(latency.percentile(percent)) if latency.count else None
-            for name, percent in PERCENTILES.items()
-        },
-        "latency_max_ns": ns(latency.maximum) if latency.count else None,
-        "simulated_s": round(sum(outcome.seconds for outcome in outcomes), 9),
-        "seed": workload.run.seed,
-        "runs": len(outcomes),
-    }
-    row |= _findings(outcomes)
-    if any(interrupt.calls for interrupt in workload.interrupts):
-        row["nested_calls"] = sum(outcome.nested_calls for outcome in outcomes)
-        row["recursion_misses"] = sum(outcome.recursion_misses for outcome in outcomes)
-    if len(outcomes) > 1:
-        row |= {
-            "calls_per_s_ci95": _interval([o.calls_per_s for o in outcomes]),
-            "added_percent_of_one_cpu_ci95": _interval(
-                [100 * cpus * o.added_share for o in outcomes]
-            ),
-            "utilisation_percent_ci95": _interval([100 * o.utilisation for o in outcomes]),
-            "latency_mean_ns_ci95": _interval(
-                [ns(o.latency.total / o.latency.count) for o in outcomes if o.latency.count]
-            ),
-            "latency_p99_ns_ci95": _interval([ns(o.latency.percentile(99)) for o in outcomes]),
-        }
-    return row
-
-
-def _cycles(cost: CallCost, outcomes: Sequence[_Outcome]) -> dict[str, Value]:
-    """Cycles per call: as found where that was simulated, hot otherwise."""
-    found = [outcome.found for outcome in outcomes if outcome.found is not None]
-    if not found:
-        return {
-            "cycles_per_call": round(cost.traced_cycles, 4),
-            "cycles_over_untraced": round(cost.added_cycles, 4),
-        }
-    cycles = fmean(outcome.cycles for outcome in found)
-    untraced = fmean(outcome.untraced_cycles for outcome in found)
-    return {
-        "cycles_per_call": round(cycles, 4),
-        "cycles_over_untraced": round(cycles - untraced, 4),
-        "hot_cycles_per_call": round(cost.traced_cycles, 4),
-    }
-
-
-_FOUND_IN = {
-    "L2": "l1_misses",
-    "L3": "l2_misses",
-    "memory": "l3_misses",
-    "second TLB": "l1_tlb_misses",
-    "walk": "page_walks",
-    "decode": "btb_misses",
-}
-"""Field of a row by where a call found what it missed; deeper ones are counted once."""
-
-
-def _findings(outcomes: Sequence[_Outcome]) -> dict[str, Value]:
-    """Misses by level, mispredicts and transfers per call; empty if all calls were hot."""
-    found = [outcome.found for outcome in outcomes if outcome.found is not None]
-    if not found:
-        return {}
-    means = dict.fromkeys(_FOUND_IN.values(), 0.0)
-    for outcome in found:
-        for (_, where), number in outcome.misses.items():
-            if where in _FOUND_IN:
-                means[_FOUND_IN[where]] += number / len(found)
-    row: dict[str, Value] = {f"{name}_per_call": round(mean, 4) for name, mean in means.items()}
-    row["mispredicts_per_call"] = round(fmean(outcome.mispredicts for outcome in found), 4)
-    row["transfers_per_call"] = round(fmean(outcome.transfers for outcome in found), 4)
-    return row
-
-
-def _mean(
-    outcomes: Sequence[_Outcome], value: Callable[[_Outcome], float], digits: int = 6
-) -> float:
-    return round(fmean(value(outcome) for outcome in outcomes), digits)
-
-
-_STUDENT_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160,
-    2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056,
-    2.052, 2.048, 2.045, 2.042,
-)  # fmt: skip
-"""Two-sided 95 % quantiles of Student's t for 1 to 30 degrees of freedom."""
-
-
-def _interval(values: Sequence[float]) -> float | None:
-    """Half-width of the 95 % confidence interval of the mean of independent runs."""
-    if len(values) < 2:
-        return None
-    freedom = len(values) - 1
-    # beyond the table the normal quantile, widened by the leading term of its expansion
-    t = _STUDENT_95[freedom - 1] if freedom <= len(_STUDENT_95) else 1.96 + 2.4 / freedom
-    return round(t * stdev(values) / math.sqrt(len(values)), 6)
+def _competitors(workload: Workload) -> Iterator[Competitor]:
+    """The tasks that compete with those that call: one per CPU unless said otherwise."""
+    cpus = workload.machine.cpus
+    for task in workload.competing:
+        for number in range(cpus if task.count is None else task.count):
+            yield Competitor(
+                task.name,
+                task.arrivals,
+                task.cycles,
+                number % cpus,
+                task.pinned,
+                task.yields,
+                task.lines_rate_hz,
+            )
 
 
 def _records(workload: Workload, rows: Sequence[Mapping[str, Value]], complete: bool) -> Records:

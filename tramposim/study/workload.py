@@ -26,6 +26,7 @@ from tramposim.study.scenario import parse_scenario
 from tramposim.study.toml import decode_toml, read_text, toml_place
 from tramposim.study.workload_schema import (
     ClosedLoopArrivals,
+    CompetingTask,
     ReplayArrivals,
     SteppedArrivals,
     Workload,
@@ -238,6 +239,10 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
         "machine.returns": lambda: [
             kernel_of(arch, machine.kernel, None, machine.returns) for arch in machine.arch
         ],
+        **{
+            f"tasks.{task.name}": partial(_competitor, workload, task)
+            for task in workload.competing
+        },
         "arrivals.rate": lambda: workload.rate_hz,
         "arrivals": lambda: [
             arrival_source(arrivals_of(workload, task), Clock(clock_hz), run.seed, task)
@@ -248,7 +253,6 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             f"interrupts.{interrupt.name}": partial(_in_range, interrupt.cycles, 0, 1e12)
             for interrupt in interrupts
         },
-        "functions": lambda: workload.population,
         "background": lambda: workload.between_calls,
         "run.duration": lambda: workload.duration_s,
         "run.seed": lambda: _in_range(run.seed, 0, 2**64 - 1),
@@ -259,6 +263,16 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
 def _in_range(value: float, least: float, most: float) -> None:
     if not least <= value <= most:
         raise InputError(f"{value:g} is out of range; {least:g} to {most:g} make sense")
+
+
+def _competitor(workload: Workload, task: CompetingTask) -> None:
+    """Whether a competing task makes sense on the workload's machine."""
+    _in_range(task.cycles, 1, 1e12)
+    _in_range(1 if task.count is None else task.count, 1, 65536)
+    if task.arrivals is not None:
+        arrival_source(task.arrivals, Clock((workload.machine.clock_ghz or 100) * 1e9), 0, 0)
+    if task.lines_rate_hz and not (workload.background and workload.between_calls):
+        raise InputError("a task evicts lines only where there is a [background] that does, too")
 
 
 def _not_empty(values: Sequence[object]) -> None:

@@ -31,6 +31,7 @@ from tramposim.units import parse_bytes, parse_duration_s, parse_rate_hz
 __all__ = [
     "ArrivalTable",
     "ClosedLoopArrivals",
+    "CompetingTask",
     "Interrupt",
     "OnOffArrivals",
     "ParetoArrivals",
@@ -184,6 +185,40 @@ class Interrupt(_Table, frozen=True):
         return Periodic(rate_hz) if self.kind == "periodic" else Poisson(rate_hz)
 
 
+class CompetingTask(_Table, frozen=True):
+    """`[[tasks]]`: tasks that call nothing traced, but want the CPU.
+
+    Each gets work of `cycles` at `rate`, or has always some (`busy`). While it runs it passes
+    `lines_per_s` lines of the background's working set through the caches.
+    """
+
+    name: str
+    cycles: float
+    kind: Literal["busy", "periodic", "poisson"] = "busy"
+    rate: str | None = None
+    count: int | None = None
+    pinned: bool = True
+    yields: bool = True
+    lines_per_s: str = "0"
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """When a task gets work."""
+        if self.kind == "busy":
+            if self.rate is not None:
+                raise InputError("a busy task has no rate: leave it out, or say kind")
+            return ClosedLoop()
+        if self.rate is None:
+            raise InputError(f"a {self.kind} task needs a rate")
+        rate_hz = parse_rate_hz(self.rate)
+        return Periodic(rate_hz) if self.kind == "periodic" else Poisson(rate_hz)
+
+    @property
+    def lines_rate_hz(self) -> float:
+        """Lines per second that it passes while it runs."""
+        return 0.0 if self.lines_per_s.strip() == "0" else parse_rate_hz(self.lines_per_s)
+
+
 class BackgroundTable(_Table, frozen=True):
     """`[background]`: what runs between the calls, as caches and TLBs see it."""
 
@@ -247,6 +282,7 @@ class Workload(_Table, frozen=True):
     machine: Machine
     run: Run = Run()
     interrupts: tuple[Interrupt, ...] = ()
+    competing: tuple[CompetingTask, ...] = msgspec.field(default=(), name="tasks")
     background: BackgroundTable | None = None
     functions: Functions = Functions()
 
@@ -274,7 +310,7 @@ class Workload(_Table, frozen=True):
 
     @property
     def migrating(self) -> bool:
-        """Whether tasks move between CPUs."""
+        """Whether tasks that call move between CPUs."""
         return self.machine.cpus > 1 and not self.machine.pinned
 
     @property

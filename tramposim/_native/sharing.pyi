@@ -1,0 +1,6 @@
+"""Lines that calls on several CPUs write, as the calls of one CPU find them."""
+
+class SharedWrites:
+    waited: int
+    def contend(self, group: int, rate: float, wait: int) -> None: ...
+    def taken(self, group: int) -> int: ...

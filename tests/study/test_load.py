@@ -31,8 +31,10 @@ class GivenCalls:
 
 
 def hot(chosen: Workload) -> Workload:
-    """The workload with every call hot, of one function, and none made by interrupts."""
-    return msgspec.structs.replace(chosen, background=None, functions=Functions(), interrupts=())
+    """The workload with every call hot, of one function, with no interrupts or other tasks."""
+    return msgspec.structs.replace(
+        chosen, background=None, functions=Functions(), interrupts=(), competing=()
+    )
 
 
 def workload(name: str = "icmp_rcv", **changes: object) -> Workload:

@@ -5,7 +5,8 @@ has not reached the cache is fed by it: after `forward_latency` from both its ow
 the data (and `forward_wait` more if it had to be tried again, except loads of the stack
 engine); or, where the core renames memory and the same static store has fed the same static
 load before, from the moment that the stored value exists. A load that needs bytes of several
-places, one of them a waiting store, takes `forward_block` from its issue and that data.
+places, some of them waiting stores, takes `forward_block` from its issue and the last of their
+data.
 """
 
 from libc.stdlib cimport calloc, free
@@ -105,7 +106,10 @@ cdef LoadOutcome lsu_load(
     cdef Granule *granule
     cdef uint32_t writer, newest = 0
     cdef bint whole = True, first = True
+    cdef int bytes_read = size
+    cdef int64_t known = 0
     cdef Store *store
+    cdef const Store *part
     outcome.ready = issue + latency
     outcome.forwarded = outcome.renamed = outcome.blocked = False
     if size > 64:
@@ -119,6 +123,11 @@ cdef LoadOutcome lsu_load(
         key = byte >> 3
         granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
         writer = granule.writer[byte & 7] if granule.address == key else 0
+        if writer and unit.count - writer < STORES - 1:
+            part = &unit.stores[writer % STORES]
+            if part.commit > issue:
+                outcome.blocked = True
+                known = max(known, part.data, part.issued)
         if first:
             newest = writer
             first = False
@@ -129,7 +138,12 @@ cdef LoadOutcome lsu_load(
     if newest == 0 or unit.count - newest >= STORES - 1:
         return outcome
     store = &unit.stores[newest % STORES]
-    if whole and unit.renames and may_rename:
+    if not whole:
+        if outcome.blocked:
+            outcome.ready = max(issue, known) + unit.forward_block
+        return outcome
+    outcome.blocked = False
+    if unit.renames and may_rename and store.address == address and bytes_read != 2:
         if unit.pair_trust[insn] and unit.pair_store[insn] == store.insn:
             if unit.pair_trust[insn] < TRUST_MAX:
                 unit.pair_trust[insn] += 1
@@ -144,20 +158,13 @@ cdef LoadOutcome lsu_load(
             unit.pair_trust[insn] = 1
     if store.commit <= issue and store.commit != 0:
         return outcome
-    if store.issued > issue:
-        issue = store.issued
-    if whole:
-        outcome.forwarded = True
-        if store.data + unit.forward_latency > outcome.ready:
-            outcome.ready = store.data + unit.forward_latency
-            if may_wait and store.data > issue:
-                outcome.ready += unit.forward_wait
-        if issue + unit.forward_latency > outcome.ready:
-            outcome.ready = issue + unit.forward_latency
-        return outcome
-    outcome.blocked = True
-    if issue + unit.forward_block > outcome.ready:
-        outcome.ready = issue + unit.forward_block
-    if store.data + unit.forward_block > outcome.ready:
-        outcome.ready = store.data + unit.forward_block
+    if store.issued >= issue:
+        issue = store.issued + 1 + unit.forward_wait
+    outcome.forwarded = True
+    if store.data + unit.forward_latency > outcome.ready:
+        outcome.ready = store.data + unit.forward_latency
+        if may_wait and store.data > issue:
+            outcome.ready += unit.forward_wait
+    if issue + unit.forward_latency > outcome.ready:
+        outcome.ready = issue + unit.forward_latency
     return outcome

@@ -160,7 +160,7 @@ def extend(o: Operands, base: str, _locked: bool) -> None:
     register = o.register(dst)
     if src.type == x86.X86_OP_MEM:
         if dst.size >= 4:
-            o.load(register)
+            o.load(register, UopFlag.NONE if base == "movzx" else UopFlag.UNRENAMED)
         else:
             o.load()
             o.execute("alu", (VALUE, register), (register,))
@@ -281,6 +281,8 @@ def conditional_move(o: Operands, base: str, _locked: bool) -> None:
     sources = flags_of(base[4:])
     name = "cmov_both" if len(sources) > 1 else "cmov"
     register = o.register(o.ops[0])
+    if o.memory:
+        o.load(flags=UopFlag.UNRENAMED)
     o.execute(name, unique((*o.source(o.ops[1]), register, *sources)), (register,))
 
 

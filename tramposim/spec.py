@@ -256,8 +256,8 @@ class Kernel:
     """One kernel as booted: version and the knobs that change machine code.
 
     `entry` None means as that version enters. `smp`: booted on several CPUs, so that x86_64
-    keeps the `lock` prefixes of its own atomics; calls still run on one. Knobs of the other
-    architecture are ignored.
+    keeps the `lock` prefixes of its own atomics (captured kernels had one CPU); calls still run
+    on one. Knobs of the other architecture are ignored.
     """
 
     arch: Arch

@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 
 from tramposim.kernel.declaration import parse_prototype
+from tramposim.machine.operations import OPERATIONS, run_operation
+from tramposim.machine.runtime import load_runtime
 from tramposim.study.kernels import kernel_of
 from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_FUNCTION, Subject
-from tramposim.timing import load_core
+from tramposim.timing import load_core, time_trace
 
 TOLERANCE = 0.20
-STATE_TOLERANCE = 0.25
+STATE_TOLERANCE = 0.10
+OPERATION_TOLERANCE = 0.15
 DISTINCT = 0.10
 """Rows closer than this are not ranked: each jmp-entered row repeats within 4 to 7 % only."""
 
@@ -32,6 +35,11 @@ def hardware_table(shared: Path) -> dict[tuple[str, str, str], float]:
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
     words = {"ret": "plain"}
     return {(words.get(c[0], c[0]), c[1], c[2]): float(c[4]) for c in cells}
+
+
+def state_passing(shared: Path) -> dict[str, float]:
+    with (shared / "hardware" / "golden-cove-state-passing.csv").open() as file:
+        return {line["name"]: float(line["cycles_median"]) for line in csv.DictReader(file)}
 
 
 def test_every_row_of_the_table_is_within_tolerance(shared: Path) -> None:
@@ -58,8 +66,24 @@ def test_scenarios_rank_as_on_hardware(shared: Path, entry: str) -> None:
 def test_state_passing_is_within_tolerance(
     shared: Path, scenario: str, body: str, row: str
 ) -> None:
-    with (shared / "hardware" / "golden-cove-state-passing.csv").open() as file:
-        cycles = {line["name"]: float(line["cycles_median"]) for line in csv.DictReader(file)}
     assert modelled("plain", "jmp", scenario, body) == pytest.approx(
-        cycles[row], rel=STATE_TOLERANCE
+        state_passing(shared)[row], rel=STATE_TOLERANCE
     )
+
+
+@pytest.mark.parametrize(
+    ("operation", "row"),
+    [
+        ("hash.lookup.hit", "op.h1k.1key.lookup_hit"),
+        ("hash.lookup.miss", "op.h1k.1key.lookup_miss"),
+        ("hash.update", "op.h1k.1key.update_existing[memcpy_orig]"),
+        ("hash.insert+delete", "op.h1k.1key.insert+delete[memcpy_orig]"),
+        ("bpf_ktime_get_ns", "op.helper.ktime_get_ns"),
+    ],
+)
+def test_operations_are_within_tolerance(shared: Path, operation: str, row: str) -> None:
+    (made,) = (one for one in OPERATIONS if one.name == operation)
+    trace = run_operation(load_runtime(kernel_of("x86_64", "7.2")), made, 16).trace
+    assert trace is not None
+    cycles = time_trace(trace, load_core("golden-cove")).cycles_per_call
+    assert cycles == pytest.approx(state_passing(shared)[row], rel=OPERATION_TOLERANCE)

@@ -75,8 +75,10 @@ cdef inline int64_t load_issue(
         flight.why = LOCKED_OPERATION
         if unit.memory_done > flight.sources:
             flight.sources = unit.memory_done
-        if unit.lsu.last_commit > flight.sources:
-            flight.sources = unit.lsu.last_commit
+        if unit.lock_done > flight.sources:
+            flight.sources = unit.lock_done
+        if unit.drained > flight.sources:
+            flight.sources = unit.drained
     if used != NULL and used.address == unit.last_load:
         narrow = uop[0]
         narrow.ports = narrowed(unit, uop.ports)
@@ -104,7 +106,8 @@ cdef inline int64_t execute_load(
     flight.reads += 1
     if uop.flags & LOCKED:
         done += arrives - start - unit.core.l1_latency if arrives else 0
-        unit.fence = done
+        unit.lock_done = done
+        unit.fence = start + unit.core.lock_hold
     elif used != NULL:
         outcome = lsu_load(&unit.lsu, used.address, used.size, flight.number, start, flight.alloc,
                            <int>(done - start),

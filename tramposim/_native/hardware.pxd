@@ -58,6 +58,8 @@ cdef struct Hardware:
     int64_t retired
     int64_t completed              # cycle of the latest result so far
     int64_t fence                  # cycle before which no load issues
+    int64_t lock_done              # cycle in which the last locked operation is done
+    int64_t drained                # cycle in which no store is in the way of the next
     int64_t memory_done            # cycle in which all loads so far have their data
     uint64_t last_load             # address of the last load
     int64_t stalls[CAUSES_COUNT]   # cycles of rename by what kept it

@@ -38,9 +38,11 @@ cdef inline void retire(
 cdef inline void retire_store(Hardware *unit, const Flight *flight) noexcept nogil:
     """Send the newest store of an instruction that has retired on to the cache."""
     # A locked store reaches the cache as part of its operation.
-    cdef int64_t done = unit.fence if flight.locked else unit.retired
+    cdef int64_t done = unit.lock_done if flight.locked else unit.retired
     if unit.memory != NULL and not flight.locked and flight.store_size:
         # The line is asked for when the store retires; stores behind it wait in order.
         done = memory_data(unit.memory, flight.store.address, flight.store_size, flight.insn.pc,
                            done - unit.core.l1_latency)
     lsu_commit(&unit.lsu, flight.store, done)
+    if not flight.locked:
+        unit.drained = flight.store.commit + unit.core.store_drain

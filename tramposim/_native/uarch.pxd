@@ -148,6 +148,8 @@ cdef struct CoreParams:
     int forward_latency
     int forward_block
     int forward_wait
+    int store_drain
+    int lock_hold
     int rename_memory
     int rename_memory_latency
     int same_line_load_ports

@@ -37,4 +37,5 @@ def kernel_of(
         version=version,
         entry=Entry(entry) if entry else None,
         returns=Returns(returns or Returns.PLAIN),
+        smp=True,
     )

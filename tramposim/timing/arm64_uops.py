@@ -246,6 +246,7 @@ def _barrier(o: Operands, base: str) -> None:
     if base == "isb":
         o.execute("isb", (), (), UopFlag.DRAIN | UopFlag.BLOCK)
     else:
+        o.orders_loads = True
         o.uops.append(
             UopSpec(Kind.LOAD, "dsb" if base == "dsb" else "dmb", (), (), True, UopFlag.LOCKED)
         )

@@ -90,7 +90,11 @@ class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Load/store unit and first-level cache; latencies in cycles."""
+    """Load/store unit and first-level cache; latencies in cycles.
+
+    `store_drain`: from a store's retirement until a locked operation behind it can begin;
+    `lock_hold`: from its begin until loads behind it can issue.
+    """
 
     load_buffer: Parameter
     store_buffer: Parameter
@@ -99,6 +103,8 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward_latency: Parameter
     forward_block: Parameter
     forward_wait: Parameter
+    store_drain: Parameter
+    lock_hold: Parameter
     rename_memory: Parameter
     rename_memory_latency: Parameter
     rename_memory_density: Parameter

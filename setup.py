@@ -30,6 +30,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "runqueue",
     "scheduler",
     "sharing",
+    "steady",
     "tlbs",
     "tracer",
     "translator",

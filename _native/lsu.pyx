@@ -14,7 +14,6 @@ from libc.string cimport memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
-    TRUST = 2       # occurrences after which a pair is renamed
     TRUST_MAX = 15
 
 
@@ -65,6 +64,7 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
     store.insn = insn
     if size > 64:
         size = 64
+    store.size = size
     for byte in range(address, address + size):
         key = byte >> 3
         granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]

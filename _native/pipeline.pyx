@@ -10,7 +10,7 @@ retire.pxd and branches.pxd, which `step` puts together.
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tramposim._native.corestate cimport CoreState
@@ -25,6 +25,8 @@ from tramposim._native.predictors cimport Predictors, predictors_close, predicto
 from tramposim._native.rename cimport rename_wait
 from tramposim._native.scheduler cimport scheduler_close, scheduler_open
 from tramposim._native.stages cimport StageRec, UopStageRec
+from tramposim._native.steady cimport (
+    Steady, steady_clear, steady_close, steady_forget, steady_open, steady_period, steady_repeat)
 from tramposim._native.step cimport step
 from tramposim._native.uarch cimport (
     FIRST_PORT, FUSED_HEAD, NOP, NO_REGISTER, REGISTERS, SERIALIZED, STORE_DATA, AccessRec,
@@ -55,6 +57,13 @@ cdef class Pipeline:
     cdef const InsnRec[::1] insns
     cdef const UopRec[::1] uops
     cdef StageRec stage            # of the instruction executed last
+    cdef Steady steady
+    cdef int64_t skipped           # cycles of repetitions that were recognised, not executed
+    cdef const int32_t[::1] order          # of the last run; segments lie between marks
+    cdef const AccessRec[::1] accesses
+    cdef const int64_t[::1] marks
+    cdef int64_t *took             # by segment, cycles when it was executed last
+    cdef int64_t segments          # executed, of these arrays
 
     def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None,
                   bint by_path=True):
@@ -89,6 +98,8 @@ cdef class Pipeline:
         unit.predictors.unlocked = 0
         scheduler_open(&unit.scheduler, &unit.core)
         lsu_open(&unit.lsu, &unit.core, <int>self.insns.shape[0])
+        steady_open(&self.steady, <int>self.insns.shape[0], self._branches())
+        self.order = None
 
     def __dealloc__(self):
         free(self.hardware.slot_alloc)
@@ -98,6 +109,15 @@ cdef class Pipeline:
         predictors_close(&self.own_predictors)
         scheduler_close(&self.hardware.scheduler)
         lsu_close(&self.hardware.lsu)
+        steady_close(&self.steady)
+        free(self.took)
+
+    cdef bint _branches(self) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(self.insns.shape[0]):
+            if self.insns[i].branch:
+                return True
+        return False
 
     cdef int _check_uop(self, Py_ssize_t i) except -1:
         cdef const UopRec *uop = &self.uops[i]
@@ -115,7 +135,7 @@ cdef class Pipeline:
     @property
     def cycle(self) -> int:
         """Cycle in which the last instruction retired."""
-        return self.hardware.retired
+        return self.hardware.retired + self.skipped
 
     def events(self) -> list:
         """Counts since the start, in the order of `EVENTS`."""
@@ -135,6 +155,7 @@ cdef class Pipeline:
 
     def clear(self) -> None:
         """Set the counters to zero; the state of the core stays."""
+        steady_clear(&self.steady, &self.hardware)
         memset(self.hardware.events, 0, sizeof(self.hardware.events))
         memset(self.hardware.share, 0, 8 * self.insns.shape[0])
 
@@ -162,7 +183,7 @@ cdef class Pipeline:
         if self.state is not None:
             memory_settle(&self.state.memory)
             fetch_redirect(&unit.fetch, &unit.front)
-        return cycle
+        return cycle + self.skipped
 
     def run(self, const int32_t[::1] order, const AccessRec[::1] accesses,
             const int64_t[::1] marks, int64_t[::1] cycles, StageRec[::1] stages=None,
@@ -173,20 +194,19 @@ cdef class Pipeline:
         everything before position `marks[k]` had retired; `stages`, if given, what each
         position went through, `uop_stages` what their uops did, one after the other. After the
         last instruction, control is taken to return to the first.
+
+        If marks lie at begin and end, what is between two marks is a segment: repetitions of
+        segments in a steady state are recognised, and counted without being executed. The
+        arrays must not change between runs with the same ones. With `stages`, and with a core
+        state, everything is executed.
         """
         cdef bint recorded = stages is not None
         cdef int64_t before[EVENT_COUNT]
         cdef Py_ssize_t n = order.shape[0], i, m = 0, a = 0, end
-        cdef bint fused
+        cdef bint fused, segmented
         cdef int32_t number, following
-        cdef Py_ssize_t known = self.insns.shape[0]
-        if marks.shape[0] != cycles.shape[0]:
-            raise ValueError("marks and cycles differ in length")
-        for i in range(n):
-            if order[i] < 0 or order[i] >= known:
-                raise ValueError("an executed instruction has no record")
-        if recorded and stages.shape[0] != n:
-            raise ValueError("stages and order differ in length")
+        cdef int64_t began = self.hardware.retired
+        self._check(order, marks, cycles, stages)
         if n == 0:
             return
         if uop_stages is not None:
@@ -196,13 +216,31 @@ cdef class Pipeline:
             if not recorded or uop_stages.shape[0] != end:
                 raise ValueError("records of uops without those of instructions, or not as many")
             self.hardware.noted = &uop_stages[0] if end else NULL
+        segmented = not recorded and self._segments(order, accesses, marks)
+        if not segmented:
+            self.order = None
+            steady_forget(&self.steady, &self.hardware)
         with nogil:
-            for i in range(n):
+            i = 0
+            while i < n:
                 if recorded:
                     memcpy(before, self.hardware.events, sizeof(before))
-                while m < marks.shape[0] and marks[m] <= i:
-                    cycles[m] = self.hardware.retired
-                    m += 1
+                if m < marks.shape[0] and marks[m] <= i:
+                    if segmented:
+                        if m > 0:
+                            self.took[m - 1] = self.hardware.retired - began
+                        began = self.hardware.retired
+                        end = self._skip(m, cycles)
+                        if end > m:
+                            m = end
+                            i = marks[m]
+                            a = _first_access(accesses, i)
+                        self.segments += i < n
+                    while m < marks.shape[0] and marks[m] <= i:
+                        cycles[m] = self.hardware.retired + self.skipped
+                        m += 1
+                    if i == n:
+                        break
                 number = order[i]
                 following = order[i + 1] if i + 1 < n else order[0]
                 # What a fused instruction accesses, the branch that it is fused into does.
@@ -220,10 +258,27 @@ cdef class Pipeline:
                     self._note(before)
                     stages[i] = self.stage
                 a = end
+                i += 1
+            if segmented and m < marks.shape[0]:
+                self.took[m - 1] = self.hardware.retired - began
             while m < marks.shape[0]:
-                cycles[m] = self.hardware.retired
+                cycles[m] = self.hardware.retired + self.skipped
                 m += 1
             self.hardware.noted = NULL
+            if recorded and self.skipped:
+                _shift(stages, uop_stages, self.skipped)
+
+    cdef int _check(self, const int32_t[::1] order, const int64_t[::1] marks,
+                    const int64_t[::1] cycles, StageRec[::1] stages) except -1:
+        cdef Py_ssize_t i
+        if marks.shape[0] != cycles.shape[0]:
+            raise ValueError("marks and cycles differ in length")
+        for i in range(order.shape[0]):
+            if order[i] < 0 or order[i] >= self.insns.shape[0]:
+                raise ValueError("an executed instruction has no record")
+        if stages is not None and stages.shape[0] != order.shape[0]:
+            raise ValueError("stages and order differ in length")
+        return 0
 
     cdef void _note(self, const int64_t *before) noexcept nogil:
         """Complete the last instruction's record by what was counted since `before`."""
@@ -235,3 +290,120 @@ cdef class Pipeline:
         self.stage.forwarded = <uint8_t>(now[FORWARDS] - before[FORWARDS])
         self.stage.memory_renamed = <uint8_t>(now[RENAMES] - before[RENAMES])
         self.stage.blocked = <uint8_t>(now[BLOCKS] - before[BLOCKS])
+
+    cdef int _segments(self, const int32_t[::1] order, const AccessRec[::1] accesses,
+                       const int64_t[::1] marks) except -1:
+        """Remember the arrays to be run; whether their repetitions can be recognised."""
+        cdef Py_ssize_t i, count = marks.shape[0] - 1
+        if self.state is not None or count < 1 or marks[0] != 0 or marks[count] != order.shape[0]:
+            return False
+        for i in range(count):
+            if marks[i] >= marks[i + 1]:
+                return False
+        if (self.order is not None and order.shape[0] == self.order.shape[0]
+                and accesses.shape[0] == self.accesses.shape[0]
+                and marks.shape[0] == self.marks.shape[0] and &order[0] == &self.order[0]
+                and &marks[0] == &self.marks[0]
+                and (accesses.shape[0] == 0 or &accesses[0] == &self.accesses[0])):
+            return True
+        self.order = order
+        self.accesses = accesses
+        self.marks = marks
+        self.segments = 0
+        steady_forget(&self.steady, &self.hardware)
+        free(self.took)
+        self.took = <int64_t *>calloc(count, 8)
+        if self.took == NULL:
+            raise MemoryError
+        return True
+
+    cdef Py_ssize_t _skip(self, Py_ssize_t segment, int64_t[::1] cycles) noexcept nogil:
+        """Before `segment`: the segment with which execution goes on.
+
+        Those between them only repeat, in a steady state, and are counted.
+        """
+        cdef int64_t period = steady_period(&self.steady, &self.hardware, self.segments)
+        cdef Py_ssize_t count = self.marks.shape[0] - 1, same = 0, i
+        cdef int64_t length = 0
+        if period == 0 or period > count:
+            return segment
+        while segment + same < count and self._alike(
+                segment + same, (segment + same + count - period) % count):
+            same += 1
+        same -= same % period
+        if same == 0:
+            return segment
+        steady_repeat(&self.steady, &self.hardware, self.segments, same // period)
+        self.segments += same
+        for i in range(segment, segment + same):
+            cycles[i] = self.hardware.retired + self.skipped
+            length = self.took[(i + count - period) % count]
+            self.took[i] = length
+            self.skipped += length
+        return segment + same
+
+    cdef bint _alike(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+        """Whether segments `a` and `b` execute the same and go on to the same instruction."""
+        cdef Py_ssize_t n = self.order.shape[0], i, j
+        cdef int64_t begin = self.marks[a], other = self.marks[b]
+        cdef int64_t length = self.marks[a + 1] - begin
+        cdef const AccessRec *x
+        cdef const AccessRec *y
+        if a == b:
+            return True
+        if self.marks[b + 1] - other != length:
+            return False
+        # An access of an instruction fused into the next segment's first is in neither.
+        if ((begin and self.insns[self.order[begin - 1]].flags & FUSED_HEAD)
+                or (other and self.insns[self.order[other - 1]].flags & FUSED_HEAD)):
+            return False
+        if memcmp(&self.order[begin], &self.order[other], length * sizeof(int32_t)):
+            return False
+        if self.order[(begin + length) % n] != self.order[(other + length) % n]:
+            return False
+        i = _first_access(self.accesses, begin)
+        j = _first_access(self.accesses, other)
+        n = self.accesses.shape[0]
+        while i < n and self.accesses[i].insn < <uint64_t>(begin + length):
+            x = &self.accesses[i]
+            y = &self.accesses[j]
+            if (j >= n or x.insn - begin != y.insn - other or x.address != y.address
+                    or x.size != y.size or x.flags != y.flags):
+                return False
+            i += 1
+            j += 1
+        return j >= n or self.accesses[j].insn >= <uint64_t>(other + length)
+
+
+cdef Py_ssize_t _first_access(const AccessRec[::1] accesses, int64_t position) noexcept nogil:
+    """Index of the first access at `position` or later."""
+    cdef Py_ssize_t low = 0, high = accesses.shape[0], middle
+    while low < high:
+        middle = (low + high) // 2
+        if <int64_t>accesses[middle].insn < position:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+cdef void _shift(StageRec[::1] stages, UopStageRec[::1] uops, int64_t cycles) noexcept nogil:
+    """Move recorded cycles by those that were not executed."""
+    cdef Py_ssize_t i
+    for i in range(stages.shape[0]):
+        stages[i].delivered += cycles
+        stages[i].renamed += cycles
+        if stages[i].issued >= 0:
+            stages[i].issued += cycles
+        stages[i].executed += cycles
+        stages[i].retired += cycles
+        stages[i].resumed += cycles
+        stages[i].fetched += cycles
+    if uops is None:
+        return
+    for i in range(uops.shape[0]):
+        uops[i].renamed += cycles
+        uops[i].ready += cycles
+        if uops[i].started >= 0:
+            uops[i].started += cycles
+        uops[i].done += cycles

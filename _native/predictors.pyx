@@ -9,7 +9,7 @@ described by Grayson et al. (Evolution of the Samsung Exynos CPU Microarchitectu
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from libc.stdint cimport int8_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef int[3] LENGTHS = [12, 40, 130]
@@ -52,6 +52,7 @@ cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil:
         if age < best:
             best = age
             oldest = way
+    btb.fills += 1
     btb.tags[set_start + oldest] = key
     btb.ages[set_start + oldest] = btb.clock
     return False
@@ -72,6 +73,7 @@ cdef bint btb_has(const Btb *btb, uint64_t key) noexcept nogil:
 cdef void btb_empty(Btb *btb) noexcept nogil:
     """Forget all branches."""
     if btb.sets:
+        btb.fills += 1
         memset(btb.tags, 0, 8 * btb.sets * btb.ways)
 
 
@@ -79,6 +81,7 @@ cdef int _btb_copy(Btb *to, const Btb *source) except -1:
     if to.sets != source.sets or to.ways != source.ways:
         raise ValueError("predictors of different shape")
     to.clock = source.clock
+    to.fills += 1
     if source.sets:
         memcpy(to.tags, source.tags, 8 * source.sets * source.ways)
         memcpy(to.ages, source.ages, 4 * source.sets * source.ways)
@@ -169,6 +172,74 @@ cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
     for i in range(TAGGED):
         to.tagged[i] = own.tagged[i]
     return 0
+
+
+cdef void _btb_normal(Btb *btb) noexcept nogil:
+    """Between two states with the same number of fills, no branch has come or gone.
+
+    Then ages do not matter either: they choose who goes.
+    """
+    btb.tags = NULL
+    btb.ages = NULL
+    btb.clock = 0
+
+
+cdef void predictors_normal(Predictors *unit, int64_t now) noexcept nogil:
+    """Make of a copy what all states have that predict the same from cycle `now` on.
+
+    The tables are left out, outcomes that no table sees any more are forgotten.
+    """
+    cdef int i
+    unit.unlocked = max(unit.unlocked - now, 0)
+    unit.now -= now
+    unit.history[2] &= 3
+    unit.base = NULL
+    unit.targets = NULL
+    unit.last = NULL
+    for i in range(TAGGED):
+        unit.tagged[i] = NULL
+    _btb_normal(&unit.fast)
+    _btb_normal(&unit.main)
+    _btb_normal(&unit.last_level)
+
+
+cdef size_t predictors_tables_size() noexcept nogil:
+    """Bytes that `predictors_save_tables` writes."""
+    return ((1 << BASE_BITS) + 2 * (sizeof(Target) << TARGET_BITS)
+            + TAGGED * (sizeof(Tagged) << TAGGED_BITS))
+
+
+cdef void predictors_save_tables(const Predictors *unit, uint8_t *to) noexcept nogil:
+    """Copy what the tables of directions and targets hold."""
+    cdef int i
+    memcpy(to, unit.base, 1 << BASE_BITS)
+    to += 1 << BASE_BITS
+    memcpy(to, unit.targets, sizeof(Target) << TARGET_BITS)
+    to += sizeof(Target) << TARGET_BITS
+    memcpy(to, unit.last, sizeof(Target) << TARGET_BITS)
+    to += sizeof(Target) << TARGET_BITS
+    for i in range(TAGGED):
+        memcpy(to, unit.tagged[i], sizeof(Tagged) << TAGGED_BITS)
+        to += sizeof(Tagged) << TAGGED_BITS
+
+
+cdef bint predictors_same_tables(const Predictors *unit, const uint8_t *saved) noexcept nogil:
+    """Whether the tables hold what `predictors_save_tables` wrote to `saved`."""
+    cdef int i
+    if memcmp(saved, unit.base, 1 << BASE_BITS):
+        return False
+    saved += 1 << BASE_BITS
+    if memcmp(saved, unit.targets, sizeof(Target) << TARGET_BITS):
+        return False
+    saved += sizeof(Target) << TARGET_BITS
+    if memcmp(saved, unit.last, sizeof(Target) << TARGET_BITS):
+        return False
+    saved += sizeof(Target) << TARGET_BITS
+    for i in range(TAGGED):
+        if memcmp(saved, unit.tagged[i], sizeof(Tagged) << TAGGED_BITS):
+            return False
+        saved += sizeof(Tagged) << TAGGED_BITS
+    return True
 
 
 cdef uint64_t _fold(Predictors *unit, int length) noexcept nogil:

@@ -93,6 +93,8 @@ cdef int64_t scheduler_issue(
                 break
         for k in range(uop.occupancy):
             unit.cells[(start + k) & (HORIZON - 1)].busy |= bit
+    if start + uop.occupancy >= unit.furthest:
+        unit.furthest = start + uop.occupancy + 1
     if start - unit.now >= HORIZON - 1024:
         scheduler_advance(unit, start - (HORIZON - 2048))
     cell = &unit.cells[start & (HORIZON - 1)]

@@ -7,6 +7,7 @@ from tramposim._native.uarch cimport CoreParams
 cdef enum:
     STORES = 256                   # ring of recent stores, at least the store buffer
     GRANULES = 2048                # direct-mapped table of 8-byte granules last written
+    TRUST = 2                      # occurrences after which a pair is renamed
 
 cdef struct Granule:
     uint64_t address               # address >> 3
@@ -18,6 +19,7 @@ cdef struct Store:
     uint32_t number
     int32_t insn
     uint64_t address
+    int64_t size
     int64_t data                   # cycle in which the value can be forwarded from
     int64_t value                  # cycle in which the stored register was ready
     int64_t issued                 # cycle in which its address was known

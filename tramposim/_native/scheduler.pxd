@@ -16,6 +16,7 @@ cdef struct Cell:
 cdef struct Scheduler:
     Cell *cells
     int64_t now                    # cells before it are cleared
+    int64_t furthest               # cells from it on are still clear
     uint64_t occupied              # per pool one byte; no sum of bytes ever carries
     uint64_t queued[2]             # per port one byte
     int ports

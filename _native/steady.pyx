@@ -7,7 +7,8 @@ What executed between them then repeats, with all counts, for as long as the tra
 
 The search is Brent's ("An improved Monte Carlo factorization algorithm", BIT 20, 1980): a state
 is kept and compared with those that follow; if none of them is the same, a later one is kept,
-at distances that double. A field that the normal form does not know about is compared as it is.
+at distances that double. A field that the normal form does not know about is compared as it is:
+a new one that holds cycles has to be added to `_normal`, or no two states are the same.
 """
 
 from libc.stdlib cimport calloc, free, realloc
@@ -154,6 +155,8 @@ cdef size_t _normal(
     normal.retired -= origin
     normal.completed = _since(hardware.completed, origin, floor)
     normal.fence = _since(hardware.fence, origin, floor)
+    normal.lock_done = _since(hardware.lock_done, origin, floor)
+    normal.drained = _since(hardware.drained, origin, floor)
     normal.memory_done = _since(hardware.memory_done, origin, floor)
     memset(normal.stalls, 0, sizeof(normal.stalls))
     memset(normal.waits, 0, sizeof(normal.waits))

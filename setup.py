@@ -18,6 +18,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "caches",
     "corestate",
     "engine",
+    "eventlog",
     "fetch",
     "frontend",
     "histogram",

@@ -18,6 +18,7 @@ from tramposim._native.arrivals cimport (
     CLOSED, LAST_TIME, NEVER, ArrivalSource, source_next,
 )
 from tramposim._native.batch cimport FlowState
+from tramposim._native.eventlog cimport COMPETING, REQUEST, Event, EventLog
 from tramposim._native.histogram cimport LatencyHistogram, record
 from tramposim._native.warmth cimport CpuCalls
 
@@ -81,9 +82,10 @@ cdef class CallQueue:
             return None
         return done, self.called
 
-    cpdef void on(self, CpuCalls found) noexcept:
-        """Calls cost what `found` says, the CPU that runs the queue from now on; a flow's
-        `service` is then what a call takes besides."""
+    cpdef void on(self, CpuCalls found, int cpu=0) noexcept:
+        """CPU number `cpu` runs the queue from now on, and calls cost what `found` says; a
+        flow's `service` is then what a call takes besides."""
+        self.cpu = cpu
         if self.competes:
             return
         self.moved = self.found is not None and found is not None and found is not self.found
@@ -100,6 +102,11 @@ cdef class CallQueue:
         self.competes = True
         self.yields = yields
         self.lines = lines_per_subcycle
+
+    def keep(self, EventLog log not None, int number):
+        """Log what the requests do, as those of task `number`."""
+        self.log = log
+        self.number = number
 
     @property
     def next_arrival(self):
@@ -198,10 +205,12 @@ cdef class CallQueue:
         cdef FlowState *flow = &self.flows[index]
         while self.serving == index:
             if self.remaining > until - self.clock:
+                self.note(until, False)
                 self.remaining -= until - self.clock
                 self.busy += until - self.clock
                 self.clock = until
                 return
+            self.note(self.clock + self.remaining, True)
             self.clock += self.remaining
             self.busy += self.remaining
             self.serving = -1
@@ -212,3 +221,17 @@ cdef class CallQueue:
                     flow.next_arrival = NEVER
             if not self.begin(until, stop_when_idle):
                 return
+
+    cdef void note(self, int64_t end, bint done) noexcept nogil:
+        """Log that the request in service is served until `end`."""
+        cdef Event *event
+        if self.log is None or end == self.clock:
+            return
+        event = self.log.add(
+            COMPETING if self.competes else REQUEST, self.cpu, self.number, self.clock, end
+        )
+        if event != NULL:
+            event.arrival = self.arrival
+            event.into = self.wanted - self.remaining
+            event.called = self.called
+            event.done = done

@@ -9,6 +9,7 @@ from libc.stdint cimport int64_t
 
 from tramposim._native.arrivals cimport LAST_TIME, NEVER
 from tramposim._native.batch cimport CallQueue
+from tramposim._native.eventlog cimport INTERRUPT, SWITCH, EventLog
 from tramposim._native.warmth cimport CpuCalls
 
 
@@ -29,20 +30,24 @@ cdef class RunQueue:
     cdef readonly int64_t taken
     cdef readonly int64_t switches
     cdef CpuCalls found
+    cdef EventLog log
+    cdef int cpu
 
-    def __init__(self, int64_t switch_time=0, CpuCalls found=None):
+    def __init__(self, int64_t switch_time=0, CpuCalls found=None, int cpu=0, EventLog log=None):
         if not 0 <= switch_time <= LAST_TIME // 4:
             raise ValueError("a task switch takes no negative time")
         self.queues = []
         self.switch_time = switch_time
         self.found = found
+        self.cpu = cpu
+        self.log = log
 
     def __len__(self):
         return len(self.queues)
 
     def add(self, CallQueue queue not None):
         """Put a task behind the others; its calls find what this CPU holds."""
-        queue.on(self.found)
+        queue.on(self.found, self.cpu)
         self.queues.insert(self.current, queue)
         if len(self.queues) > 1:
             self.current += 1
@@ -68,11 +73,20 @@ cdef class RunQueue:
         """`CallQueue.position` of the current task."""
         return self.queues[self.current].position() if self.queues else None
 
-    def take(self, int64_t time):
-        """An interrupt takes the CPU for `time`, after what has already taken it."""
+    def take(self, int64_t time, int what=INTERRUPT, int number=0):
+        """Something takes the CPU for `time`, after what has already taken it.
+
+        `what` is `TICK` or `INTERRUPT` (its kind's `number`), for the log.
+        """
         if not 0 <= time <= LAST_TIME // 4:
             raise ValueError("an interrupt takes no negative time")
-        self.taken_until = max(self.taken_until, self.clock) + time
+        self.withhold(time, what, number)
+
+    cdef void withhold(self, int64_t time, int what, int number) noexcept:
+        cdef int64_t begin = max(self.taken_until, self.clock)
+        self.taken_until = begin + time
+        if self.log is not None:
+            self.log.add(what, self.cpu, number, begin, begin + time)
 
     def rotate(self):
         """At a tick: the next task that has work gets the CPU, the current one waits."""
@@ -151,4 +165,4 @@ cdef class RunQueue:
     cdef void switch_to(self, Py_ssize_t turn) noexcept:
         self.current = (self.current + turn) % len(self.queues)
         self.switches += 1
-        self.taken_until = max(self.taken_until, self.clock) + self.switch_time
+        self.withhold(self.switch_time, SWITCH, 0)

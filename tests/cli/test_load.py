@@ -2,8 +2,15 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -95,6 +102,44 @@ def test_the_first_interrupt_asks_and_the_second_breaks() -> None:
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_ends_with_what_there_is(tmp_path: Path) -> None:
+    """On a terminal, with a progress bar; simulated time and the time left are shown."""
+    trace = tmp_path / "trace.json"
+    words = [sys.executable, "-m", "tramposim", "load", WORKLOAD, *SMALL, "--duration", "500s"]
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*words, "--trace", str(trace)], stdout=subprocess.PIPE, stderr=theirs, text=True
+    )
+    os.close(theirs)
+    shown = ""
+    deadline = time.monotonic() + 100
+    while not re.search(r"━.* %, \d+ s left; \S+ s of 500s, x86_64", shown):
+        assert time.monotonic() < deadline, shown
+        if select.select([ours], [], [], 1)[0]:
+            shown += os.read(ours, 65536).decode()
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    os.close(ours)
+    assert process.returncode == 130
+    assert "Traceback" not in shown
+    assert "INTERRUPTED: of the last row (fentry+fexit count)" in " ".join(output.split())
+    assert "+% CPU" in output
+    assert json.loads(trace.read_text())["traceEvents"]
+
+
+def test_the_curve_is_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "curve.svg"
+    rates = ["--rate", "100", "--rate", "100k"]
+    assert main(["load", WORKLOAD, *SMALL, *rates, "--plot", str(picture)]) == 0
+    root = ElementTree.fromstring(picture.read_text())
+    words = " ".join(root.itertext())
+    assert "fsession count" in words
+    assert "calls per second" in words
+    assert "prefers-color-scheme:dark" in words
+    assert main(["load", WORKLOAD, *SMALL, "--plot", str(picture)]) == 2
+    assert "--curve or several --rate" in capsys.readouterr().err
 
 
 def test_a_curve_has_rates_from_rare_to_saturated(capsys: pytest.CaptureFixture[str]) -> None:

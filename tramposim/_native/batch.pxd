@@ -4,6 +4,7 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from tramposim._native.arrivals cimport Source
+from tramposim._native.eventlog cimport EventLog
 from tramposim._native.histogram cimport LatencyHistogram
 from tramposim._native.warmth cimport CpuCalls
 
@@ -27,6 +28,9 @@ cdef class CallQueue:
     cdef readonly int64_t busy
     cdef readonly int64_t clock
     cdef CpuCalls found         # what calls find on the CPU that runs the queue; None: nothing
+    cdef EventLog log           # of what the queue's requests do; None: is not kept
+    cdef int number             # of the task, in the log
+    cdef int cpu
     cdef bint moved             # to that CPU from another
     cdef readonly bint competes # makes no traced calls
     cdef readonly bint yields   # to a task that calls and has just got work
@@ -38,7 +42,8 @@ cdef class CallQueue:
     cdef int64_t upcoming(self) noexcept nogil
     cdef int64_t wakes(self, int64_t now) noexcept nogil
     cdef int first(self) noexcept nogil
-    cpdef void on(self, CpuCalls found) noexcept
+    cpdef void on(self, CpuCalls found, int cpu=*) noexcept
+    cdef void note(self, int64_t end, bint done) noexcept nogil
     cdef bint begin(self, int64_t until, bint stop_when_idle) noexcept nogil
     cdef void serve(
         self, LatencyHistogram histogram, int64_t until, bint stop_when_idle

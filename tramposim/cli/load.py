@@ -12,6 +12,7 @@ from tramposim.cli.options import format_option, output_option
 from tramposim.spec import Arch
 
 if TYPE_CHECKING:
+    from tramposim.study.load_trace import LoadTrace
     from tramposim.study.records import Records
     from tramposim.study.workload_schema import Workload
 
@@ -22,6 +23,7 @@ Examples:
   tramposim load workloads/icmp_rcv.toml
   tramposim load icmp_rcv --rate 1M --cpus 8 --arch x86_64
   tramposim load icmp_rcv --curve --scenario fentry+fexit --scenario fsession
+  tramposim load icmp_rcv --curve --plot curve.svg --trace first-calls.json
   tramposim load icmp_rcv --functions 1 --functions 100 --functions 10000 --arch x86_64
   tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
   tramposim load bench --format json -o bench.json"""
@@ -78,6 +80,17 @@ Examples:
 @click.option("--kernel", metavar="VERSION", help="Kernel version whose code is built.")
 @click.option("--entry", metavar="MODE", help="jmp or call (x86_64), ftrace or bl (arm64).")
 @click.option("--returns", metavar="KIND", help="x86_64 return thunks: plain, its, srso, ...")
+@click.option(
+    "--plot",
+    metavar="FILE",
+    help="Draw the cost over the call rate with its crossovers, as SVG; with --curve or --rate.",
+)
+@click.option(
+    "--trace",
+    metavar="FILE",
+    help="Write what CPUs and tasks did at the beginning of each scenario's first run, as JSON "
+    "for ui.perfetto.dev.",
+)
 @format_option("table", "json", "csv", "md")
 @output_option()
 def load(
@@ -97,6 +110,8 @@ def load(
     kernel: str | None,
     entry: str | None,
     returns: str | None,
+    plot: str | None,
+    trace: str | None,
     format_name: str,
     output: str,
 ) -> int:
@@ -137,6 +152,8 @@ def load(
         returns=returns,
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
+    if plot and len(functions) > 1:
+        raise click.UsageError("--plot is of one number of --functions")
     if curve and rates:
         raise click.UsageError("--curve chooses the rates: no --rate")
     if curve and len(functions) > 1:
@@ -149,7 +166,20 @@ def load(
         for variant in variants
         for count in functions or (None,)
     ]
-    records = _simulate(variants, runs)
+    traces: list[LoadTrace] | None = [] if trace else None
+    if plot and not curve and len(rates) < 2:
+        raise click.UsageError(
+            "--plot draws over the call rate: it needs --curve or several --rate"
+        )
+    records = _simulate(variants, runs, traces)
+    if plot and records.rows:
+        from tramposim.report.picture import curve_picture
+
+        write_result(curve_picture(records), plot)
+    if trace and traces is not None:
+        from tramposim.report.load_trace import load_trace_json
+
+        write_result(load_trace_json(traces), trace)
     write_result(
         {
             "table": lambda: (curve_text if curve else load_text)(records, output),
@@ -173,9 +203,9 @@ def _listing() -> str:
     )
 
 
-def _simulate(variants: Sequence[Workload], runs: int) -> Records:
+def _simulate(variants: Sequence[Workload], runs: int, traces: list[LoadTrace] | None) -> Records:
     """Measure calls and simulate; Ctrl-C ends with what there is."""
-    from tramposim.cli.progress import progress
+    from tramposim.cli.progress import bar, progress
     from tramposim.cli.stop import stop_on_interrupt
     from tramposim.study.load import load as simulate_load
     from tramposim.study.meter import meters_of
@@ -186,7 +216,13 @@ def _simulate(variants: Sequence[Workload], runs: int) -> Records:
         def watch(what: str, done: float) -> bool:
             seconds = time.monotonic() - started
             left = f", {seconds * (1 - done) / done:.0f} s left" if done else ""
-            report(f"{what}; {100 * done:.0f} %{left}")
+            report(f"{bar(done)} {100 * done:.0f} %{left}; {what}")
             return not stopped()
 
-        return simulate_load(variants, meters_of(variants[0]), runs=runs, progress=watch)
+        return simulate_load(
+            variants,
+            meters_of(variants[0]),
+            runs=runs,
+            progress=watch,
+            trace=None if traces is None else traces.append,
+        )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-__all__ = ["progress"]
+__all__ = ["bar", "progress"]
 
 _PATIENCE_S = 1.0
 
@@ -26,7 +27,8 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         seconds = time.monotonic() - started
         if seconds > _PATIENCE_S:
             shown = True
-            sys.stderr.write(f"\r\x1b[K{what}: {step} ({seconds:.0f} s)")
+            width = shutil.get_terminal_size().columns
+            sys.stderr.write(f"\r\x1b[K{f'{what}: {step} ({seconds:.0f} s)'[: width - 1]}")
             sys.stderr.flush()
 
     try:
@@ -35,3 +37,9 @@ def progress(what: str) -> Iterator[Callable[[str], None]]:
         if shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def bar(share: float, width: int = 12) -> str:
+    """A bar of which `share` (0 to 1) is done."""
+    full = round(2 * width * min(max(share, 0.0), 1.0))
+    return f"{'━' * (full // 2)}{'╸' * (full % 2)}".ljust(width, "─")

@@ -10,7 +10,7 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
-from tramposim.report.load import pairs_against, per_second
+from tramposim.report.load import interrupted, pairs_against, per_second
 from tramposim.report.plots import differences, lines
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
@@ -40,7 +40,8 @@ def curve_text(records: Records, output: str = "-") -> str:
     for title, rows in curve_machines(records):
         columns, table = curve_table(rows)
         parts += [TextTable(columns, table, title), *crossovers(rows), ""]
-    return render(*parts, LEGEND, f"Basis: {records.meta['basis']}.", output=output)
+    closing = [f"Basis: {records.meta['basis']}.", *interrupted(records)]
+    return render(*parts, LEGEND, *closing, output=output)
 
 
 def curve_markdown(records: Records) -> str:
@@ -51,7 +52,8 @@ def curve_markdown(records: Records) -> str:
         heading, *rest = title.split("\n")
         blocks += [f"### {heading}\n", *rest, "", markdown_table(columns, table)]
         blocks += [sentence + "\n" for sentence in crossovers(rows)]
-    return "\n".join([*blocks, LEGEND, "", f"Basis: {records.meta['basis']}."]) + "\n"
+    closing = [f"Basis: {records.meta['basis']}.", *interrupted(records)]
+    return "\n".join([*blocks, LEGEND, "", *closing]) + "\n"
 
 
 def curve_machines(records: Records) -> list[tuple[str, list[_Row]]]:

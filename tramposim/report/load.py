@@ -12,7 +12,7 @@ from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["load_markdown", "load_text", "pairs_against", "per_second"]
+__all__ = ["interrupted", "load_markdown", "load_text", "pairs_against", "per_second"]
 
 _Row = Mapping[str, Any]
 
@@ -218,7 +218,15 @@ def _closing(records: Records) -> list[str]:
                 else "."
             )
         )
-    if not records.meta["complete"]:
-        done = f"{records.rows[-1]['simulated_s']:.3g} s" if records.rows else "nothing"
-        lines.append(f"INTERRUPTED: of the last row {done} was simulated.")
-    return lines
+    return [*lines, *interrupted(records)]
+
+
+def interrupted(records: Records) -> list[str]:
+    """That the simulation was cut short, and where."""
+    if records.meta.get("complete", True):
+        return []
+    if not records.rows:
+        return ["INTERRUPTED: nothing was simulated."]
+    last = records.rows[-1]
+    row, done = f"{last['scenario']} {last['body']}", last["simulated_s"]
+    return [f"INTERRUPTED: of the last row ({row}) {done:.3g} s was simulated."]

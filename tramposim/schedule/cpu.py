@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from tramposim._native.batch import CallQueue
+from tramposim._native.eventlog import EventLog, What
 from tramposim._native.runqueue import RunQueue
 from tramposim._native.warmth import CpuCalls
 from tramposim.schedule.world import CpuResult
@@ -17,10 +18,17 @@ class Cpu:
 
     Its tasks take turns: the current one runs until it has no call left or a tick gives
     the CPU to the next. `calls` knows what traced calls find here; None: they cost the same.
+    `log` takes what happens, as on CPU `number`.
     """
 
-    def __init__(self, switch_time: int, calls: CpuCalls | None = None) -> None:
-        self._queue = RunQueue(switch_time, calls)
+    def __init__(
+        self,
+        switch_time: int,
+        calls: CpuCalls | None = None,
+        number: int = 0,
+        log: EventLog | None = None,
+    ) -> None:
+        self._queue = RunQueue(switch_time, calls, number, log)
         self.calls = calls
 
     @property
@@ -45,12 +53,16 @@ class Cpu:
         """The scheduler tick at `now`, which takes `time`: the next task's turn."""
         self._queue.advance(now)
         self._queue.rotate()
-        self._queue.take(time)
+        self._queue.take(time, What.TICK)
 
     def interrupt(
-        self, now: int, time: int, nested: Callable[[tuple[int, int] | None], int] | None = None
+        self,
+        now: int,
+        time: int,
+        nested: Callable[[tuple[int, int] | None], int] | None = None,
+        kind: int = 0,
     ) -> None:
-        """An interrupt at `now` that takes the CPU for `time`.
+        """An interrupt at `now` that takes the CPU for `time`; its `kind` is for the log.
 
         `nested` is told where in a traced call the task stands (`CallQueue.position`), and
         returns the time that the handler's own traced calls take.
@@ -58,7 +70,7 @@ class Cpu:
         self._queue.advance(now)
         if nested is not None:
             time += nested(self._queue.position())
-        self._queue.take(time)
+        self._queue.take(time, What.INTERRUPT, kind)
 
     def idle(self, now: int) -> bool:
         """Whether no task of this CPU has work at `now`."""

@@ -14,6 +14,7 @@ from typing import Any
 import simpy
 
 from tramposim._native.batch import CallQueue
+from tramposim._native.eventlog import EventLog
 from tramposim._native.histogram import LatencyHistogram
 from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
@@ -46,17 +47,19 @@ def simulate(
     found: Callable[[int], CpuCalls] | None = None,
     nested: Nested | None = None,
     contended: Contended | None = None,
+    log: EventLog | None = None,
 ) -> WorldResult:
     """Run `world` with calls at `costs` and return what happened.
 
     With `found` (given a CPU's number) a call costs by what it finds on its CPU instead;
     `contended`: what they write that calls on other CPUs write, too.
-    `nested` says what the calls of interrupt handlers cost; needed if they make any.
+    `nested` says what the calls of interrupt handlers cost; needed if they make any. `log` takes
+    what happens; competing tasks are numbered behind the others.
 
     The same world and costs give the same result on every machine. Worlds that differ in
     costs only see the same arrivals. Raises `InputError` for a world that cannot be.
     """
-    return _Simulation(world, costs, found, nested, contended).run(watch)
+    return _Simulation(world, costs, found, nested, contended, log).run(watch)
 
 
 class _Simulation:
@@ -69,6 +72,7 @@ class _Simulation:
         found: Callable[[int], CpuCalls] | None,
         nested: Nested | None,
         contended: Contended | None,
+        log: EventLog | None,
     ) -> None:
         self.world = world
         self.nested = nested
@@ -84,7 +88,8 @@ class _Simulation:
         self.environment = simpy.Environment()
         switch_time = world.clock.from_cycles(world.switch_cycles)
         self.cpus = [
-            Cpu(switch_time, found(number) if found else None) for number in range(world.cpus)
+            Cpu(switch_time, found(number) if found else None, number, log)
+            for number in range(world.cpus)
         ]
         self.latencies = {function: LatencyHistogram() for function in self.costs}
         calls = [cpu.calls for cpu in self.cpus if cpu.calls is not None]
@@ -97,7 +102,11 @@ class _Simulation:
         movable = [
             queue for task, queue in zip(world.tasks, self.queues, strict=True) if not task.pinned
         ]
-        movable += [queue for task, queue in self._place_competitors() if not task.pinned]
+        competing = list(self._place_competitors())
+        movable += [queue for task, queue in competing if not task.pinned]
+        if log is not None:
+            for number, queue in enumerate([*self.queues, *(queue for _, queue in competing)]):
+                queue.keep(log, number)
         self.migrations = 0
         self.movable = frozenset(movable if world.cpus > 1 else ())
 
@@ -107,7 +116,7 @@ class _Simulation:
             environment.process(self._ticks(cpu))
             for kind, interrupts in enumerate(self.world.interrupts):
                 stream = _STREAMS_PER_KIND + index * len(self.world.interrupts) + kind
-                environment.process(self._interrupts(cpu, interrupts, stream))
+                environment.process(self._interrupts(cpu, interrupts, kind, stream))
         if self.contention is not None:
             environment.process(self._contend(self.contention))
         if watch is not None:
@@ -202,14 +211,14 @@ class _Simulation:
             cpu.add(task)
             self.migrations += 1
 
-    def _interrupts(self, cpu: Cpu, interrupts: Interrupts, stream: int) -> _Process:
+    def _interrupts(self, cpu: Cpu, interrupts: Interrupts, kind: int, stream: int) -> _Process:
         world = self.world
         source = arrival_source(interrupts.arrivals, world.clock, world.seed, stream)
         time = world.clock.from_cycles(interrupts.cycles)
         nested = partial(self._nested, interrupts.calls) if interrupts.calls else None
         while (arrival := source.next()) is not None and arrival < self.end:
             yield self.environment.timeout(arrival - self.environment.now)
-            cpu.interrupt(arrival, time, nested)
+            cpu.interrupt(arrival, time, nested, kind)
 
     def _nested(self, calls: int, position: tuple[int, int] | None) -> int:
         """Time that an interrupt's traced calls take, made at this place of the task's call."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tramposim import __version__
+from tramposim._native.eventlog import EventLog
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate
@@ -20,6 +21,7 @@ from tramposim.spec import Arch
 from tramposim.study.found import Finding
 from tramposim.study.fullcheck import FullCheck
 from tramposim.study.load_rows import RunOutcome, row_of, run_outcome
+from tramposim.study.load_trace import TRACED_EVENTS, TraceSink, load_trace
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
 from tramposim.study.warmth import Background, Warmth
@@ -92,6 +94,7 @@ def load(
     *,
     runs: int = 1,
     progress: Progress = lambda what, done: True,
+    trace: TraceSink | None = None,
 ) -> Records:
     """Simulate variants of a workload on each meter's machine under each of its scenarios.
 
@@ -99,7 +102,8 @@ def load(
     traced; the first one speaks for all in `meta`, and the costs of the one in the middle are
     checked. `runs` repeats with the following seeds; rows then carry means and the half-width
     of their 95 % confidence interval (`..._ci95`). When `progress` returns False the run ends
-    with what was simulated (`meta["complete"]` is False).
+    with what was simulated (`meta["complete"]` is False). `trace` is given the first events of
+    every scenario's first run.
     """
     rows: list[Mapping[str, Value]] = []
     calls = [_Calls(meter) for meter in meters]
@@ -125,7 +129,10 @@ def load(
             meter.finding(workload, clock, scenario, body),
             meter.nested(workload, scenario, body),
         )
-        outcomes = _runs(workload, clock, costs, runs, name, watch)
+        log = EventLog(TRACED_EVENTS) if trace is not None else None
+        outcomes = _runs(workload, clock, costs, runs, name, watch, log)
+        if trace is not None and log is not None:
+            trace(load_trace(_title(name, workload), workload, clock, log))
         rows.append(
             {
                 "arch": meter.meter.arch.value,
@@ -143,6 +150,12 @@ def load(
         if not outcomes[-1].complete:
             return _records(workloads[0], rows, complete=False)
     return _records(workloads[0], rows, complete=True)
+
+
+def _title(name: str, workload: Workload) -> str:
+    """What tells a trace from those of other scenarios and variants."""
+    rate = workload.rate_hz
+    return name if rate is None else f"{name}, {rate:g} calls/s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +223,13 @@ class _Calls:
 
 
 def _runs(
-    workload: Workload, clock: Clock, costs: _Costs, runs: int, name: str, progress: Progress
+    workload: Workload,
+    clock: Clock,
+    costs: _Costs,
+    runs: int,
+    name: str,
+    progress: Progress,
+    log: EventLog | None,
 ) -> list[RunOutcome]:
     """One outcome per seed, fewer if the last one was cut short."""
     outcomes: list[RunOutcome] = []
@@ -218,15 +237,23 @@ def _runs(
 
         def watch(seconds: float, run: int = len(outcomes)) -> bool:
             return progress(
-                f"{name}, {seconds:.3g} s of {workload.run.duration}",
+                f"{seconds:.3g} s of {workload.run.duration}, {name}",
                 (run + seconds / workload.duration_s) / runs,
             )
 
-        outcomes.append(_run(workload, clock, costs, len(outcomes), watch))
+        first = None if outcomes else log
+        outcomes.append(_run(workload, clock, costs, len(outcomes), watch, first))
     return outcomes
 
 
-def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watcher) -> RunOutcome:
+def _run(
+    workload: Workload,
+    clock: Clock,
+    costs: _Costs,
+    run: int,
+    watch: Watcher,
+    log: EventLog | None,
+) -> RunOutcome:
     machine, function = workload.machine, workload.prototype.name
     work_cycles = workload.function.work_cycles
     world = World(
@@ -259,6 +286,7 @@ def _run(workload: Workload, clock: Clock, costs: _Costs, run: int, watch: Watch
         found=finding.on_cpu if finding else None,
         nested=costs.nested,
         contended=finding.contended if finding else None,
+        log=log,
     )
     return run_outcome(world, costs.hot, finding, result)
 

@@ -87,7 +87,7 @@ def row_of(
 ) -> dict[str, Value]:
     """Fields of a row: means over the outcomes, with intervals if there are several."""
     cpus, rate_hz = workload.machine.cpus, workload.rate_hz
-    service = cost.traced_cycles + workload.function.work_cycles
+    service = workload.population.calls * cost.traced_cycles + workload.function.work_cycles
     latency = LatencyHistogram()
     for outcome in outcomes:
         latency.merge(outcome.latency)

@@ -292,7 +292,8 @@ class Workload(_Table, frozen=True):
         table = self.background
         sharers = self.llc_cpus
         if table is None:
-            return None if self.population.count == 1 else Background(sharers=sharers)
+            single = self.population.count == self.population.calls == 1
+            return None if single else Background(sharers=sharers)
         return Background(
             parse_rate_hz(table.lines_per_s, "background.lines_per_s"),
             parse_bytes(table.footprint, "background.footprint"),

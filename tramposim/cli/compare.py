@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.function import function_options
 from tramposim.cli.options import (
     arch_option,
     core_option,
@@ -20,13 +18,13 @@ from tramposim.cli.options import (
     returns_option,
     state_option,
 )
+from tramposim.cli.subjects import FunctionChoice, choice_options, is_program, own_functions
 
 if TYPE_CHECKING:
-    from tramposim.spec import Kernel, Program
-    from tramposim.study.call import Argument
+    from tramposim.spec import Kernel
     from tramposim.study.records import Records
 
-_PROGRAM_SUFFIXES = (".bpf", ".c", ".o", ".bin", ".hex")
+__all__ = ["compare"]
 
 
 @click.command(
@@ -60,15 +58,7 @@ Examples:
     metavar="NAME",
     help="What the programs of --scenario do where it does not say.  [default: empty]",
 )
-@function_options()
-@click.option(
-    "--cost",
-    "costs",
-    multiple=True,
-    metavar="HELPER=CYCLES",
-    help="Cycles that a helper without code here is stated to cost (may be given more than "
-    "once); every result that used it says so.",
-)
+@choice_options()
 @state_option("hot, with a column of cold calls")
 @format_option("table", "json", "csv", "md")
 @output_option()
@@ -81,14 +71,7 @@ def compare(
     returns: str | None,
     words: tuple[str, ...],
     body: str | None,
-    proto: str | None,
-    btf: Path | None,
-    include: tuple[Path, ...],
-    variables: tuple[str, ...],
-    function: str | None,
-    arguments: tuple[Argument, ...],
-    ret: int | None,
-    costs: tuple[str, ...],
+    chosen: FunctionChoice,
     state: str | None,
     format_name: str,
     output: str,
@@ -102,89 +85,37 @@ def compare(
     PROG is a file of your own programs (C, libbpf object, assembler text). They define the
     scenarios: each program alone, the fentry and fexit programs together, and all.
     """
-    from tramposim.study.globals import set_globals
     from tramposim.study.kernels import kernel_of
-    from tramposim.study.program import read_source
 
     if body is not None and not words:
         raise click.UsageError("--body needs --scenario")
     kernels = [kernel_of(arch, version, entry, returns) for arch in archs]
-    if subject is not None and _is_program(subject):
+    own = subject is not None and is_program(subject)
+    if subject is not None and own:
         if words:
             raise click.UsageError("the programs of a file define the scenarios; no --scenario")
-        chosen = _Function(proto, btf, function, arguments, ret)
-        programs = read_source(Path(subject), btf=btf, include=include, version=version)
-        programs = set_globals(programs, variables)
-        records = _compare_own(Path(subject), programs, kernels, core_names, chosen, costs, state)
-        _write(records, format_name, output, own=True)
-        return
-    for option, given in (
-        ("--arg", arguments),
-        ("--ret", ret is not None),
-        ("--cost", costs),
-        ("--include", include),
-        ("--set", variables),
-    ):
-        if given:
-            raise click.UsageError(f"{option} needs a file of programs")
-    if (btf is None) != (function is None):
-        raise click.UsageError("--btf and --function belong together where there are no programs")
-    records = _compare_standard(
-        subject, kernels, core_names, _Function(proto, btf, function), words, body, state
-    )
-    _write(records, format_name, output, own=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Function:
-    """The options that say which function is traced and how it is called."""
-
-    proto: str | None
-    btf: Path | None
-    name: str | None
-    arguments: tuple[Argument, ...] = ()
-    ret: int | None = None
-
-
-def _is_program(name: str) -> bool:
-    path = Path(name)
-    return path.suffix in _PROGRAM_SUFFIXES or (path.is_file() and path.suffix != ".toml")
+        records = _compare_own(Path(subject), kernels, core_names, chosen, version, state)
+    else:
+        records = _compare_standard(subject, kernels, core_names, chosen, words, body, state)
+    _write(records, format_name, output, own=own)
 
 
 def _compare_own(
     path: Path,
-    programs: Sequence[Program],
     kernels: Sequence[Kernel],
     core_names: tuple[str, ...],
-    chosen: _Function,
-    costs: tuple[str, ...],
+    chosen: FunctionChoice,
+    version: str,
     state: str | None,
 ) -> Records:
     from tramposim.cli.progress import progress
-    from tramposim.errors import UnsupportedError
-    from tramposim.spec import TRACING_KINDS
     from tramposim.study.costs import parse_costs
     from tramposim.study.own import compare_programs
     from tramposim.study.subject import cores_of
-    from tramposim.study.traceable import traced_functions
 
-    stated = parse_costs(costs)
+    traced = own_functions(path, chosen, version)
+    stated = parse_costs(chosen.costs)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
-    for program in programs:
-        if program.kind not in TRACING_KINDS:
-            raise UnsupportedError(
-                f"{program.name} is a {program.kind} program; compare measures programs that "
-                "trace a function (fentry, fexit, fmod_ret, fsession)"
-            )
-    traced = traced_functions(
-        programs,
-        str(path),
-        proto=chosen.proto,
-        btf=chosen.btf,
-        function=chosen.name,
-        arguments=chosen.arguments,
-        returns=chosen.ret,
-    )
     with progress("compare") as step:
         return compare_programs(kernels, cores, traced, path.name, stated, step, state)
 
@@ -193,20 +124,16 @@ def _compare_standard(
     workload: str | None,
     kernels: Sequence[Kernel],
     core_names: tuple[str, ...],
-    chosen: _Function,
+    chosen: FunctionChoice,
     words: tuple[str, ...],
     body: str | None,
     state: str | None,
 ) -> Records:
-    from tramposim.bpf.vmlinux import prototype_from_btf
     from tramposim.cli.progress import progress
     from tramposim.study.compare import GRID, compare, grid_of
-    from tramposim.study.subject import cores_of, function_of
+    from tramposim.study.subject import cores_of
 
-    if chosen.btf is not None and chosen.name is not None:
-        prototype = prototype_from_btf(chosen.btf, chosen.name)
-    else:
-        prototype = function_of(chosen.proto, workload)
+    prototype = chosen.known_function(workload)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
     grid = grid_of(words, body) if words else GRID
     with progress("compare") as step:

@@ -4,18 +4,8 @@ from __future__ import annotations
 
 import click
 
-from tramposim.cli.options import (
-    arch_option,
-    core_option,
-    entry_option,
-    format_option,
-    kernel_option,
-    output_option,
-    proto_option,
-    returns_option,
-    scenario_argument_completion,
-    state_option,
-)
+from tramposim.cli.options import format_option, output_option
+from tramposim.cli.subjects import FunctionChoice, Scenarios, scenario_options
 
 __all__ = ["explain"]
 
@@ -27,33 +17,24 @@ Examples:
   tramposim explain fentry+fexit fsession --arch x86_64
   tramposim explain fentry+fexit:latency-hash fsession+cookie:latency-cookie --arch x86_64
   tramposim explain fentry+fexit fsession --state cold --arch x86_64
-  tramposim explain fexit --entry call --format json -o fexit.json"""
+  tramposim explain fexit --entry call --format json -o fexit.json
+  tramposim explain session.bpf.c --arch x86_64
+  tramposim explain session.bpf.c trace_entry+trace_exit trace_session --cost bpf_printk=800"""
 )
-@click.argument(
-    "scenarios",
-    metavar="SCENARIO[:BODY] [SCENARIO[:BODY]]",
-    nargs=-1,
-    required=True,
-    shell_complete=scenario_argument_completion,
-)
-@arch_option(both=True)
-@kernel_option()
-@core_option(both=True)
-@entry_option()
-@returns_option()
-@proto_option()
-@state_option("hot")
-@format_option("table", "json", "csv")
+@scenario_options(both=True)
+@click.option("--path", is_flag=True, help="Show every link of the critical path.")
+@format_option("table", "json", "csv", "md")
 @output_option()
 def explain(
-    scenarios: tuple[str, ...],
+    words: tuple[str, ...],
     archs: tuple[str, ...],
     version: str,
     core_names: tuple[str, ...],
     entry: str | None,
     returns: str | None,
-    proto: str | None,
+    chosen: FunctionChoice,
     state: str | None,
+    path: bool,
     format_name: str,
     output: str,
 ) -> None:
@@ -62,38 +43,37 @@ def explain(
     SCENARIO is written as for `compare`, with the programs' body behind a colon (default:
     empty). With two scenarios the difference is explained part by part. In a state other than
     hot, every line and page that a call waits for is named.
+
+    PROG is a file of your own programs, as for `compare`. Programs that NAME joins by + are
+    attached together; without names: the fentry and fexit programs and the fsession side by
+    side if the file has just these, else all programs together.
     """
     from tramposim.cli.progress import progress
-    from tramposim.report.explain import explain_text
+    from tramposim.report.explain import explain_markdown, explain_text
     from tramposim.report.export import records_csv
     from tramposim.report.output import write_result
-    from tramposim.study.explain import explain as explained
-    from tramposim.study.explain import explain_records
+    from tramposim.study.explain import explain_calls, explain_records
     from tramposim.study.kernels import kernel_of
     from tramposim.study.records import encode_records
-    from tramposim.study.scenario import parse_scenario
-    from tramposim.study.subject import Subject, cores_of, function_of
+    from tramposim.study.staged import stage
+    from tramposim.study.subject import cores_of
 
-    if len(scenarios) > 2:
-        raise click.UsageError("one scenario, or two to compare")
+    scenarios = Scenarios(words, chosen, version, state or "hot", most=2)
     cores = cores_of(archs, core_names)
-    prototype = function_of(proto)
     found = []
     with progress("explain") as step:
         for arch in archs:
+            step(f"{arch} {' '.join(words)}")
             kernel = kernel_of(arch, version, entry, returns)
-            for text in scenarios:
-                words, _, body = text.partition(":")
-                step(f"{arch} {text}")
-                scenario = parse_scenario(words)
-                subject = Subject(kernel, prototype, scenario, body or "empty", state or "hot")
-                found.append(explained(subject, cores[arch]))
+            for executed in scenarios.executed(kernel):
+                found.append(explain_calls(stage(executed, cores[arch])))
     records = explain_records(found)
     write_result(
         {
-            "table": lambda: explain_text(records, output),
+            "table": lambda: explain_text(records, output, path),
             "json": lambda: encode_records(records),
             "csv": lambda: records_csv(records),
+            "md": lambda: explain_markdown(records, path),
         }[format_name](),
         output,
     )

@@ -8,22 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.options import (
-    arch_option,
-    core_option,
-    entry_option,
-    format_option,
-    kernel_option,
-    output_option,
-    proto_option,
-    returns_option,
-    scenario_argument_completion,
-)
+from tramposim.cli.options import format_option, output_option
+from tramposim.cli.subjects import FunctionChoice, Scenarios, scenario_options
 
 if TYPE_CHECKING:
     from tramposim.study.timeline import Timeline
 
 __all__ = ["timeline"]
+
+_MOST = 16
+"""Scenarios of one picture."""
 
 
 @click.command(
@@ -32,21 +26,10 @@ Examples:
   tramposim timeline fsession
   tramposim timeline fexit --entry call --part 'call original'
   tramposim timeline fentry+fexit fsession --ab --format konata -o call.kanata.gz
-  tramposim timeline fsession+cookie:latency-cookie --format perfetto -o call.json"""
+  tramposim timeline fsession+cookie:latency-cookie --format perfetto -o call.json
+  tramposim timeline session.bpf.c trace_session --arch arm64 --part 'body fentry[0]'"""
 )
-@click.argument(
-    "scenarios",
-    metavar="SCENARIO[:BODY]...",
-    nargs=-1,
-    required=True,
-    shell_complete=scenario_argument_completion,
-)
-@arch_option(both=False)
-@kernel_option()
-@core_option(both=False)
-@entry_option()
-@returns_option()
-@proto_option()
+@scenario_options(both=False)
 @click.option(
     "--calls", type=click.IntRange(1, 15), default=1, show_default=True, help="Calls to show."
 )
@@ -60,43 +43,42 @@ Examples:
 @format_option("text", "konata", "perfetto")
 @output_option()
 def timeline(
-    scenarios: tuple[str, ...],
+    words: tuple[str, ...],
     arch: str,
     version: str,
     core_name: str | None,
     entry: str | None,
     returns: str | None,
-    proto: str | None,
+    chosen: FunctionChoice,
+    state: str | None,
     calls: int,
     part: str | None,
     ab: bool,
     format_name: str,
     output: str,
 ) -> None:
-    """Pipeline picture of one call in a steady state: text, Konata log or Perfetto trace.
+    """Pipeline picture of one call: text, Konata log or Perfetto trace.
 
-    A file name that ends in .gz is written compressed.
+    SCENARIO and PROG are written as for `explain`. Hot, the call is one of a steady state (of
+    the faster one if the front end has two). A file name that ends in .gz is written compressed.
     """
     from tramposim.report.timeline import konata_log, perfetto_json, timeline_text
     from tramposim.study.kernels import kernel_of
-    from tramposim.study.scenario import parse_scenario
-    from tramposim.study.staged import staged_calls
-    from tramposim.study.subject import Subject, cores_of, function_of
+    from tramposim.study.staged import stage
+    from tramposim.study.subject import cores_of
     from tramposim.study.timeline import align
     from tramposim.study.timeline import timeline as make
 
-    if ab and len(scenarios) != 2:
-        raise click.UsageError("--ab needs two scenarios")
-    if format_name == "konata" and len(scenarios) > 1 and not (ab and output != "-"):
-        raise click.UsageError("a Konata log holds one scenario; give two with --ab and -o FILE")
     core = cores_of([arch], [core_name] if core_name else [])[arch]
     kernel = kernel_of(arch, version, entry, returns)
-    prototype = function_of(proto)
-    made: list[Timeline] = []
-    for text in scenarios:
-        words, _, body = text.partition(":")
-        subject = Subject(kernel, prototype, parse_scenario(words), body or "empty")
-        made.append(make(staged_calls(subject, core), calls))
+    scenarios = Scenarios(words, chosen, version, state or "hot", most=_MOST)
+    made: list[Timeline] = [
+        make(stage(executed, core), calls) for executed in scenarios.executed(kernel)
+    ]
+    if ab and len(made) != 2:
+        raise click.UsageError("--ab needs two scenarios")
+    if format_name == "konata" and len(made) > 1 and not (ab and output != "-"):
+        raise click.UsageError("a Konata log holds one scenario; give two with --ab and -o FILE")
     if part is not None:
         known = list(dict.fromkeys(row.part for one in made for row in one.rows))
         if part not in known:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Column", "format_value"]
+__all__ = ["SPREAD", "Column", "format_value", "with_spread"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +30,15 @@ def format_value(column: Column, row: Mapping[str, object]) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)
+
+
+SPREAD = Column("cycles_spread", "±")
+"""Half the range of the cycles per call, a field that `with_spread` adds."""
+
+
+def with_spread(row: Mapping[str, object]) -> Mapping[str, object]:
+    """The row, with half the range of its cycles per call if they have one."""
+    if "cycles_low" not in row:
+        return row
+    low, high = (float(str(row[f"cycles_{end}"])) for end in ("low", "high"))
+    return {**row, SPREAD.field: (high - low) / 2}

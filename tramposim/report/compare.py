@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from tramposim.report.columns import Column
+from tramposim.report.columns import SPREAD, Column, with_spread
 from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
@@ -17,6 +17,7 @@ COLUMNS = (
     Column("scenario", "scenario", text=True),
     Column("body", "body", text=True),
     Column("cycles_per_call", "cycles"),
+    SPREAD,
     Column("cycles_over_untraced", "over"),
     Column("over_pair_ratio", "×pair", decimals=2),
     Column("cycles_per_call_cold", "cold", decimals=0),
@@ -31,11 +32,13 @@ COLUMNS = (
 )
 
 LEGEND = (
-    "cycles: core cycles per call, the call itself included; over: cycles over the untraced "
-    "call; ×pair: over, relative to fentry+fexit with the same kind of body; cold: cycles of a "
-    "call whose lines of code and data are all in memory, ×cold: ×pair for it; insns, uops "
-    "(unfused): executed per call; img B, prog B: bytes of machine code; slots: of the "
-    "trampoline's limit on programs (an fsession takes two)."
+    "cycles: core cycles per call, the call itself included; ±: half the range that repeated "
+    "measurements find (the front end has two states, or calls differ); over: cycles over the "
+    "untraced call; ×pair: over, relative to fentry+fexit with the same kind of body; cold: "
+    "cycles of a call whose lines of code and data are all in memory, ×cold: ×pair for it; insns, "
+    "uops (unfused): executed per call; img B, prog B: bytes of machine code; progs: programs, "
+    "and as many links unless shown; slots: of the trampoline's limit on programs (an fsession "
+    "takes two)."
 )
 
 
@@ -83,19 +86,24 @@ def _tables(records: Records) -> Sequence[tuple[str, Sequence[Mapping[str, objec
                 f"{function} on {first['arch']}, kernel {first['kernel']}: "
                 f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}\n"
                 f"core {first['core']} (model error: {first['core_error']})",
-                [row for row in rows if not _repeats_untraced(row)],
+                [with_spread(row) for row in rows if not _repeats_untraced(row)],
             )
         )
     return tables
 
 
 def _columns(rows: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:
-    """The columns without those of cold calls if none were timed."""
-    return tuple(
-        column
-        for column in COLUMNS
-        if not column.field.endswith("_cold") or any(column.field in row for row in rows)
-    )
+    """The columns without those of cold calls and of ranges if there are none, and without the
+    links if they are as many as the programs."""
+    linked = any(row.get("links") != row.get("programs") for row in rows)
+
+    def is_shown(column: Column) -> bool:
+        if column.field == "links":
+            return linked
+        optional = column is SPREAD or column.field.endswith("_cold")
+        return not optional or any(column.field in row for row in rows)
+
+    return tuple(column for column in COLUMNS if is_shown(column))
 
 
 def _repeats_untraced(row: Mapping[str, object]) -> bool:

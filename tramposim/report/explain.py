@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from tramposim.report.columns import Column
+from tramposim.report.difference import differences
+from tramposim.report.explained import (
+    GROUP_HEADINGS,
+    LEGEND_OF_GROUPS,
+    Row,
+    groups_of,
+    instruction_of,
+    name_of,
+    number,
+    of_kind,
+)
+from tramposim.report.export import markdown_table
+from tramposim.report.stretches import stretches
 from tramposim.report.table import TextTable, render
+from tramposim.study.explain import group_field
 from tramposim.study.records import Records
 
-__all__ = ["explain_text"]
+__all__ = ["explain_markdown", "explain_text"]
 
-Row = Mapping[str, object]
-
-_COLUMNS = (
+_PART_COLUMNS = (
     Column("place", "part", text=True),
     Column("cycles_per_call", "cycles"),
     Column("percent", "%"),
@@ -24,41 +36,96 @@ _COLUMNS = (
     Column("image_bytes", "image B"),
     Column("program", "program", text=True),
 )
+_STRETCH_COLUMNS = (
+    Column("cycles_per_call", "cycles"),
+    Column("part", "part", text=True),
+    Column("why", "waits for", text=True),
+    Column("where", "in", text=True),
+)
+_LINK_COLUMNS = (
+    Column("cycles_per_call", "cycles"),
+    Column("part", "part", text=True),
+    Column("why", "waits for", text=True),
+    Column("where", "by", text=True),
+)
 _MISS_COLUMNS = (
     Column("miss", "what", text=True),
     Column("found", "found in", text=True),
-    Column("address", "address", text=True),
     Column("wait_cycles", "waited", decimals=0),
+    Column("cycles_per_call", "on path", decimals=0),
+    Column("line", "line, or first use of it", text=True),
     Column("part", "part", text=True),
-    Column("place", "by", text=True),
+    Column("address", "address", text=True),
+)
+_EVENT_COLUMNS = (
+    Column("events_per_call", "per call"),
+    Column("event", "event", text=True),
+    Column("second", "by", text=True),
+    Column("first", "after", text=True),
 )
 _LEGEND = (
-    "cycles: of the critical path in the part's instructions, those that it calls included; "
-    "code lines, data lines: 64-byte lines that the part is the first of the call to touch; "
-    "uops: unfused; image B: the part's bytes in the image; waited: cycles beyond a hit (they "
-    "overlap)."
+    "cycles: of the critical path, the chain of events that decides how long a call takes, in the "
+    "part's instructions and those that it calls; code lines, data lines: 64-byte lines that the "
+    "part is the first of the call to touch; uops: unfused; image B: the part's bytes in the "
+    "image."
+)
+_RANGE_LEGEND = (
+    "The range: what repeated measurements find; the front end has two states (or calls differ), "
+    "the cycles are their mean."
+)
+_MISS_LEGEND = (
+    "waited: cycles beyond a hit (they overlap); on path: those that the critical path waited."
 )
 _COSTLY = ("return mispredict", "indirect mispredict", "conditional mispredict", "store blocked")
-_SHOWN_EVENTS = 16
+_SHOWN_EVENTS = 12
+_EVENT_LENGTH = 20
+"""Characters of an instruction of an event: two of them share a line."""
+
+Block = TextTable | str
 
 
-def explain_text(records: Records, output: str = "-") -> str:
-    """Every explained scenario; two on the same core also side by side."""
-    groups: list[list[Row]] = [
-        list(rows)
-        for _, rows in groupby(
-            records.rows, lambda row: (row["arch"], row["core"], row["scenario"], row["body"])
-        )
-    ]
-    parts: list[object] = []
+def explain_text(records: Records, output: str = "-", links: bool = False) -> str:
+    """Every explained scenario; two on the same core also side by side.
+
+    `links` shows every link of the critical path, not its stretches.
+    """
+    return render(*_blocks(records, links), output=output)
+
+
+def explain_markdown(records: Records, links: bool = False) -> str:
+    """The same as Markdown."""
+    blocks = []
+    for block in _blocks(records, links):
+        if isinstance(block, str):
+            blocks.append(block + "\n")
+        else:
+            title = block.title.replace("\n", ", ")
+            blocks.append(f"### {title}\n\n{markdown_table(block.columns, block.rows)}")
+    return "\n".join(block for block in blocks if block.strip())
+
+
+def _blocks(records: Records, links: bool) -> Iterator[Block]:
+    groups: list[list[Row]] = [list(rows) for _, rows in groupby(records.rows, _key)]
     for rows in groups:
-        parts += [TextTable(_COLUMNS, _table_rows(rows), _title(rows), strong=_is_part)]
-        parts += _events(rows)
-        parts += _misses(rows)
-        parts.append("")
+        yield TextTable(_PART_COLUMNS, _part_rows(rows), _title(rows), strong=_is_part)
+        yield _bottlenecks(rows)
+        yield _path(rows, links)
+        yield from _events(rows)
+        yield from _misses(rows)
+        yield ""
     for first, second in _pairs(groups):
-        parts += [_comparison(first, second), _difference(first, second), ""]
-    return render(*parts, _LEGEND, output=output)  # type: ignore[arg-type]
+        yield from differences(first, second)
+        yield ""
+    legends = [_LEGEND, LEGEND_OF_GROUPS]
+    if any("cycles_low" in row for row in records.rows):
+        legends.append(_RANGE_LEGEND)
+    if any(row["what"] == "miss" for row in records.rows):
+        legends.append(_MISS_LEGEND)
+    yield " ".join(legends)
+
+
+def _key(row: Row) -> tuple[object, ...]:
+    return row["arch"], row["core"], row["function"], row["scenario"], row["body"]
 
 
 def _pairs(groups: Sequence[list[Row]]) -> list[tuple[list[Row], list[Row]]]:
@@ -75,135 +142,141 @@ def _is_part(row: Row) -> bool:
     return row["what"] == "part"
 
 
-def _name(row: Row) -> str:
-    return f"{row['scenario']}" + (f" ({row['body']})" if row["body"] != "empty" else "")
-
-
 def _title(rows: Sequence[Row]) -> str:
     call = rows[0]
-    cycles = float(str(call["cycles_per_call"]))
+    spread = ""
+    if "cycles_low" in call:
+        spread = f" ({number(call, 'cycles_low'):.1f} to {number(call, 'cycles_high'):.1f})"
     return (
-        f"{_name(call)} on {call['arch']}, kernel {call['kernel']}, {call['returns']} returns: "
-        f"{cycles:.1f} cycles per call, {call['state']}\n"
+        f"{name_of(rows)}: {call['function']} on {call['arch']}, kernel {call['kernel']}, "
+        f"{call['returns']} returns: {number(call, 'cycles_per_call'):.1f} cycles per call"
+        f"{spread}, {call['state']}\n"
         f"core {call['core']} (model error: {call['core_error']})"
     )
 
 
-def _table_rows(rows: Sequence[Row]) -> list[Row]:
+def _part_rows(rows: Sequence[Row]) -> list[Row]:
     return [
         {
             **row,
-            "place": row["part"] if row["what"] == "part" else f"  {row['function']}",
-            "percent": 100 * float(str(row["cycles_share"])),
-            "program": row.get("program") if row["what"] == "part" else None,
+            "place": row["part"] if _is_part(row) else f"  {row['part_function']}",
+            "percent": 100 * number(row, "cycles_share"),
+            "program": row.get("program") if _is_part(row) else None,
         }
         for row in rows
         if row["what"] in ("part", "function")
     ]
 
 
-def _events(rows: Sequence[Row]) -> list[str]:
-    """Sentences: costly pairs one by one, the others as counts."""
-    events = [row for row in rows if row["what"] == "event"]
+def _bottlenecks(rows: Sequence[Row]) -> TextTable:
+    """Parts against the groups of reasons: where the path spends its cycles, and on what."""
+    groups = groups_of(rows)
+    columns = (
+        Column("part", "part", text=True),
+        Column("cycles_per_call", "cycles"),
+        *(Column(group_field(group), GROUP_HEADINGS[group]) for group in groups),
+    )
+    parts = [row for row in of_kind(rows, "part") if number(row, "cycles_per_call") >= 0.05]
+    total: dict[str, object] = {"part": "whole call"}
+    total["cycles_per_call"] = number(rows[0], "cycles_per_call")
+    for row in of_kind(rows, "share"):
+        field = group_field(str(row["group"]))
+        total[field] = float(str(total.get(field, 0.0))) + number(row, "cycles_per_call")
+    share = {
+        name: 100 * float(str(value)) / (number(rows[0], "cycles_per_call") or 1)
+        for name, value in total.items()
+        if name != "part"
+    }
+    return TextTable(
+        columns,
+        [*parts, total, {"part": "%", **share}],
+        f"Bottlenecks: {_reasons(rows)}",
+        section_of=lambda row: row["part"] in ("whole call", "%"),
+        strong=lambda row: row["part"] == "whole call",
+    )
+
+
+def _reasons(rows: Sequence[Row]) -> str:
+    """`serialising 86.0 (serialisation 86.0), ...`: the groups in order of their cycles."""
+    groups: dict[str, list[Row]] = {}
+    for row in of_kind(rows, "share"):
+        groups.setdefault(str(row["group"]), []).append(row)
+    sums = {name: sum(number(row, "cycles_per_call") for row in rs) for name, rs in groups.items()}
+    texts = []
+    for name in sorted(groups, key=lambda name: -sums[name]):
+        reasons = ", ".join(
+            f"{row['reason']} {number(row, 'cycles_per_call'):.1f}"
+            for row in groups[name]
+            if number(row, "cycles_per_call") >= 0.05
+        )
+        alone = len(groups[name]) == 1 and groups[name][0]["reason"] == name
+        texts.append(f"{name} {sums[name]:.1f}" + ("" if alone or not reasons else f" ({reasons})"))
+    return "; ".join(texts)
+
+
+def _path(rows: Sequence[Row], links: bool) -> TextTable:
+    """The critical path in the order of the call: every link, or its stretches."""
+    found = of_kind(rows, "link")
+    if links:
+        table = [{**link, "why": _why(link), "where": instruction_of(link)} for link in found]
+        return TextTable(_LINK_COLUMNS, table, f"Critical path: {len(found)} links")
+    joined: list[Row] = [
+        {"cycles_per_call": one.cycles, "part": one.part, "why": one.reasons, "where": one.where}
+        for one in stretches(found)
+    ]
+    title = f"Critical path: {len(found)} links, joined to {len(joined)} stretches (--path: all)"
+    return TextTable(_STRETCH_COLUMNS, joined, title)
+
+
+def _why(link: Row) -> str:
+    if "address" not in link:
+        return str(link["reason"])
+    return f"{link['reason']} from {link['found']}".replace("from under way", "under way")
+
+
+def _events(rows: Sequence[Row]) -> Iterator[Block]:
+    """What befell pairs of instructions: the costly ones one by one, the others as counts."""
+    events = of_kind(rows, "event")
     costly = [row for row in events if row["event"] in _COSTLY]
-    lines = []
-    for row in costly[:_SHOWN_EVENTS]:
-        first, second = row["first"], row["second"]
-        count = f"{float(str(row['events_per_call'])):g} per call"
-        if row["event"] == "return mispredict":
-            lines.append(f"return mispredict, {count}: {second}; on the return stack: {first}")
-        elif row["event"] == "store blocked":
-            lines.append(f"store blocks load, {count}: {first} -> {second}")
-        else:
-            lines.append(f"{row['event']}, {count}: {second}")
-    if len(costly) > _SHOWN_EVENTS:
-        lines.append(f"... and {len(costly) - _SHOWN_EVENTS} more such pairs (--format json)")
+    if costly:
+        table = [
+            {**row, "second": _paired(row, "second"), "first": _paired(row, "first")}
+            for row in costly[:_SHOWN_EVENTS]
+        ]
+        left = len(costly) - len(table)
+        more = f" (of {len(costly)}; --format json has all)" if left else ""
+        yield TextTable(_EVENT_COLUMNS, table, f"Mispredictions and blocked loads{more}")
+    counts = []
     for kind in ("store forwarded", "store renamed"):
-        loads = sum(float(str(row["events_per_call"])) for row in events if row["event"] == kind)
+        loads = sum(number(row, "events_per_call") for row in events if row["event"] == kind)
         if loads:
-            lines.append(f"{kind}: {loads:.1f} loads per call")
-    return lines
+            counts.append(f"{kind}: {loads:.1f} loads per call")
+    if counts:
+        yield "; ".join(counts)
 
 
-def _misses(rows: Sequence[Row]) -> list[TextTable]:
+def _paired(row: Row, side: str) -> str:
+    """An instruction of an event, with its place."""
+    text, _, place = str(row[side]).rpartition(" (")
+    return (
+        instruction_of({"first": text, "place": place.rstrip(")")}, _EVENT_LENGTH)
+        if text
+        else str(row[side])
+    )
+
+
+def _misses(rows: Sequence[Row]) -> Iterator[Block]:
     """Every line, page and branch that was waited for, in order."""
-    misses = [row for row in rows if row["what"] == "miss"]
-    if not misses:
-        return []
-    return [TextTable(_MISS_COLUMNS, misses, f"Waited for: {_counts(misses)}")]
+    misses = of_kind(rows, "miss")
+    if misses:
+        yield TextTable(_MISS_COLUMNS, misses, f"Waited for: {_counts(misses)}")
 
 
 def _counts(misses: Sequence[Row]) -> str:
     """Misses per call by kind and place."""
     sums: dict[str, float] = {}
     for row in misses:
-        name = f"{row['miss']}s from {row['found']}"
-        sums[name] = sums.get(name, 0.0) + float(str(row["misses_per_call"]))
+        if row["found"] != "under way":
+            name = f"{row['miss']}s from {row['found']}"
+            sums[name] = sums.get(name, 0.0) + number(row, "misses_per_call")
     return ", ".join(f"{count:.4g} {name}" for name, count in sums.items()) + " per call"
-
-
-def _comparison(first: Sequence[Row], second: Sequence[Row]) -> TextTable:
-    """Parts of both scenarios by name, with the difference."""
-    columns = (
-        Column("part", "part", text=True),
-        Column("first", _name(first[0])),
-        Column("second", _name(second[0])),
-        Column("difference", "difference"),
-        Column("insns", "insns"),
-        Column("lines", "code+data lines"),
-    )
-    return TextTable(
-        columns,
-        _differences(first, second),
-        "Side by side: cycles per call by part; insns, lines: second less first",
-    )
-
-
-def _differences(first: Sequence[Row], second: Sequence[Row]) -> list[Row]:
-    sides = [{str(row["part"]): row for row in rows if row["what"] == "part"} for rows in
-             (first, second)]  # fmt: skip
-    rows: list[Row] = []
-    names = list(dict.fromkeys([*sides[1], *sides[0]]))
-    order = {name: index for index, name in enumerate(sides[0])}
-    names.sort(key=lambda name: order.get(name, list(sides[1]).index(name)
-                                          if name in sides[1] else 0))  # fmt: skip
-
-    def value(side: Mapping[str, Row], name: str, field: str) -> float:
-        return float(str(side[name][field])) if name in side else 0.0
-
-    for name in names:
-        one, two = (value(side, name, "cycles_per_call") for side in sides)
-        row: dict[str, object] = {"part": name, "difference": two - one}
-        if name in sides[0]:
-            row["first"] = one
-        if name in sides[1]:
-            row["second"] = two
-        row["insns"] = round(
-            value(sides[1], name, "instructions_per_call")
-            - value(sides[0], name, "instructions_per_call")
-        )
-        row["lines"] = round(
-            sum(value(sides[1], name, f) - value(sides[0], name, f)
-                for f in ("code_lines", "data_lines"))
-        )  # fmt: skip
-        rows.append(row)
-    total: dict[str, object] = {"part": "whole call"}
-    for key in ("first", "second", "difference"):
-        total[key] = sum(float(str(row.get(key, 0))) for row in rows)
-    for key in ("insns", "lines"):
-        total[key] = sum(int(str(row[key])) for row in rows)
-    return [*rows, total]
-
-
-def _difference(first: Sequence[Row], second: Sequence[Row]) -> str:
-    rows = _differences(first, second)
-    total = float(str(rows[-1]["difference"]))
-    largest = sorted(rows[:-1], key=lambda row: -abs(float(str(row["difference"]))))[:3]
-    named = ", ".join(
-        f"{row['part']} {float(str(row['difference'])):+.1f}"
-        for row in largest
-        if abs(float(str(row["difference"]))) >= 0.05
-    )
-    return f"{_name(second[0])} costs {total:+.1f} cycles per call against {_name(first[0])}" + (
-        f", most of it in: {named}." if named else "."
-    )

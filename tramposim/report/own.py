@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from tramposim.report.columns import Column
+from tramposim.report.columns import SPREAD, Column, with_spread
 from tramposim.report.export import markdown_table
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
@@ -18,6 +18,7 @@ COLUMNS = (
     Column("scenario", "scenario", text=True),
     Column("body", "programs", text=True),
     Column("cycles_per_call", "cycles"),
+    SPREAD,
     Column("cycles_over_untraced", "over"),
     Column("cycles_over_empty", "own"),
     Column("over_pair_ratio", "×pair", decimals=2),
@@ -33,11 +34,12 @@ COLUMNS = (
 
 LEGEND = (
     "group: each program alone; pair: the fentry and fexit programs together; all: the whole "
-    "file. cycles: core cycles per call, the call itself included; over: cycles over the "
-    "untraced call; own: cycles over the same programs doing nothing; ×pair: over, relative to "
-    "the pair; cold: cycles of a call whose lines of code and data are all in memory, ×cold: "
-    "×pair for it; insns, uops (unfused): executed per call; img B, prog B: bytes of machine "
-    "code; slots: of the trampoline's limit on programs (an fsession takes two)."
+    "file. cycles: core cycles per call, the call itself included; ±: half the range that "
+    "repeated measurements find (the front end has two states, or calls differ); over: cycles "
+    "over the untraced call; own: cycles over the same programs doing nothing; ×pair: over, "
+    "relative to the pair; cold: cycles of a call whose lines of code and data are all in memory, "
+    "×cold: ×pair for it; insns, uops (unfused): executed per call; img B, prog B: bytes of "
+    "machine code; slots: of the trampoline's limit on programs (an fsession takes two)."
 )
 
 _LONGEST_NAMES = 28
@@ -92,7 +94,7 @@ def _tables(records: Records) -> Iterator[tuple[str, Sequence[Mapping[str, objec
             f"kernel {first['kernel']}: entry by {entries}, {first['returns']} returns, "
             f"{records.meta['state']}\n"
             f"core {first['core']} (model error: {first['core_error']})",
-            [{**row, "scenario": _cut(row), "body": _names(row)} for row in rows],
+            [{**with_spread(row), "scenario": _cut(row), "body": _names(row)} for row in rows],
         )
 
 

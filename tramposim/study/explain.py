@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tramposim import __version__
@@ -11,11 +11,26 @@ from tramposim.study.misses import MissCost, miss_costs
 from tramposim.study.partcosts import PartCost, part_costs
 from tramposim.study.path import PathLink, path_links
 from tramposim.study.records import Records, Value
-from tramposim.study.staged import staged_calls
+from tramposim.study.staged import StagedCalls, staged_calls
 from tramposim.study.subject import Subject
 from tramposim.timing import STATES, Core, Timing
+from tramposim.timing.critical import GROUPS
 
-__all__ = ["CostEvent", "Explanation", "MissCost", "PartCost", "explain", "explain_records"]
+__all__ = [
+    "STATED",
+    "CostEvent",
+    "Explanation",
+    "MissCost",
+    "PartCost",
+    "PathLink",
+    "explain",
+    "explain_calls",
+    "explain_records",
+    "group_field",
+]
+
+STATED = "stated costs"
+"""Part and group of what helpers were stated to cost, which was not executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +55,59 @@ class Explanation:
 
     @property
     def cycles(self) -> float:
-        """Cycles per call of the calls that were explained: the sum of the parts."""
+        """Cycles per call: the sum of the parts."""
         return sum(part.cycles for part in self.totals)
+
+    @property
+    def shares(self) -> Mapping[tuple[str, str], float]:
+        """Cycles per call by (group, reason) of the critical path's links, largest first."""
+        sums: dict[tuple[str, str], float] = {}
+        for link in self.path:
+            key = link.group, link.reason
+            sums[key] = sums.get(key, 0.0) + link.cycles
+        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
 
 
 def explain(subject: Subject, core: Core) -> Explanation:
     """Execute the subject and attribute its cycles; raises what `measure` raises."""
-    calls = staged_calls(subject, core)
+    return explain_calls(staged_calls(subject, core))
+
+
+def explain_calls(calls: StagedCalls) -> Explanation:
+    """Attribute the cycles of calls that were executed and timed."""
     path = path_links(calls)
+    stated = [
+        PathLink(STATED, cost.helper, cost.text, "", STATED, STATED, "", None, cost.cycles_per_call)
+        for cost in calls.executed.stated
+    ]
     return Explanation(
-        subject,
-        core,
+        calls.subject,
+        calls.core,
         calls.timing,
-        tuple(part_costs(calls, path)),
-        path,
-        tuple(cost_events(calls.trace, calls.stages, core)),
-        miss_costs(calls.trace, calls.timing.calls, calls.places),
+        (*part_costs(calls, path), *_stated_part(stated)),
+        (*path, *stated),
+        tuple(cost_events(calls.trace, calls.stages, calls.core)),
+        miss_costs(calls, path) if calls.timing.calls else (),
     )
 
 
+def _stated_part(stated: list[PathLink]) -> Iterator[PartCost]:
+    """Stated costs as a part of the call."""
+    if stated:
+        cycles = sum(link.cycles for link in stated)
+        yield PartCost(STATED, "", "", cycles, {STATED: cycles}, 0.0, 0.0, 0, 0, 0)
+
+
+def group_field(group: str) -> str:
+    """The field of a part's row that holds the cycles of a group of reasons."""
+    return f"cycles_{group.replace(' ', '_')}"
+
+
 def explain_records(explanations: Iterable[Explanation]) -> Records:
-    """One row per part, per function within a part (`what`: part, function), event and miss."""
-    rows: list[Mapping[str, Value]] = []
+    """A row (`what`) per call, part, function within a part, share of a reason, link of the
+    critical path, event and miss."""
     explanations = tuple(explanations)
+    rows: list[Mapping[str, Value]] = []
     for found in explanations:
         subject = found.subject
         head: dict[str, Value] = {
@@ -71,61 +116,102 @@ def explain_records(explanations: Iterable[Explanation]) -> Records:
             "core_error": found.core.error,
             "kernel": subject.kernel.version,
             "returns": subject.kernel.returns.value,
+            "function": subject.prototype.name,
             "scenario": subject.scenario.word,
             "body": subject.body,
             "state": subject.state,
         }
-        total = found.cycles
-        rows.append(
-            head
-            | {
-                "what": "call",
-                "cycles_per_call": round(total, 3),
-                "instructions_per_call": round(found.timing.instructions_per_call, 3),
-                "uops_per_call": round(found.timing.uops_per_call, 3),
-            }
-        )
-        for part in found.parts:
-            row: dict[str, Value] = {"what": "function" if part.function else "part"}
-            row["part"] = part.part
-            if part.function:
-                row["function"] = part.function
-            if part.program:
-                row["program"] = part.program
-            row |= {
-                "cycles_per_call": round(part.cycles, 3),
-                "cycles_share": round(part.cycles / total, 4) if total else 0.0,
-                "instructions_per_call": round(part.instructions, 3),
-                "uops_per_call": round(part.uops, 3),
-                "code_lines": part.code_lines,
-                "data_lines": part.data_lines,
-            }
-            if part.bytes:
-                row["image_bytes"] = part.bytes
-            rows.append(head | row)
-        for event in found.events:
-            rows.append(
-                head
-                | {
-                    "what": "event",
-                    "event": event.kind,
-                    "events_per_call": round(event.per_call, 4),
-                    "first": event.first,
-                    "second": event.second,
-                }
-            )
-        rows += [head | _miss(miss) for miss in found.misses]
+        rows += [head | row for row in _rows(found)]
     state = explanations[0].subject.state if explanations else "hot"
     return Records(
         meta={
             "command": "explain",
             "version": __version__,
             "state": state,
-            "basis": "core cycles per call that retirement waited, of the core model, "
+            "basis": "core cycles per call on the critical path, of the core model, "
             f"{state}: {STATES[state]}",
         },
         rows=tuple(rows),
     )
+
+
+def _rows(found: Explanation) -> Iterator[dict[str, Value]]:
+    total = found.cycles
+    yield _call(found)
+    for part in found.parts:
+        yield _part(part, total)
+    for (group, reason), cycles in found.shares.items():
+        yield {"what": "share", "group": group, "reason": reason, **_cycles(cycles, total)}
+    for link in found.path:
+        yield _link(link)
+    for event in found.events:
+        yield {
+            "what": "event",
+            "event": event.kind,
+            "events_per_call": round(event.per_call, 4),
+            "first": event.first,
+            "second": event.second,
+        }
+    for miss in found.misses:
+        yield _miss(miss)
+
+
+def _cycles(cycles: float, total: float) -> dict[str, Value]:
+    return {
+        "cycles_per_call": round(cycles, 3),
+        "cycles_share": round(cycles / total, 4) if total else 0.0,
+    }
+
+
+def _call(found: Explanation) -> dict[str, Value]:
+    timing = found.timing
+    row: dict[str, Value] = {"what": "call", "cycles_per_call": round(found.cycles, 3)}
+    if timing.cycles_high > timing.cycles_low:
+        stated = found.cycles - timing.cycles_per_call
+        row["cycles_low"] = round(timing.cycles_low + stated, 3)
+        row["cycles_high"] = round(timing.cycles_high + stated, 3)
+    return row | {
+        "instructions_per_call": round(timing.instructions_per_call, 3),
+        "uops_per_call": round(timing.uops_per_call, 3),
+    }
+
+
+def _part(part: PartCost, total: float) -> dict[str, Value]:
+    row: dict[str, Value] = {"what": "function" if part.function else "part", "part": part.part}
+    if part.function:
+        row["part_function"] = part.function
+    if part.program:
+        row["program"] = part.program
+    row |= _cycles(part.cycles, total)
+    row |= {
+        group_field(group): round(part.groups[group], 3)
+        for group in (*GROUPS, STATED)
+        if part.groups.get(group)
+    }
+    row |= {
+        "instructions_per_call": round(part.instructions, 3),
+        "uops_per_call": round(part.uops, 3),
+        "code_lines": part.code_lines,
+        "data_lines": part.data_lines,
+    }
+    if part.bytes:
+        row["image_bytes"] = part.bytes
+    return row
+
+
+def _link(link: PathLink) -> dict[str, Value]:
+    row: dict[str, Value] = {
+        "what": "link",
+        "part": link.part,
+        "group": link.group,
+        "reason": link.reason,
+        "first": link.instruction,
+        "place": link.place,
+        "cycles_per_call": round(link.cycles, 4),
+    }
+    if link.address is not None:
+        row |= {"found": link.found, "address": f"{link.address:#x}"}
+    return row
 
 
 def _miss(miss: MissCost) -> dict[str, Value]:
@@ -135,8 +221,10 @@ def _miss(miss: MissCost) -> dict[str, Value]:
         "miss": miss.kind,
         "found": miss.found,
         "address": f"{miss.address:#x}",
+        "line": miss.name,
         "first": miss.instruction,
         "place": miss.place,
         "misses_per_call": round(miss.per_call, 4),
         "wait_cycles": round(miss.wait_cycles, 2),
+        "cycles_per_call": round(miss.path_cycles, 3),
     }

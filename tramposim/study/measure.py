@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from tramposim.kernel.image import Image
 from tramposim.machine.disassembly import disassemble
 from tramposim.machine.guestkernel import GuestKernel
+from tramposim.machine.target import Target
 from tramposim.machine.trace import Trace
 from tramposim.machine.traced import TracedFunction
 from tramposim.spec import Program
@@ -28,8 +29,8 @@ __all__ = [
     "ExecutedCalls",
     "Measurement",
     "execute",
+    "execute_programs",
     "measure",
-    "measure_programs",
     "relative_cycles",
 ]
 
@@ -98,6 +99,10 @@ class Measurement:
             "state": self.subject.state,
             "cycles_per_call": round(self.cycles_per_call, 2),
         }
+        if self.timing.cycles_high > self.timing.cycles_low:
+            stated = self.cycles_per_call - self.timing.cycles_per_call
+            row["cycles_low"] = round(self.timing.cycles_low + stated, 2)
+            row["cycles_high"] = round(self.timing.cycles_high + stated, 2)
         if self.entry is not None:
             row["entry"] = self.entry
         row |= self._relative("", untraced, pair, lambda found: found.cycles_per_call)
@@ -161,6 +166,7 @@ class ExecutedCalls:
 
     subject: Subject
     trace: Trace
+    target: Target
     image: Image | None
     entry: str | None
     programs: int
@@ -203,30 +209,20 @@ def execute(subject: Subject, function: FunctionCall | None = None) -> ExecutedC
     """Execute calls of the subject; raises what `measure` raises, except for timing."""
     check_loads(subject.kernel, subject.prototype, subject.scenario)
     programs = programs_of(subject.scenario, subject.body)
-    return _executed(subject, programs, function, NO_COSTS)
+    return execute_programs(subject, programs, function)
 
 
-def measure_programs(
+def execute_programs(
     subject: Subject,
     programs: Sequence[Program],
-    core: Core,
     function: FunctionCall | None = None,
     costs: Mapping[str, float] = NO_COSTS,
-) -> Measurement:
+) -> ExecutedCalls:
     """The same with any programs, attached in order; the subject's scenario and body name them.
 
     `costs` are stated cycles of helpers (by name) that the host executes instead of guest
-    code. Raises what `measure` raises.
+    code.
     """
-    return _executed(subject, programs, function, costs).timed(core)
-
-
-def _executed(
-    subject: Subject,
-    programs: Sequence[Program],
-    function: FunctionCall | None,
-    costs: Mapping[str, float],
-) -> ExecutedCalls:
     guest = GuestKernel(subject.kernel)
     add_stated_helpers(guest, costs)
     loaded = tuple(load_program(guest, program) for program in programs)
@@ -245,6 +241,7 @@ def _executed(
     return ExecutedCalls(
         subject=subject,
         trace=execution.trace,
+        target=world.target,
         image=world.image,
         entry=world.entry,
         programs=len(programs),

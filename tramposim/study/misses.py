@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from tramposim.machine.trace import Trace
 from tramposim.study.events import InstructionNames
-from tramposim.study.parts import Places
-from tramposim.timing.calls import TimedCall
+from tramposim.study.path import PathLink
+from tramposim.study.staged import StagedCalls
 
 __all__ = ["MissCost", "miss_costs"]
 
@@ -17,41 +16,87 @@ __all__ = ["MissCost", "miss_costs"]
 class MissCost:
     """A line, page or branch that calls had to wait for.
 
-    `kind` and `found` as in `Miss`; `part` is the part of the call that wants it first, by
-    `instruction` at `place` (function and offset). `per_call` times on average, `wait_cycles`
-    beyond a hit each time. Waits overlap, and what is hidden behind others costs nothing: they
-    do not sum to the call.
+    `kind` and `found` as in `Miss`, or `under way`: asked for by a prefetch. `name` says what it
+    is: code by the function and offset at which it begins, data by the place of the instruction
+    that wants it first. That is `instruction` at `place`, in `part`. `per_call` times on
+    average, `wait_cycles` beyond a hit each time. Waits overlap, and what is hidden behind
+    others costs nothing: `path_cycles` are what the critical path spent waiting for it, which
+    sums up over all of them to the cold misses' share of the call.
     """
 
     kind: str
     found: str
     address: int
+    name: str
     part: str
     instruction: str
     place: str
     per_call: float
     wait_cycles: float
+    path_cycles: float
 
 
-def miss_costs(trace: Trace, calls: Iterable[TimedCall], places: Places) -> tuple[MissCost, ...]:
-    """The misses of all calls in the order in which they are first met."""
-    calls = tuple(calls)
-    sums: dict[tuple[str, str, int], list[float]] = {}
-    first: dict[tuple[str, str, int], tuple[str, str, str]] = {}
-    names = InstructionNames(trace)
+@dataclass(slots=True)
+class _Sum:
+    part: str
+    instruction: str
+    place: str
+    count: int = 0
+    wait: int = 0
+    path: float = field(default=0.0)
+
+
+def miss_costs(staged: StagedCalls, links: Iterable[PathLink]) -> tuple[MissCost, ...]:
+    """The misses of all calls in the order in which they are first met.
+
+    `links` are those of the calls' critical path.
+    """
+    names = InstructionNames(staged.trace)
+    calls = staged.timing.calls
+    sums: dict[tuple[str, int], _Sum] = {}
+    found: dict[tuple[str, int], str] = {}
     for number, call in enumerate(calls):
-        begin, end = int(trace.calls[number]), int(trace.calls[number + 1])
-        pcs = [int(pc) for pc in trace.pcs[begin:end]]
+        order, _ = staged.prepared.call(number)
         parts: dict[int, str] = {}
-        for pc, (part, _, _) in zip(pcs, places.walk(pcs), strict=True):
-            parts.setdefault(pc, part)
+        for insn, (part, _, _) in zip(order.tolist(), staged.parts(number), strict=True):
+            parts.setdefault(staged.prepared.addresses[insn], part)
         for miss in call.misses:
-            key = (miss.kind, miss.found, miss.address)
-            first.setdefault(key, (parts[miss.pc], names(miss.pc), names.place(miss.pc)))
-            total = sums.setdefault(key, [0, 0])
-            total[0] += 1
-            total[1] += miss.wait
+            key = (miss.kind, miss.address)
+            total = sums.setdefault(key, _Sum(parts[miss.pc], names(miss.pc), names.place(miss.pc)))
+            found.setdefault(key, miss.found)
+            total.count += 1
+            total.wait += miss.wait
+    for link in links:
+        if link.address is not None:
+            key = (link.reason, link.address)
+            text = f"{link.instruction} ({link.place})"
+            sums.setdefault(key, _Sum(link.part, text, link.place)).path += link.cycles
+            found.setdefault(key, link.found)
     return tuple(
-        MissCost(*key, *first[key], count / len(calls), waited / count)
-        for key, (count, waited) in sums.items()
+        MissCost(
+            kind,
+            found[kind, address],
+            address,
+            total.place if kind.startswith("data") else _code_name(staged, address),
+            total.part,
+            total.instruction,
+            total.place,
+            total.count / len(calls),
+            total.wait / total.count if total.count else 0.0,
+            total.path,
+        )
+        for (kind, address), total in sums.items()
     )
+
+
+def _code_name(staged: StagedCalls, address: int) -> str:
+    """The function that a line of code begins in, or that begins in it."""
+    line_end = address + 63
+    region = next(
+        (r for r in staged.places.regions if r.address <= line_end < r.address + len(r.code) + 63),
+        None,
+    )
+    if region is None:
+        return f"{address:#x}"
+    offset = address - region.address
+    return f"{region.name}{'-' if offset < 0 else '+'}{abs(offset):#x}"

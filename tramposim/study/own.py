@@ -21,14 +21,14 @@ from tramposim.study.compare import state_meta
 from tramposim.study.costs import NO_COSTS
 from tramposim.study.engines import Task, Traced
 from tramposim.study.interpreted import interpret
-from tramposim.study.measure import Measurement, measure, measure_programs
+from tramposim.study.measure import ExecutedCalls, Measurement, execute_programs, measure
 from tramposim.study.precheck import check_programs
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import Scenario, Term
 from tramposim.study.subject import Subject
 from tramposim.timing import Core
 
-__all__ = ["Group", "compare_programs", "groups_of"]
+__all__ = ["Group", "chosen_groups", "compare_programs", "execute_group", "groups_of"]
 
 _PAIR = (ProgKind.FENTRY, ProgKind.FEXIT)
 UNTRACED_BODY = "-"
@@ -39,7 +39,7 @@ class Group:
     """Programs that are attached together, in this order; none is the untraced function.
 
     `role` is what they are: `untraced`, `alone`, `pair` (everything at entry and at exit that
-    one fsession could replace) or `all`.
+    one fsession could replace), `all`, or `named` by the user.
     """
 
     programs: tuple[Program, ...]
@@ -90,7 +90,7 @@ def compare_programs(
     """Measure the programs of each traced function on each kernel.
 
     `cores` maps an architecture's name to its core; `source` is what the programs come from;
-    `costs` as for `measure_programs`, `state` as for `compare`. Raises `AttachError` where a
+    `costs` as for `execute_programs`, `state` as for `compare`. Raises `AttachError` where a
     kernel would refuse, `UnsupportedError` for what cannot be executed, and what the machine
     raises.
     """
@@ -100,25 +100,11 @@ def compare_programs(
         core = cores[kernel.arch]
         for one in traced:
             function = one.function
-            check_programs(kernel, one.programs, function.prototype)
             measured = []
             for group in groups_of(one.programs):
                 progress(f"{kernel.arch} {function.prototype.name} {group.body}")
-                subject = Subject(
-                    kernel,
-                    function.prototype,
-                    group.scenario,
-                    group.body,
-                    state=state or "hot",
-                    cold=state is None,
-                )
-                try:
-                    found = measure_programs(subject, group.programs, core, function, costs)
-                except GuestFault:
-                    # If a program is at fault, the interpreter knows its instruction and line.
-                    interpret(Task((Traced(function, group.programs),), (), b"", 1, BUDGET))
-                    raise
-                measured.append((group, found))
+                executed = execute_group(kernel, one, group, costs, state)
+                measured.append((group, executed.timed(core)))
             rows += _rows(measured, core, function)
     return Records(
         meta={
@@ -130,6 +116,56 @@ def compare_programs(
         },
         rows=tuple(rows),
     )
+
+
+def execute_group(
+    kernel: Kernel,
+    traced: Traced,
+    group: Group,
+    costs: Mapping[str, float] = NO_COSTS,
+    state: str | None = None,
+) -> ExecutedCalls:
+    """Calls of the traced function with a group attached; raises what `compare_programs` raises.
+
+    `state` is that of the subject; None: hot, and the cost of a cold call beside.
+    """
+    function = traced.function
+    check_programs(kernel, traced.programs, function.prototype)
+    subject = Subject(
+        kernel,
+        function.prototype,
+        group.scenario,
+        group.body,
+        state=state or "hot",
+        cold=state is None,
+    )
+    try:
+        return execute_programs(subject, group.programs, function, costs)
+    except GuestFault:
+        # If a program is at fault, the interpreter knows its instruction and line.
+        interpret(Task((Traced(function, group.programs),), (), b"", 1, BUDGET))
+        raise
+
+
+def chosen_groups(
+    programs: Sequence[Program], names: Sequence[str] = (), where: str = ""
+) -> tuple[Group, ...]:
+    """The groups that `names` ask for (`entry+exit`: attached together).
+
+    Without names: the pair and the fsession if the programs are these, else all together.
+    Raises `InputError` for the name of no program.
+    """
+    if not names:
+        sessions = [program for program in programs if program.kind is ProgKind.FSESSION]
+        pair = next((group for group in groups_of(programs) if group.role == "pair"), None)
+        if pair and len(sessions) == 1 and len(pair.programs) + 1 == len(programs):
+            return pair, Group((sessions[0],), "alone")
+        return (Group(tuple(programs), "all"),)
+    known = {program.name: program for program in programs}
+    for name in (name for text in names for name in text.split("+")):
+        if name not in known:
+            raise InputError(f"no program is called {name}; there are {', '.join(known)}", where)
+    return tuple(Group(tuple(known[n] for n in text.split("+")), "named") for text in names)
 
 
 def _rows(

@@ -8,28 +8,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tramposim.machine.trace import Trace
-from tramposim.machine.traced import TracedWorld
-from tramposim.spec import Attachment
-from tramposim.study.bodies import programs_of
-from tramposim.study.measure import TRACED_CALLS, WARM_CALLS
+from tramposim.study.measure import ExecutedCalls, execute
 from tramposim.study.parts import Places
-from tramposim.study.subject import Subject, check_loads
+from tramposim.study.subject import Subject
 from tramposim.timing import Core, Timing, time_trace
 from tramposim.timing.prepare import PreparedTrace, prepare
 
-__all__ = ["StagedCalls", "staged_calls"]
+__all__ = ["StagedCalls", "stage", "staged_calls"]
 
 
 @dataclass(frozen=True, slots=True)
 class StagedCalls:
     """The trace of a subject's calls, its timing with recordings, where its addresses belong."""
 
-    subject: Subject
+    executed: ExecutedCalls
     core: Core
-    trace: Trace
     prepared: PreparedTrace
     timing: Timing
     places: Places
+
+    @property
+    def subject(self) -> Subject:
+        """What was executed."""
+        return self.executed.subject
+
+    @property
+    def trace(self) -> Trace:
+        """The executed calls."""
+        return self.executed.trace
 
     @property
     def stages(self) -> NDArray[np.void]:
@@ -59,14 +65,12 @@ def staged_calls(subject: Subject, core: Core) -> StagedCalls:
 
     Raises what `measure` raises.
     """
-    check_loads(subject.kernel, subject.prototype, subject.scenario)
-    programs = programs_of(subject.scenario, subject.body)
-    world = TracedWorld(
-        subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)
-    )
-    world.run(WARM_CALLS, trace=False)
-    trace = world.run(TRACED_CALLS).trace
-    assert trace is not None
-    timing = time_trace(trace, core, subject.state, record=True)
-    places = Places(world.image, world.target, trace.regions)
-    return StagedCalls(subject, core, trace, prepare(trace, core), timing, places)
+    return stage(execute(subject), core)
+
+
+def stage(executed: ExecutedCalls, core: Core) -> StagedCalls:
+    """Calls that were executed, with stages; raises what timing raises."""
+    trace = executed.trace
+    timing = time_trace(trace, core, executed.subject.state, record=True)
+    places = Places(executed.image, executed.target, trace.regions)
+    return StagedCalls(executed, core, prepare(trace, core), timing, places)

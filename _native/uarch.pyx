@@ -1,7 +1,17 @@
-"""Instructions of a trace, numbered: from executed addresses to indices of static records."""
+"""Static records of instructions: which are executed, what lies beside them, copies of them."""
 
 from libc.stdlib cimport calloc, free
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    DENSITY_SHIFT = 5       # of the windows in which memory renaming tracks pairs
+
+cdef struct Window:
+    uint64_t number         # of 32 bytes of code, plus one; 0: no window
+    uint32_t loads
+    uint32_t stores
+    uint32_t branches
+    uint32_t pad
 
 
 def index_addresses(const uint64_t[::1] pcs, int32_t[::1] indices):
@@ -72,3 +82,62 @@ cdef void _rehash(
                 slot = (slot + 1) & (size * 2 - 1)
             larger[slot] = keys[i]
             larger_numbers[slot] = numbers[i]
+
+
+cdef Window *_window(Window *table, uint64_t mask, uint64_t number) noexcept nogil:
+    """The entry of window `number`, made if there is none."""
+    cdef uint64_t slot = ((number * 0x9E3779B97F4A7C15ULL) >> 20) & mask
+    number += 1
+    while table[slot].number and table[slot].number != number:
+        slot = (slot + 1) & mask
+    table[slot].number = number
+    return &table[slot]
+
+
+def mark_windows(InsnRec[::1] insns, const UopRec[::1] uops, uint32_t limit):
+    """Enter what depends on an instruction's neighbours: `DENSE` and `crowd`.
+
+    An instruction is in the window that it begins in. `DENSE`: the window of 32 bytes has more
+    than `limit` loads and as many stores; `crowd` are the branches in its 64 bytes.
+    """
+    cdef Py_ssize_t n = insns.shape[0], i, u
+    cdef uint64_t size = 16, number
+    cdef Window *table
+    cdef Window *window
+    while size < 3 * <uint64_t>n:
+        size *= 2
+    for i in range(n):
+        if insns[i].first + insns[i].uops > uops.shape[0]:
+            raise ValueError("an instruction's uops lie outside the table")
+    table = <Window *>calloc(size, sizeof(Window))
+    if table == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(n):
+            window = _window(table, size - 1, insns[i].pc >> DENSITY_SHIFT)
+            window.branches += insns[i].branch != NOT_BRANCH
+            for u in range(insns[i].first, insns[i].first + insns[i].uops):
+                window.loads += uops[u].kind == LOAD
+                window.stores += uops[u].kind == STORE_DATA
+        for i in range(n):
+            number = insns[i].pc >> DENSITY_SHIFT
+            window = _window(table, size - 1, number)
+            if window.loads > limit and window.stores > limit:
+                insns[i].flags |= DENSE
+            insns[i].crowd = <uint8_t>(
+                window.branches + _window(table, size - 1, number ^ 1).branches)
+        free(table)
+
+
+def repeat_code(const InsnRec[::1] insns, uint64_t size, InsnRec[::1] copies):
+    """Fill `copies` with `insns` again and again, each time `size` bytes further on."""
+    cdef Py_ssize_t n = insns.shape[0], i
+    cdef uint64_t distance = 0
+    if n == 0 or copies.shape[0] % n:
+        raise ValueError("not a whole number of copies")
+    with nogil:
+        for i in range(copies.shape[0]):
+            if i and i % n == 0:
+                distance += size
+            copies[i] = insns[i % n]
+            copies[i].pc += distance

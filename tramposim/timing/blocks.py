@@ -9,7 +9,7 @@ from functools import partial
 
 from tramposim.errors import TramposimError
 from tramposim.timing.core import Core
-from tramposim.timing.throughput import Mode, Throughput, throughput
+from tramposim.timing.throughput import BlockTimer, Mode, Throughput
 
 __all__ = ["time_blocks"]
 
@@ -35,10 +35,11 @@ def time_blocks(
 
 
 def _chunk(blocks: Sequence[bytes], core: Core, mode: Mode) -> list[Throughput | TramposimError]:
+    timer = BlockTimer(core, mode)
     results: list[Throughput | TramposimError] = []
     for block in blocks:
         try:
-            results.append(throughput(block, core, mode))
+            results.append(timer.time(block))
         except TramposimError as error:
             results.append(error)
     return results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import capstone
@@ -19,6 +19,12 @@ def _engine(arch: int, mode: int) -> Any:
     return engine
 
 
+@cache
+def _register_name(arch: int, mode: int, register: int) -> str:
+    name: str = _engine(arch, mode).reg_name(register)
+    return name
+
+
 def first_instruction(arch: int, mode: int, code: bytes, address: int) -> Any:
     """Capstone's view of the first instruction of `code`, which lies at `address`.
 
@@ -27,6 +33,8 @@ def first_instruction(arch: int, mode: int, code: bytes, address: int) -> Any:
     insn = next(_engine(arch, mode).disasm(code, address, 1), None)
     if insn is None:
         raise UnsupportedError(f"not an instruction: {code[:8].hex()} at {address:#x}")
+    # Capstone would ask its library for every name again.
+    insn.reg_name = partial(_register_name, arch, mode)
     return insn
 
 

@@ -18,22 +18,23 @@ from numpy.typing import NDArray
 
 from tramposim._native.blocktrace import BlockTracer
 from tramposim._native.pipeline import EVENTS, Pipeline
+from tramposim._native.uarch import repeat_code
 from tramposim.errors import InputError
 from tramposim.machine.trace import ACCESS
 from tramposim.spec import Arch
 from tramposim.timing.bottleneck import bottleneck_of, causes_of, holdups
 from tramposim.timing.core import Core
 from tramposim.timing.decode import (
-    INSN,
     StaticCode,
     decode_one,
     mark_windows,
     parameters,
     static_code,
 )
-from tramposim.timing.uops import Branch
+from tramposim.timing.pack import INSN, Packer
+from tramposim.timing.uops import Branch, InsnSpec, Kind
 
-__all__ = ["MODES", "Throughput", "throughput"]
+__all__ = ["MODES", "BlockTimer", "Throughput", "throughput"]
 
 MODES = ("unroll", "loop")
 Mode = Literal["unroll", "loop"]
@@ -44,6 +45,9 @@ _MAX_BYTES = 4096
 _WARM_INSNS = 700
 _MEASURED_INSNS = 700
 _PASSES = 4
+_SLOTS = EVENTS.index("slots")
+_LOOPS = {Arch.X86_64: b"\x49\xff\xcf\x0f\x85\0\0\0\0", Arch.ARM64: b"\0\0\0\x14"}
+"""What makes a loop of a block without a branch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,114 @@ def _tracer(arch: Arch) -> BlockTracer:
     return BlockTracer(arch.value, _CODE, _FILL)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """A block's instructions; `closing` is the size of its final branch (0: none)."""
+
+    addresses: tuple[int, ...]
+    pieces: tuple[bytes, ...]
+    specs: tuple[InsnSpec, ...]
+    closing: int
+
+    @property
+    def dependent(self) -> bool:
+        """Whether an instruction depends on where it lies."""
+        return any(spec.position_dependent for spec in self.specs)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it neither touches memory nor can fault."""
+        return not any(
+            uop.kind in (Kind.LOAD, Kind.STORE_ADDRESS) or uop.name.startswith("div")
+            for spec in self.specs
+            for uop in spec.uops
+        )
+
+
+class BlockTimer:
+    """Times blocks on one core in one mode (see `throughput`), one after the other.
+
+    Raises `InputError` for an unknown mode.
+    """
+
+    def __init__(self, core: Core, mode: Mode = "unroll") -> None:
+        if mode not in MODES:
+            raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
+        self.core = core
+        self.mode = mode
+        self._parameters = parameters(core)
+        self._packer = Packer(core)
+
+    def time(self, code: bytes) -> Throughput:
+        """Cycles per iteration of a block; raises what `throughput` raises."""
+        if not 0 < len(code) <= _MAX_BYTES:
+            raise InputError(f"a block has 1 to {_MAX_BYTES} bytes, this one {len(code)}")
+        core, loop = self.core, self.mode == "loop"
+        block = _split(code, core)
+        if block.closing and not loop:
+            raise InputError("the block ends with a branch: it can only be timed as a loop")
+        executed = len(block.specs) - bool(block.closing)
+        body = code[: len(code) - block.closing]
+        if loop and not block.closing:
+            block = _split(code + _LOOPS[core.arch], core)
+        static = static_code(core, block.addresses, block.pieces, self._packer)
+        count = len(block.specs)
+        warm = max(8, -(-_WARM_INSNS // count))
+        copies = warm + max(8, -(-_MEASURED_INSNS // count))
+        accesses = np.zeros(0, dtype=ACCESS)
+        if executed and not block.plain:
+            accesses = _accesses(core.arch, body, executed, copies, block.dependent and not loop)
+            if executed != count:
+                iteration, place = np.divmod(accesses["insn"], executed)
+                accesses = accesses.copy()
+                accesses["insn"] = iteration * count + place
+        return self._measure(static, len(code), accesses, warm, copies)
+
+    def _measure(
+        self, static: StaticCode, size: int, accesses: NDArray[np.void], warm: int, copies: int
+    ) -> Throughput:
+        count = len(static.insns)
+        loop = self.mode == "loop"
+        if loop:
+            insns = static.insns
+            order = np.tile(np.arange(count, dtype=np.int32), copies)
+            marks = np.arange(copies + 1, dtype=np.int64) * count
+        else:
+            insns = np.empty(count * copies, dtype=INSN)
+            repeat_code(static.insns, size, insns)
+            order = np.arange(count * copies, dtype=np.int32)
+            marks = np.array([0, warm * count, copies * count], dtype=np.int64)
+        mark_windows(self.core, insns, static.uops)
+        pipeline = Pipeline(self._parameters, insns, static.uops, loop)
+        cycles = np.zeros(len(marks), dtype=np.int64)
+        for _ in range(_PASSES - 1):
+            pipeline.run(order, accesses, marks, cycles)
+        pipeline.clear()
+        before = holdups(pipeline)
+        pipeline.run(order, accesses, marks, cycles)
+        begin, end = int(cycles[warm if loop else 1]), int(cycles[-1])
+        per_copy = (end - begin) / (copies - warm)
+        return Throughput(
+            core=self.core.name,
+            mode=self.mode,
+            cycles=per_copy,
+            instructions=count,
+            slots=pipeline.events()[_SLOTS] / copies,
+            causes=causes_of(self.core, before, holdups(pipeline), per_copy),
+        )
+
+
+def throughput(code: bytes, core: Core, mode: Mode = "unroll") -> Throughput:
+    """Cycles per iteration of the block `code` on `core`.
+
+    `unroll` times copies one after the other, which the decoders must deliver; `loop` times
+    one copy with a loop branch (its own last instruction, or one that is added) from the uop
+    cache where the core has one. Raises `InputError` for an empty or too large block, one
+    with a branch inside or one that faults, `UnsupportedError` for unknown instructions.
+    """
+    return BlockTimer(core, mode).time(code)
+
+
 def _accesses(
     arch: Arch, code: bytes, instructions: int, copies: int, position_dependent: bool
 ) -> NDArray[np.void]:
@@ -86,7 +198,7 @@ def _accesses(
     else:
         back = _jump(arch, -len(code))
         found = _tracer(arch).trace(code + back, copies, budget, True)
-    return np.frombuffer(found, dtype=ACCESS).copy()
+    return np.frombuffer(found, dtype=ACCESS)
 
 
 def _jump(arch: Arch, distance: int) -> bytes:
@@ -96,96 +208,22 @@ def _jump(arch: Arch, distance: int) -> bytes:
     return struct.pack("<I", 0x14000000 | (distance // 4 & 0x3FFFFFF))
 
 
-def throughput(code: bytes, core: Core, mode: Mode = "unroll") -> Throughput:
-    """Cycles per iteration of the block `code` on `core`.
-
-    `unroll` times copies one after the other, which the decoders must deliver; `loop` times
-    one copy with a loop branch (its own last instruction, or one that is added) from the uop
-    cache where the core has one. Raises `InputError` for an empty or too large block, one
-    with a branch inside or one that faults, `UnsupportedError` for unknown instructions.
-    """
-    if mode not in MODES:
-        raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
-    if not 0 < len(code) <= _MAX_BYTES:
-        raise InputError(f"a block has 1 to {_MAX_BYTES} bytes, this one {len(code)}")
-    addresses, pieces, closing, dependent = _split(code, core)
-    body = code[: len(code) - closing]
-    if mode == "unroll" and closing:
-        raise InputError("the block ends with a branch: it can only be timed as a loop")
-    if mode == "loop" and not closing:
-        branch = b"\x49\xff\xcf\x0f\x85\0\0\0\0" if core.arch is Arch.X86_64 else b"\0\0\0\x14"
-        addresses, pieces, _, _ = _split(code + branch, core)
-    static = static_code(core, addresses, pieces)
-    count = len(addresses)
-    warm = max(8, -(-_WARM_INSNS // count))
-    copies = warm + max(8, -(-_MEASURED_INSNS // count))
-    executed = count if mode == "unroll" else len(_split(body, core)[0]) if body else 0
-    accesses = np.zeros(0, dtype=ACCESS)
-    if body:
-        dependent = dependent and mode == "unroll"
-        accesses = _accesses(core.arch, body, executed, copies, dependent)
-    if executed != count and executed:
-        iteration, place = np.divmod(accesses["insn"], executed)
-        accesses["insn"] = iteration * count + place
-    return _time(core, mode, static, len(code), accesses, warm, copies)
-
-
-def _time(
-    core: Core,
-    mode: Mode,
-    static: StaticCode,
-    size: int,
-    accesses: NDArray[np.void],
-    warm: int,
-    copies: int,
-) -> Throughput:
-    count = len(static.insns)
-    insns = static.insns
-    order = np.tile(np.arange(count, dtype=np.int32), copies)
-    if mode == "unroll":
-        insns = np.tile(static.insns, copies).astype(INSN)
-        insns["pc"] += np.repeat(np.arange(copies, dtype=np.uint64) * np.uint64(size), count)
-        order = np.arange(count * copies, dtype=np.int32)
-    mark_windows(core, insns, static.uops)
-    pipeline = Pipeline(parameters(core), insns, static.uops, mode == "loop")
-    marks = np.array([warm * count, copies * count], dtype=np.int64)
-    cycles = np.zeros(2, dtype=np.int64)
-    for _ in range(_PASSES):
-        pipeline.clear()
-        before = holdups(pipeline)
-        pipeline.run(order, accesses, marks, cycles)
-    events = dict(zip(EVENTS, pipeline.events(), strict=True))
-    per_copy = float(cycles[1] - cycles[0]) / (copies - warm)
-    return Throughput(
-        core=core.name,
-        mode=mode,
-        cycles=per_copy,
-        instructions=count,
-        slots=events["slots"] / copies,
-        causes=causes_of(core, before, holdups(pipeline), per_copy),
-    )
-
-
-def _split(code: bytes, core: Core) -> tuple[list[int], list[bytes], int, bool]:
-    """Addresses and bytes of a block's instructions, the size of its final branch (0: none).
-
-    The last value tells whether one of them depends on where it lies.
-    """
-    addresses, pieces = [], []
+def _split(code: bytes, core: Core) -> _Block:
+    """The instructions of a block; raises `InputError` for a branch inside it."""
+    addresses, pieces, specs = [], [], []
     at = closing = 0
-    dependent = False
     while at < len(code):
         spec = decode_one(core.arch, code[at : at + 15], at, core.name)
         if at + spec.size > len(code):
             raise InputError("the block ends inside an instruction")
         addresses.append(_CODE + at)
         pieces.append(code[at : at + spec.size])
+        specs.append(spec)
         at += spec.size
-        dependent = dependent or spec.position_dependent
         if spec.branch is not Branch.NONE:
             if at < len(code):
                 raise InputError(
                     f"'{spec.text}' inside the block: a block has one branch, its last"
                 )
             closing = spec.size
-    return addresses, pieces, closing, dependent
+    return _Block(tuple(addresses), tuple(pieces), tuple(specs), closing)

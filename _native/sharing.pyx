@@ -31,16 +31,18 @@ cdef class SharedWrites:
             raise ValueError("no such group of lines")
         return self.stolen[group]
 
-    cdef int lost(self, int64_t elapsed, Xoshiro *random) noexcept nogil:
-        """Groups, as bits, that are on another CPU `elapsed` subcycles after the last call."""
+    cdef int lost(self, int64_t now, Xoshiro *random) noexcept nogil:
+        """Groups, as bits, that are on another CPU when a call begins at `now`."""
         cdef int group, found = 0
+        cdef int64_t elapsed = now - self.then
         cdef double expected
         for group in range(<int>TASK):
-            if self.rates[group] > 0.0 and elapsed >= 0:
+            if self.rates[group] > 0.0 and self.called:
                 expected = self.rates[group] * <double>elapsed
                 if expected >= 40.0 or uniform(random) > portable_exp(-expected):
                     found |= 1 << group
                     self.stolen[group] += 1
+        self.then, self.called = now, True
         if self.moved:
             self.moved = False
             found |= 1 << <int>TASK

@@ -285,7 +285,7 @@ cdef class CpuCalls:
         return function
 
     cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil:
-        cdef int64_t others, cost, cell, other, elapsed
+        cdef int64_t others, cost, cell, other
         cdef int64_t[AGES] ages
         cdef int stolen
         cdef int k
@@ -304,8 +304,7 @@ cdef class CpuCalls:
                 if others > self.functions - 1:
                     others = self.functions - 1
                 ages[1] = self.age(start - self.ended[function]) + others * self.traced.own_lines
-        elapsed = -1 if self.last < 0 else start - self.last - (self.skew - self.skew_then)
-        stolen = self.shared.lost(elapsed, &self.random)
+        stolen = self.shared.lost(start - self.skew, &self.random)
         cell = self.traced.cell(stolen, ages)
         cost = self.traced.look_up(cell) + self.shared.wait(stolen)
         self.uses[cell] += 1
@@ -315,7 +314,6 @@ cdef class CpuCalls:
         self.counted[function] = self.calls
         self.calls += 1
         self.last = start + cost
-        self.skew_then = self.skew
         self.ended[function] = self.last
         for k in range(AGES - 1):
             if self.traced.refreshes[cell] & (1 << k):

@@ -17,7 +17,9 @@ cdef class SharedWrites:
     cdef int64_t[2] waits       # for lines that several CPUs want, subcycles
     cdef int64_t[3] stolen      # calls that found a group's lines on another CPU
     cdef readonly int64_t waited
+    cdef int64_t then           # when the last call began
+    cdef bint called            # whether there was one
     cdef bint moved             # the next call's thread comes from another CPU
 
-    cdef int lost(self, int64_t elapsed, Xoshiro *random) noexcept nogil
+    cdef int lost(self, int64_t now, Xoshiro *random) noexcept nogil
     cdef int64_t wait(self, int lost) noexcept nogil

@@ -51,7 +51,6 @@ cdef class CpuCalls:
     cdef int64_t calls
     cdef int64_t last               # when the last call of any function ended; -1: never
     cdef int64_t skew               # of those times against the clock: other tasks' lines
-    cdef int64_t skew_then          # at the last call
     cdef readonly SharedWrites shared
 
     cdef int64_t price(self, int64_t start) noexcept nogil

@@ -85,12 +85,13 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
                 unit.used = 0
                 unit.cause = FROM_UOP_CACHE
                 _predict(unit, 1)
-                unit.block = insn.pc >> unit.window_shift
             unit.window = window
-        if insn.pc >> unit.window_shift != unit.block:
-            if unit.block != NOWHERE and unit.predicted < unit.unlocked:
+        if unit.block == NOWHERE:
+            unit.block = insn.pc
+        elif insn.pc + insn.size > unit.block + (<uint64_t>1 << unit.window_shift):
+            if unit.predicted < unit.unlocked:
                 _predict(unit, 1)
-            unit.block = insn.pc >> unit.window_shift
+            unit.block = insn.pc
         if unit.used + slots > unit.width and unit.used:
             unit.cycle += 1
             unit.used = 0

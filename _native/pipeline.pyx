@@ -66,7 +66,7 @@ cdef class Pipeline:
     cdef int64_t segments          # executed, of these arrays
 
     def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None,
-                  bint by_path=True):
+                  bint locked=True):
         cdef Hardware *unit = &self.hardware
         cdef Py_ssize_t i
         unit.core = params
@@ -94,7 +94,7 @@ cdef class Pipeline:
         else:
             unit.predictors = &state.predictors
             fetch_open(&unit.fetch, &state.fetch, unit.front.cached)
-        unit.predictors.by_path = by_path
+        unit.predictors.locked = locked
         unit.predictors.unlocked = 0
         scheduler_open(&unit.scheduler, &unit.core)
         lsu_open(&unit.lsu, &unit.core, <int>self.insns.shape[0])

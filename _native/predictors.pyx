@@ -6,6 +6,8 @@ address and path, with the last target of the address as the fall-back. The retu
 circular with a fill count; when it is empty a return is predicted as an indirect jump.
 The fast BTB is a predictor of the next block that is used while it is right, as the micro-BTB
 described by Grayson et al. (Evolution of the Samsung Exynos CPU Microarchitecture, ISCA 2020).
+It tells apart by which of the last taken branches a block was entered, and knows a few such ways
+into one block; where more follow each other, the main BTB predicts.
 """
 
 from libc.stdlib cimport calloc, free
@@ -94,18 +96,22 @@ cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
     unit.base = <int8_t *>calloc(1 << BASE_BITS, 1)
     unit.targets = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
     unit.last = <Target *>calloc(1 << TARGET_BITS, sizeof(Target))
+    unit.ways = <Way *>calloc(MAX_PATHS << PATH_BITS, sizeof(Way))
     for i in range(TAGGED):
         unit.tagged[i] = <Tagged *>calloc(1 << TAGGED_BITS, sizeof(Tagged))
         if unit.tagged[i] == NULL:
             raise MemoryError
-    if unit.base == NULL or unit.targets == NULL or unit.last == NULL:
+    if (unit.base == NULL or unit.targets == NULL or unit.last == NULL or unit.ways == NULL):
         raise MemoryError
     btb_open(&unit.fast, core.fast_btb_entries, 4)
     btb_open(&unit.main, core.main_btb_entries, 8)
     btb_open(&unit.last_level, core.last_btb_entries, 6)
     unit.depth = core.return_stack
-    unit.by_path = True
+    unit.locked = True
     unit.relock = core.fast_btb_relock
+    unit.paths = core.fast_btb_paths
+    if not 0 <= unit.paths <= MAX_PATHS:
+        raise ValueError("more ways into a branch than this build supports")
     if unit.depth > MAX_RETURN_STACK:
         raise ValueError("return stack too deep")
     return 0
@@ -116,6 +122,7 @@ cdef void predictors_close(Predictors *unit) noexcept nogil:
     free(unit.base)
     free(unit.targets)
     free(unit.last)
+    free(unit.ways)
     for i in range(TAGGED):
         free(unit.tagged[i])
     btb_close(&unit.fast)
@@ -130,6 +137,7 @@ cdef void predictors_forget(Predictors *unit) noexcept nogil:
     memset(unit.base, 0, 1 << BASE_BITS)
     memset(unit.targets, 0, sizeof(Target) << TARGET_BITS)
     memset(unit.last, 0, sizeof(Target) << TARGET_BITS)
+    memset(unit.ways, 0, MAX_PATHS * sizeof(Way) << PATH_BITS)
     for i in range(TAGGED):
         memset(unit.tagged[i], 0, sizeof(Tagged) << TAGGED_BITS)
     btb_empty(&unit.fast)
@@ -144,7 +152,7 @@ cdef void predictors_disturb(Predictors *unit) noexcept nogil:
     unit.history[1] = 0x14057B7EF767814FULL
     unit.history[2] = 0xDA942042E4DD58B5ULL
     unit.path = 0x2545F4914F6CDD1DULL
-    unit.came_from = 0
+    memset(unit.came_from, 0, sizeof(unit.came_from))
     unit.filled = 0
 
 
@@ -160,12 +168,14 @@ cdef int predictors_copy(Predictors *to, const Predictors *source) except -1:
     memcpy(own.base, source.base, 1 << BASE_BITS)
     memcpy(own.targets, source.targets, sizeof(Target) << TARGET_BITS)
     memcpy(own.last, source.last, sizeof(Target) << TARGET_BITS)
+    memcpy(own.ways, source.ways, MAX_PATHS * sizeof(Way) << PATH_BITS)
     for i in range(TAGGED):
         memcpy(own.tagged[i], source.tagged[i], sizeof(Tagged) << TAGGED_BITS)
     to[0] = source[0]
     to.base = own.base
     to.targets = own.targets
     to.last = own.last
+    to.ways = own.ways
     to.fast = own.fast
     to.main = own.main
     to.last_level = own.last_level
@@ -310,23 +320,17 @@ cdef bint _learn(Predictors *unit, uint64_t place, uint64_t target) noexcept nog
 cdef bint _moved(Predictors *unit, uint64_t pc, uint64_t target, bint first) noexcept nogil:
     """Learn the target of the branch at `pc`; true if it was another one last time.
 
-    The fast BTB is wrong then. `by_path`, it knows a target per way into the branch's block and
-    loses one prediction. Otherwise it knows one target, and loses its lock on the sequence of
-    blocks. A return thunk, entered by a jump and nothing but a return (`first`: the first
-    instruction after a taken branch), always counts as the latter.
+    Unless it stays `locked`, the fast BTB then loses its lock on the sequence of blocks. It does
+    so in any case at a return thunk: entered by a jump and nothing but a return (`first`: the
+    first instruction after a taken branch).
     """
     cdef bint thunk = first and unit.came_by_jump
-    cdef uint64_t entered = pc ^ (unit.came_from << 1)
+    cdef uint64_t entered = pc ^ (unit.came_from[0] << 1)
     cdef bint moved = _learn(unit, pc, target)
     cdef bint moved_here = _learn(unit, entered, target)
     unit.changed = moved
     unit.shared = thunk and moved_here
-    if unit.shared:
-        unit.unlocked = unit.now + unit.relock
-    elif unit.by_path:
-        if moved_here and unit.unlocked <= unit.now and unit.relock:
-            unit.unlocked = unit.now + 1
-    elif moved:
+    if unit.shared or moved and not unit.locked:
         unit.unlocked = unit.now + unit.relock
     return moved
 
@@ -337,6 +341,7 @@ cdef bint predict_indirect(Predictors *unit, uint64_t pc, uint64_t target) noexc
     cdef Target *by_path
     cdef bint right = not _moved(unit, pc, target, False)
     key ^= key >> 33
+    unit.indirect = True
     by_path = &unit.targets[key & ((1 << TARGET_BITS) - 1)]
     if by_path.tag == key:
         right = by_path.target == target
@@ -356,6 +361,7 @@ cdef bint predict_return(
     guess = unit.stack[unit.top]
     unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
     unit.filled -= 1
+    unit.indirect = False
     _moved(unit, pc, target, first)
     return guess == target
 
@@ -368,7 +374,36 @@ cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
         unit.filled += 1
 
 
-cdef int find_branch(Predictors *unit, uint64_t pc, bint jump) noexcept nogil:
+cdef bint _knows_way(Predictors *unit, uint64_t pc, uint64_t target) noexcept nogil:
+    """Whether the fast BTB knows where `pc` leads when entered this way; it learns."""
+    cdef uint64_t path = pc
+    cdef Way *first = &unit.ways[
+        <int>((pc * 0x9E3779B97F4A7C15ULL) >> (64 - PATH_BITS)) * MAX_PATHS]
+    cdef Way *way
+    cdef Way *oldest = first
+    cdef bint known = False
+    cdef int i
+    for i in range(PATH):
+        path = (path ^ unit.came_from[i]) * 0xD6E8FEB86659FD93ULL
+        path ^= path >> 32
+    unit.clock += 1
+    for i in range(unit.paths):
+        way = &first[i]
+        if way.path == path:
+            known = way.target == <uint32_t>target
+            oldest = way
+            break
+        if way.age < oldest.age:
+            oldest = way
+    oldest.path = path
+    oldest.target = <uint32_t>target
+    oldest.age = unit.clock
+    return known
+
+
+cdef int find_branch(
+    Predictors *unit, uint64_t pc, uint64_t target, bint jump
+) noexcept nogil:
     """Level of the BTB that predicts the taken branch at `pc`: 0 fast, 1 main, 2 last, 3 none.
 
     The fast BTB follows a sequence of blocks that it has locked onto. A branch that goes
@@ -377,7 +412,12 @@ cdef int find_branch(Predictors *unit, uint64_t pc, bint jump) noexcept nogil:
     """
     cdef bint fast = btb_touch(&unit.fast, pc)
     cdef bint main = btb_touch(&unit.main, pc)
-    unit.came_from = pc
+    cdef int i
+    if unit.paths and not _knows_way(unit, pc, target):
+        fast = False
+    for i in range(PATH - 1, 0, -1):
+        unit.came_from[i] = unit.came_from[i - 1]
+    unit.came_from[0] = pc
     unit.came_by_jump = jump
     if unit.unlocked > unit.now:
         fast = False

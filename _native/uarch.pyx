@@ -4,13 +4,16 @@ from libc.stdlib cimport calloc, free
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
-    DENSITY_SHIFT = 5       # of the windows in which memory renaming tracks pairs
+    WINDOW_SHIFT = 5        # memory renaming tracks pairs, BTBs know branches by 32 bytes of code
+
+cdef extern from *:
+    int __builtin_popcount(unsigned int value) noexcept nogil
 
 cdef struct Window:
     uint64_t number         # of 32 bytes of code, plus one; 0: no window
     uint32_t loads
     uint32_t stores
-    uint32_t branches
+    uint32_t branches       # a bit for each byte in which one begins
     uint32_t pad
 
 
@@ -95,16 +98,18 @@ cdef Window *_window(Window *table, uint64_t mask, uint64_t number) noexcept nog
 
 
 def mark_windows(InsnRec[::1] insns, const UopRec[::1] uops, uint32_t limit):
-    """Enter what depends on an instruction's neighbours: `DENSE` and `crowd`.
+    """Enter what depends on an instruction's neighbours: `DENSE`, `crowd`, `ordinal`.
 
-    An instruction is in the window that it begins in. `DENSE`: the window of 32 bytes has more
-    than `limit` loads and as many stores; `crowd` are the branches in its 64 bytes.
+    An instruction is in the window of 32 bytes that it begins in. `DENSE`: the window has more
+    than `limit` loads and as many stores; `crowd` are its branches, `ordinal` is a branch's place
+    among them.
     """
     cdef Py_ssize_t n = insns.shape[0], i, u
-    cdef uint64_t size = 16, number
+    cdef uint64_t size = 16
+    cdef uint32_t bit
     cdef Window *table
     cdef Window *window
-    while size < 3 * <uint64_t>n:
+    while size < 2 * <uint64_t>n:
         size *= 2
     for i in range(n):
         if insns[i].first + insns[i].uops > uops.shape[0]:
@@ -114,18 +119,20 @@ def mark_windows(InsnRec[::1] insns, const UopRec[::1] uops, uint32_t limit):
         raise MemoryError
     with nogil:
         for i in range(n):
-            window = _window(table, size - 1, insns[i].pc >> DENSITY_SHIFT)
-            window.branches += insns[i].branch != NOT_BRANCH
+            window = _window(table, size - 1, insns[i].pc >> WINDOW_SHIFT)
+            if insns[i].branch != NOT_BRANCH:
+                window.branches |= <uint32_t>1 << (insns[i].pc & 31)
             for u in range(insns[i].first, insns[i].first + insns[i].uops):
                 window.loads += uops[u].kind == LOAD
                 window.stores += uops[u].kind == STORE_DATA
         for i in range(n):
-            number = insns[i].pc >> DENSITY_SHIFT
-            window = _window(table, size - 1, number)
+            window = _window(table, size - 1, insns[i].pc >> WINDOW_SHIFT)
             if window.loads > limit and window.stores > limit:
                 insns[i].flags |= DENSE
-            insns[i].crowd = <uint8_t>(
-                window.branches + _window(table, size - 1, number ^ 1).branches)
+            insns[i].crowd = <uint8_t>__builtin_popcount(window.branches)
+            bit = <uint32_t>1 << (insns[i].pc & 31)
+            if window.branches & bit:
+                insns[i].ordinal = <uint8_t>__builtin_popcount(window.branches & (bit | bit - 1))
         free(table)
 
 

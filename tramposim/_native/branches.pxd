@@ -13,7 +13,7 @@ from tramposim._native.uarch cimport (
 
 
 cdef inline int taken_bubbles(
-    const CoreParams *core, const InsnRec *insn, int level, bint shared
+    const CoreParams *core, const InsnRec *insn, int level, bint indirect, bint shared
 ) noexcept nogil:
     """Cycles that the prediction of a taken branch takes beyond one, by its level of the BTB."""
     cdef int bubbles = core.fast_btb_bubble
@@ -21,7 +21,9 @@ cdef inline int taken_bubbles(
         bubbles = core.main_btb_bubble
     if level == 2:
         bubbles = core.last_btb_bubble
-    if insn.crowd > core.main_btb_density:
+    if indirect and bubbles < core.indirect_bubble:
+        bubbles = core.indirect_bubble
+    if insn.ordinal > core.main_btb_density:
         bubbles = core.crowded_bubble
     if shared:
         bubbles += core.thunk_return_bubble
@@ -34,7 +36,7 @@ cdef inline void branch(
     """Predict, compare with what happened, charge bubbles or a redirect."""
     cdef bint taken = insn.branch != CONDITIONAL or next_pc != insn.pc + insn.size
     cdef bint right = True
-    cdef bint shared = False
+    cdef bint indirect = False, shared = False
     cdef int bubbles, level, penalty = 0
     unit.predictors.now = unit.front.predicted
     if insn.branch == CONDITIONAL:
@@ -44,6 +46,7 @@ cdef inline void branch(
             penalty = unit.core.redirect_conditional
     elif insn.branch == RETURN:
         right = predict_return(unit.predictors, insn.pc, next_pc, unit.after_taken)
+        indirect = unit.predictors.indirect
         shared = unit.predictors.shared
         unit.events[CHANGES] += unit.predictors.changed
         if not right:
@@ -51,6 +54,9 @@ cdef inline void branch(
             penalty = unit.core.redirect_return
     elif insn.branch == INDIRECT_JUMP or insn.branch == INDIRECT_CALL:
         right = predict_indirect(unit.predictors, insn.pc, next_pc)
+        indirect = True
+        if insn.ordinal > unit.core.main_btb_density:
+            right = False
         unit.events[CHANGES] += unit.predictors.changed
         if not right:
             unit.events[MISS_INDIRECT] += 1
@@ -59,8 +65,8 @@ cdef inline void branch(
         push_return(unit.predictors, insn.pc + insn.size)
     if taken:
         unit.events[TAKEN] += 1
-        level = find_branch(unit.predictors, insn.pc, insn.branch == JUMP)
-        bubbles = taken_bubbles(&unit.core, insn, level, shared)
+        level = find_branch(unit.predictors, insn.pc, next_pc, insn.branch == JUMP)
+        bubbles = taken_bubbles(&unit.core, insn, level, indirect, shared)
         unit.events[BUBBLES] += bubbles
         unit.front.unlocked = unit.predictors.unlocked
         frontend_taken(&unit.front, bubbles)

@@ -24,7 +24,7 @@ cdef struct FrontEnd:
     uint64_t window                # window or fetch block being delivered
     int64_t bytes_ready            # decode: cycle in which the block's bytes are there
     int64_t predicted              # cycle in which the next block's address is predicted
-    uint64_t block                 # the main predictor's block being delivered
+    uint64_t block                 # where the main predictor's block being delivered begins
     int64_t unlocked               # cycle until which the main predictor predicts alone
     int ahead                      # blocks by which prediction may run ahead of delivery
 

@@ -16,7 +16,7 @@ class Pipeline:
         uops: NDArray[np.void],
         cached: bool = ...,
         state: CoreState | None = ...,
-        by_path: bool = ...,
+        locked: bool = ...,
     ) -> None: ...
     state: CoreState | None
     def simulate_memory(self, on: bool) -> None: ...

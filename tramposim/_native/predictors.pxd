@@ -10,6 +10,9 @@ cdef enum:
     TAGGED = 3
     TARGET_BITS = 12
     MAX_RETURN_STACK = 64
+    PATH = 3            # taken branches that the fast BTB tells ways by
+    PATH_BITS = 10
+    MAX_PATHS = 4
 
 cdef struct Tagged:
     uint16_t tag
@@ -19,6 +22,11 @@ cdef struct Tagged:
 cdef struct Target:
     uint64_t tag
     uint64_t target
+
+cdef struct Way:                   # into a branch, and where it led from there
+    uint64_t path
+    uint32_t target
+    uint32_t age
 
 cdef struct Btb:
     uint64_t *tags
@@ -34,12 +42,16 @@ cdef struct Predictors:
     uint64_t history[3]            # newest outcome in bit 0 of word 0
     uint64_t path
     Target *targets                # by address and path
-    Target *last                   # by address (`by_path`: and the taken branch before)
-    bint by_path                   # the fast BTB tells apart by which branch a block is entered
-    uint64_t came_from             # the last taken branch
+    Target *last                   # by address, and by address and taken branch before
+    bint locked                    # the fast BTB keeps its lock where a return changes its target
+    Way *ways                      # `paths` of MAX_PATHS by address
+    int paths                      # ways into a branch that the fast BTB knows (0: it has no path)
+    uint32_t clock
+    uint64_t came_from[PATH]       # the last taken branches, newest first
     bint came_by_jump              # it was a direct jump
     bint changed                   # the last indirect branch went elsewhere than before
     bint shared                    # and is a return thunk
+    bint indirect                  # the target came from the table of indirect targets
     int64_t now                    # the prediction's clock
     int64_t unlocked               # cycle from which the fast BTB predicts again
     int relock
@@ -68,4 +80,5 @@ cdef bint predict_indirect(Predictors *unit, uint64_t pc, uint64_t target) noexc
 cdef bint predict_return(
     Predictors *unit, uint64_t pc, uint64_t target, bint first) noexcept nogil
 cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil
-cdef int find_branch(Predictors *unit, uint64_t pc, bint jump) noexcept nogil
+cdef int find_branch(
+    Predictors *unit, uint64_t pc, uint64_t target, bint jump) noexcept nogil

@@ -100,8 +100,9 @@ cdef packed struct InsnRec:
     uint8_t flags
     uint8_t slots
     uint8_t decode
-    uint8_t crowd                  # branches in its 64 bytes of code
-    uint32_t pad2
+    uint8_t crowd                  # branches in its 32 bytes of code
+    uint8_t ordinal                # of a branch among them, from 1
+    uint8_t pad[3]
 
 cdef packed struct AccessRec:
     uint64_t address
@@ -130,6 +131,8 @@ cdef struct CoreParams:
     int last_btb_entries
     int last_btb_bubble
     int fast_btb_relock
+    int fast_btb_paths
+    int indirect_bubble
     int crowded_bubble
     int thunk_return_bubble
     int return_stack

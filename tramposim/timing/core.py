@@ -51,7 +51,12 @@ class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Branch prediction; bubbles and redirects in cycles.
 
-    A core with fewer than three levels of BTB has no `last_btb_entries`.
+    A core with fewer than three levels of BTB has no `last_btb_entries`. Densities are branches
+    per 32 bytes of code: with more than `fast_btb_density` of them the fast level knows none,
+    the main one knows the first `main_btb_density`; decode finds the others (`crowded_bubble`),
+    their indirect targets only execution. `fast_btb_paths`: ways into one branch, by the three
+    taken branches before it, that the fast level tells apart (0: it does not need to).
+    `indirect_bubble`: least bubbles of a target from the table of indirect targets.
     """
 
     fast_btb_entries: Parameter
@@ -63,6 +68,8 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     last_btb_entries: Parameter
     last_btb_bubble: Parameter
     fast_btb_relock: Parameter
+    fast_btb_paths: Parameter
+    indirect_bubble: Parameter
     crowded_bubble: Parameter
     thunk_return_bubble: Parameter
     return_stack: Parameter

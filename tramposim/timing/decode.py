@@ -164,6 +164,7 @@ def mark_windows(core: Core, insns: NDArray[np.void], uops: NDArray[np.void]) ->
     """Enter what depends on an instruction's neighbours in its window of code.
 
     `DENSE` where 32 bytes may hold more pairs of store and load than memory renaming tracks;
-    `crowd`, the branches in the instruction's 64 bytes.
+    `crowd`, the branches in the instruction's 32 bytes; `ordinal`, the place among them of one
+    that begins there.
     """
     uarch.mark_windows(insns, uops, int(core.memory.rename_memory_density.value))

@@ -79,8 +79,8 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     Hot: the recorded calls are executed again and again, the core's state carried over, until
     the cycles per pass repeat; `record` adds recordings. Code whose returns or indirect
     branches change their targets finds the fast BTB in either of two states, which the same code
-    on the same silicon shows from run to run (it follows the path through the code, or it does
-    not): both are timed, and the values are the means. Otherwise each recorded call is
+    on the same silicon shows from run to run (it keeps its lock where a target changes, or it
+    does not): both are timed, and the values are the means. Otherwise each recorded call is
     executed alone after the hot core was brought to the starting state, and the cycles are the
     mean over the calls. Raises `InputError` for an empty trace, a trace of the other
     architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
@@ -91,8 +91,8 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     prepared = prepare(trace, core)
     code = prepared.code
     found = []
-    for by_path in (True, False):
-        pipeline = Pipeline(parameters(core), code.insns, code.uops, by_path=by_path)
+    for locked in (True, False):
+        pipeline = Pipeline(parameters(core), code.insns, code.uops, locked=locked)
         found.append(timing := _steady(pipeline, core, prepared, record))
         if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
             return timing

@@ -23,8 +23,8 @@ UOP = np.dtype(
 
 INSN = np.dtype(
     [("pc", "<u8"), ("first", "<u4"), ("uops", "<u2")]
-    + [(name, "u1") for name in ("size", "branch", "flags", "slots", "decode", "crowd")]
-    + [("pad2", "<u4")]
+    + [(name, "u1") for name in ("size", "branch", "flags", "slots", "decode", "crowd", "ordinal")]
+    + [("pad", "u1", 3)]
 )
 """Layout of `InsnRec` in `_native/uarch.pxd`."""
 

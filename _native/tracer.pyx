@@ -17,18 +17,24 @@ cdef enum:
     HOOK_MEM_INVALID = 0x3F << 4
     HOOK_MEM_READ = 1 << 10
     HOOK_MEM_WRITE = 1 << 11
+    HOOK_INSN_INVALID = 1 << 14
     MEM_WRITE = 17
     MEM_READ_UNMAPPED = 19
     MEM_WRITE_UNMAPPED = 20
     X86_REG_RAX = 35
     X86_REG_RCX = 38
     X86_REG_RDX = 40
+    X86_REG_RIP = 41
     FIRST_ROOM = 16384
     PAGE = 4096
     READ_WRITE = 3
 
 cdef uint64_t PHYSICAL = (<uint64_t>1 << 52) - 1
 cdef uint64_t NEAR = <uint64_t>1 << 31
+
+# Unicorn's numbers of the general registers, in the order of their encoding.
+cdef int[16] GENERAL_REGISTERS = [
+    35, 38, 40, 37, 44, 36, 43, 39, 106, 107, 108, 109, 110, 111, 112, 113]
 
 
 cdef class NativeArray:
@@ -307,6 +313,28 @@ cdef int on_x86_clock_and_cpu(uc_engine uc, void* user_data) noexcept nogil:
     return 1
 
 
+cdef bint on_x86_undefined(uc_engine uc, void* user_data) noexcept nogil:
+    """RDPID (F3 [REX] 0F C7 /7 with a register), which Unicorn lacks: the CPU is number 0."""
+    cdef TraceState* state = <TraceState*>user_data
+    cdef uint8_t code[5]
+    cdef uint64_t pc = 0, zero = 0
+    cdef int at = 1, extended = 0
+    if (state.api.reg_read(uc, X86_REG_RIP, &pc)
+            or state.api.mem_read(uc, pc & PHYSICAL, code, 4) or code[0] != 0xF3):
+        return False
+    if code[1] & 0xF0 == 0x40:
+        extended = 8 * (code[1] & 1)
+        at = 2
+        if state.api.mem_read(uc, (pc + 4) & PHYSICAL, &code[4], 1):
+            return False
+    if code[at] != 0x0F or code[at + 1] != 0xC7 or code[at + 2] & 0xF8 != 0xF8:
+        return False
+    state.next_pc = pc + at + 3
+    state.api.reg_write(uc, GENERAL_REGISTERS[code[at + 2] & 7 | extended], &zero)
+    state.api.reg_write(uc, X86_REG_RIP, &state.next_pc)
+    return True
+
+
 cdef struct SystemRegister:
     uint32_t crn
     uint32_t crm
@@ -375,6 +403,9 @@ cdef int hooks_install(TraceState* state, const int* instructions) noexcept nogi
             error = state.api.hook_add(
                 state.uc, &hook, HOOK_INSN, callbacks[i], <void*>state, begin, end,
                 instructions[i])
+    if state.x86 and not error:
+        error = state.api.hook_add(state.uc, &hook, HOOK_INSN_INVALID, <void*>on_x86_undefined,
+                                   <void*>state, begin, end)
     return error
 
 

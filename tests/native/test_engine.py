@@ -131,6 +131,13 @@ def test_every_way_to_go_wrong_is_named(
         assert stop.address == target
 
 
+@pytest.mark.parametrize(("code", "name"), [("f30fc7f8", "rax"), ("f3410fc7f9", "r9")])
+def test_the_only_cpu_is_number_zero(code: str, name: str) -> None:
+    cpu = engine("x86_64", code + "90", **{name: 7})
+    stop = run(cpu, code + "90")
+    assert (stop.reason, stop.executed, cpu.register(name)) == ("end", 2, 0)
+
+
 def test_budget_is_exact() -> None:
     cpu = engine("x86_64", "ffc0ebfc")
     assert run(cpu, "ffc0ebfc", budget=1001).executed == 1001

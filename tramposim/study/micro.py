@@ -33,8 +33,9 @@ __all__ = ["LOOPS_TIMED", "MicroKernel", "assemble", "host_kernel", "load_kernel
 
 _DATA = Path(__file__).parent / "microkernels.csv"
 _PERCPU, _STACK_TOP, _MEMORY = 0x8000, 0x18000, 0x20000
-LOOPS_TIMED = 400
-"""Iterations that are executed in the machine to time a kernel on a core model."""
+LOOPS_TIMED, _BYTES_TIMED = 400, 200_000
+"""Iterations that are executed in the machine to time a kernel on a core model: at least so
+many, and so many bytes of code, that a branch without a pattern shows its mean."""
 
 _BUDGET = 10_000_000
 _REGISTERS = ("rax", "rcx", "rdx", "rsi", "rdi", "rbp", *(f"r{n}" for n in range(8, 16)))
@@ -77,7 +78,8 @@ def time_kernel(kernel: MicroKernel, core: Core) -> Timing:
     code, data = areas.text.base, areas.kmalloc
     machine.place(code, kernel.code + bytes(16), READ | EXECUTE, kernel.name)
     machine.place(data, _memory(data), READ | WRITE)
-    for name, value in _registers(data, LOOPS_TIMED).items():
+    loops = max(LOOPS_TIMED, _BYTES_TIMED // (len(kernel.code) - kernel.loop))
+    for name, value in _registers(data, loops).items():
         machine.engine.set_register(name, value)
     machine.engine.set_register("gs_base", data + _PERCPU)
     machine.run(code, code + len(kernel.code), _BUDGET, trace=True)

@@ -32,6 +32,10 @@ _LOOK_AHEAD = 1500
 _LONG_TRACE = 16 * _MIN_INSTRUCTIONS
 """Instructions from which the first calls of a trace are enough to warm the core."""
 
+_WANDERING_CALLS, _LONGEST_PATTERN = 256, 64
+"""Calls from which a trace that never repeats tells by itself how calls go on, and the most calls
+after which its ways through the code may repeat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -167,14 +171,20 @@ def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:
 
 def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: bool) -> Timing:
     order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
-    cycles = np.zeros(len(marks), dtype=np.int64)
     passes: list[int] = []
     calls: list[NDArray[np.int64]] = []
     least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(order))))
     period = 0
-    if len(order) >= _LONG_TRACE:
+    wandering = _wanders(order, marks)
+    if wandering:
+        half = len(marks) // 2
+        _warm(pipeline, order, accesses, int(marks[half]))
+        order, accesses, marks = _from(order, accesses, marks, half)
+    elif len(order) >= _LONG_TRACE:
         least = 1
-        _warm(pipeline, order, accesses, marks)
+        few = min(int(np.searchsorted(marks, 4 * _MIN_INSTRUCTIONS)), len(marks) - 1)
+        _warm(pipeline, order, accesses, int(marks[few]))
+    cycles = np.zeros(len(marks), dtype=np.int64)
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = [pipeline.shares()]
     held = [holdups(pipeline)]
@@ -186,7 +196,7 @@ def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: boo
         counts.append(pipeline.events())
         shares.append(pipeline.shares())
         held.append(holdups(pipeline))
-        if _settled(order, marks, calls[-1]) and done >= least - 1:
+        if wandering or (_settled(order, marks, calls[-1]) and done >= least - 1):
             period = 1
             break
         if done >= least:
@@ -235,13 +245,38 @@ def _warm(
     pipeline: Pipeline,
     order: NDArray[np.int32],
     accesses: NDArray[np.void],
-    marks: NDArray[np.int64],
+    end: int,
 ) -> None:
-    """Execute the first calls of a long trace, so that its first pass can be steady."""
-    calls = min(int(np.searchsorted(marks, 4 * _MIN_INSTRUCTIONS)), len(marks) - 1)
-    end = int(marks[calls])
+    """Execute the first `end` instructions, so that the pass that follows can be steady."""
     part = accesses[: int(np.searchsorted(accesses["insn"], end))]
     pipeline.run(order[:end], part, _NO_MARKS, _NO_MARKS)
+
+
+def _from(
+    order: NDArray[np.int32], accesses: NDArray[np.void], marks: NDArray[np.int64], call: int
+) -> tuple[NDArray[np.int32], NDArray[np.void], NDArray[np.int64]]:
+    """What follows from `call` on, as a trace of its own."""
+    start = int(marks[call])
+    part = accesses[int(np.searchsorted(accesses["insn"], start)) :].copy()
+    part["insn"] -= start
+    return order[start:], part, marks[call:] - start
+
+
+def _wanders(order: NDArray[np.int32], marks: NDArray[np.int64]) -> bool:
+    """Whether many calls went through the code without a pattern.
+
+    Predictors would learn such calls by heart if the same ones were executed again and again.
+    """
+    count = len(marks) - 1
+    if count < _WANDERING_CALLS:
+        return False
+    kinds = np.random.default_rng(0).integers(1 << 60, size=int(order.max()) + 1)
+    ways = np.add.reduceat(kinds[order[: marks[-1]]], marks[:-1])[count // 4 :]
+    if (ways == ways[0]).all():
+        return False
+    return not any(
+        (ways[period:] == ways[:-period]).all() for period in range(2, _LONGEST_PATTERN + 1)
+    )
 
 
 def _settled(order: NDArray[np.int32], marks: NDArray[np.int64], cycles: NDArray[np.int64]) -> bool:

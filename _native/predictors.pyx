@@ -206,6 +206,7 @@ cdef void predictors_normal(Predictors *unit, int64_t now) noexcept nogil:
     unit.base = NULL
     unit.targets = NULL
     unit.last = NULL
+    unit.ways = NULL
     for i in range(TAGGED):
         unit.tagged[i] = NULL
     _btb_normal(&unit.fast)
@@ -216,6 +217,7 @@ cdef void predictors_normal(Predictors *unit, int64_t now) noexcept nogil:
 cdef size_t predictors_tables_size() noexcept nogil:
     """Bytes that `predictors_save_tables` writes."""
     return ((1 << BASE_BITS) + 2 * (sizeof(Target) << TARGET_BITS)
+            + (MAX_PATHS * sizeof(Way) << PATH_BITS)
             + TAGGED * (sizeof(Tagged) << TAGGED_BITS))
 
 
@@ -228,6 +230,8 @@ cdef void predictors_save_tables(const Predictors *unit, uint8_t *to) noexcept n
     to += sizeof(Target) << TARGET_BITS
     memcpy(to, unit.last, sizeof(Target) << TARGET_BITS)
     to += sizeof(Target) << TARGET_BITS
+    memcpy(to, unit.ways, MAX_PATHS * sizeof(Way) << PATH_BITS)
+    to += MAX_PATHS * sizeof(Way) << PATH_BITS
     for i in range(TAGGED):
         memcpy(to, unit.tagged[i], sizeof(Tagged) << TAGGED_BITS)
         to += sizeof(Tagged) << TAGGED_BITS
@@ -245,6 +249,9 @@ cdef bint predictors_same_tables(const Predictors *unit, const uint8_t *saved) n
     if memcmp(saved, unit.last, sizeof(Target) << TARGET_BITS):
         return False
     saved += sizeof(Target) << TARGET_BITS
+    if memcmp(saved, unit.ways, MAX_PATHS * sizeof(Way) << PATH_BITS):
+        return False
+    saved += MAX_PATHS * sizeof(Way) << PATH_BITS
     for i in range(TAGGED):
         if memcmp(saved, unit.tagged[i], sizeof(Tagged) << TAGGED_BITS):
             return False
@@ -377,27 +384,23 @@ cdef void push_return(Predictors *unit, uint64_t address) noexcept nogil:
 cdef bint _knows_way(Predictors *unit, uint64_t pc, uint64_t target) noexcept nogil:
     """Whether the fast BTB knows where `pc` leads when entered this way; it learns."""
     cdef uint64_t path = pc
-    cdef Way *first = &unit.ways[
+    cdef Way *ways = &unit.ways[
         <int>((pc * 0x9E3779B97F4A7C15ULL) >> (64 - PATH_BITS)) * MAX_PATHS]
-    cdef Way *way
-    cdef Way *oldest = first
-    cdef bint known = False
-    cdef int i
+    cdef Way found
+    cdef bint known
+    cdef int i, k
     for i in range(PATH):
         path = (path ^ unit.came_from[i]) * 0xD6E8FEB86659FD93ULL
         path ^= path >> 32
-    unit.clock += 1
     for i in range(unit.paths):
-        way = &first[i]
-        if way.path == path:
-            known = way.target == <uint32_t>target
-            oldest = way
+        if ways[i].path == <uint32_t>path or i == unit.paths - 1:
             break
-        if way.age < oldest.age:
-            oldest = way
-    oldest.path = path
-    oldest.target = <uint32_t>target
-    oldest.age = unit.clock
+    found = ways[i]
+    known = found.path == <uint32_t>path and found.target == <uint32_t>target
+    for k in range(i, 0, -1):
+        ways[k] = ways[k - 1]
+    ways[0].path = <uint32_t>path
+    ways[0].target = <uint32_t>target
     return known
 
 

@@ -36,10 +36,10 @@ def _trace(core: Core, scenario: str, body: str, calls: int) -> Trace:
 
 
 def _passes(
-    core: Core, prepared: PreparedTrace, by_path: bool, executed: bool
+    core: Core, prepared: PreparedTrace, locked: bool, executed: bool
 ) -> list[tuple[object, ...]]:
     """Everything that can be read from a pipeline after each pass."""
-    pipeline = Pipeline(parameters(core), prepared.code.insns, prepared.code.uops, by_path=by_path)
+    pipeline = Pipeline(parameters(core), prepared.code.insns, prepared.code.uops, locked=locked)
     found: list[tuple[object, ...]] = []
     for _ in range(PASSES):
         cycles = np.zeros(len(prepared.marks), dtype=np.int64)
@@ -65,13 +65,13 @@ def _passes(
     ("scenario", "body"),
     [("untraced", "empty"), ("fentry+fexit", "empty"), ("fsession", "latency-hash")],
 )
-@pytest.mark.parametrize("by_path", [True, False])
+@pytest.mark.parametrize("locked", [True, False])
 def test_recognised_passes_are_those_that_execute(
-    name: str, scenario: str, body: str, by_path: bool
+    name: str, scenario: str, body: str, locked: bool
 ) -> None:
     core = load_core(name)
     prepared = prepare(_trace(core, scenario, body, 120), core)
-    assert _passes(core, prepared, by_path, False) == _passes(core, prepared, by_path, True)
+    assert _passes(core, prepared, locked, False) == _passes(core, prepared, locked, True)
 
 
 def test_calls_that_differ_in_one_address_are_executed() -> None:

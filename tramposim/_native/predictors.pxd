@@ -24,9 +24,8 @@ cdef struct Target:
     uint64_t target
 
 cdef struct Way:                   # into a branch, and where it led from there
-    uint64_t path
+    uint32_t path
     uint32_t target
-    uint32_t age
 
 cdef struct Btb:
     uint64_t *tags
@@ -44,9 +43,8 @@ cdef struct Predictors:
     Target *targets                # by address and path
     Target *last                   # by address, and by address and taken branch before
     bint locked                    # the fast BTB keeps its lock where a return changes its target
-    Way *ways                      # `paths` of MAX_PATHS by address
+    Way *ways                      # `paths` of MAX_PATHS by address, the newest first
     int paths                      # ways into a branch that the fast BTB knows (0: it has no path)
-    uint32_t clock
     uint64_t came_from[PATH]       # the last taken branches, newest first
     bint came_by_jump              # it was a direct jump
     bint changed                   # the last indirect branch went elsewhere than before

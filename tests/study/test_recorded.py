@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tramposim.errors import InputError
-from tramposim.schedule.arrivals import Replay
+from tramposim.schedule.arrivals import Replay, arrival_source
+from tramposim.schedule.clock import Clock
 from tramposim.study.recorded import read_recording
 from tramposim.study.workload import read_workload
 from tramposim.study.workload_schema import arrivals_of
@@ -48,6 +51,61 @@ def test_csv_with_and_without_cpus(tmp_path: Path) -> None:
     assert read_recording(tmp_path / "a.csv") == ((0.0,), (0.25, 0.5))
     (tmp_path / "b.csv").write_text("time_s\n3\n1\n")
     assert read_recording(tmp_path / "b.csv") == ((0.0, 2.0),)
+
+
+def test_events_of_single_tasks_have_no_cpu(tmp_path: Path) -> None:
+    text = (
+        "ping  812  5128.170318: probe:icmp_rcv: (ffffffff81c0d2f0)\n"
+        "my task 7 812/813  5128.170319123: probe:icmp_rcv: (ffffffff81c0d2f0)\n"
+    )
+    (tmp_path / "calls.txt").write_text(text)
+    (times,) = read_recording(tmp_path / "calls.txt", "icmp_rcv")
+    assert times == pytest.approx([0.0, 1.123e-6], abs=1e-9)
+
+
+SEEDS = [PERF, TRACE_CMD, "cpu,time_s\n1,10.5\n0,10\n1,10.25\n", "time_s\n3\n1\n"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.sampled_from(SEEDS),
+    st.lists(
+        st.tuples(
+            st.integers(0, 500),
+            st.integers(0, 20),
+            st.one_of(
+                st.binary(max_size=12),
+                st.sampled_from(
+                    [
+                        *(b"\0", b'"', b"\n", b",", b"\r", b"[99999]", b"1e308", b"nan", b"-inf"),
+                        *(b"9" * 400, b"a" * 140_000, "\u0663".encode(), b"1_0", b"99999999999.9:"),
+                    ]
+                ),
+            ),
+        ),
+        max_size=6,
+    ),
+    st.sampled_from(["calls.csv", "calls.txt"]),
+)
+def test_damaged_recordings_are_read_or_located(
+    tmp_path: Path, seed: str, damage: list[tuple[int, int, bytes]], name: str
+) -> None:
+    text = seed.encode()
+    for at, length, new in damage:
+        text = text[:at] + new + text[at + length :]
+    path = tmp_path / name
+    path.write_bytes(text)
+    said = ""
+    times: tuple[tuple[float, ...], ...] = ()
+    try:
+        times = read_recording(path)
+    except InputError as error:
+        said = str(error)
+    assert times or (said.startswith(f"{path}:") and "\n" not in said)
+    for of_cpu in times:
+        assert list(of_cpu) == sorted(of_cpu)
+        if max(of_cpu, default=0) < 20_000:  # what can be simulated
+            arrival_source(Replay(of_cpu), Clock(3e9), 1, 0)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ the time in seconds before a colon:
     ping  812 [003] 5128.170318: probe:icmp_rcv: (ffffffff81c0)
     <idle>-0  [003] ..s2. 5128.170318: function: icmp_rcv
 
-Other lines (headers, call stacks) are passed over. CSV has a header line with a column
+What was recorded of single tasks has no CPUs (`ping  812  5128.170318: ...`) and counts as of
+one. Other lines (headers, call stacks) are passed over. CSV has a header line with a column
 `time_s` and, if calls of several CPUs are told apart, `cpu`.
 """
 
@@ -15,14 +16,15 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tramposim.errors import InputError
 
 __all__ = ["read_recording"]
 
-_EVENT = re.compile(r"\[(\d{1,5})\]\s+(?:\S+\s+)?(\d+\.\d+):\s+(.*)")
+_EVENT = re.compile(r"\[(\d{1,5})\]\s+(?:\S+\s+)?(\d+\.\d+):\s+(.*)", re.ASCII)
+_WITHOUT_CPU = re.compile(r"\s*\S.*\s\d+(?:/\d+)?\s+()(\d+\.\d{6,9}):\s+(.*)", re.ASCII)
 
 _Call = tuple[int, float]
 
@@ -55,21 +57,27 @@ def read_recording(path: Path, event: str | None = None) -> tuple[tuple[float, .
 def _events(text: str, event: str | None) -> Iterator[_Call]:
     name = re.compile(rf"(?<!\w){re.escape(event)}(?!\w)") if event else None
     for line in text.splitlines():
-        found = _EVENT.search(line)
+        found = _EVENT.search(line) or _WITHOUT_CPU.match(line)
         if found and (name is None or name.search(found[3])):
-            yield int(found[1]), float(found[2])
+            yield int(found[1] or 0), float(found[2])
 
 
 def _csv(text: str, path: Path) -> Iterator[_Call]:
     reader = csv.DictReader(text.splitlines())
-    if "time_s" not in (reader.fieldnames or ()):
-        raise InputError("a column time_s (seconds) is needed in the header", f"{path}:1")
-    for row in reader:
-        where = f"{path}:{reader.line_num}"
-        try:
-            time, cpu = float(row["time_s"]), int(row.get("cpu") or 0)
-        except (TypeError, ValueError) as error:
-            raise InputError("time_s must be a number and cpu a whole one", where) from error
-        if not (math.isfinite(time) and 0 <= cpu < 100_000):
-            raise InputError("time_s must be finite and cpu between 0 and 99999", where)
-        yield cpu, time
+    try:
+        if "time_s" not in (reader.fieldnames or ()):
+            raise InputError("a column time_s (seconds) is needed in the header", f"{path}:1")
+        for row in reader:
+            yield _call(row, f"{path}:{reader.line_num}")
+    except csv.Error as error:
+        raise InputError(f"no CSV: {error}", f"{path}:{reader.line_num}") from error
+
+
+def _call(row: Mapping[str, str | None], where: str) -> _Call:
+    try:
+        time, cpu = float(row["time_s"] or ""), int(row.get("cpu") or 0)
+    except ValueError as error:
+        raise InputError("time_s must be a number and cpu a whole one", where) from error
+    if not (math.isfinite(time) and 0 <= cpu < 100_000):
+        raise InputError("time_s must be finite and cpu between 0 and 99999", where)
+    return cpu, time

@@ -39,3 +39,11 @@ def test_refusals_are_one_line(
 ) -> None:
     assert main(["timeline", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_own_programs_and_cold_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "own.bpf"
+    path.write_text(".section fsession/bpf_fentry_test1\nboth:\n    r0 = 0\n    exit\n")
+    words = ["timeline", str(path), "both", "--state", "cold-data", "--part", "body fentry[0]"]
+    assert main(words) == 0
+    assert "bpf_prog_both" in capsys.readouterr().out

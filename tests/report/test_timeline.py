@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -75,10 +78,48 @@ def test_a_perfetto_trace_nests_and_its_parts_cover_the_calls() -> None:
     assert len(depth) == len(shown.rows)
 
 
+def _trace_processor() -> str | None:
+    """Perfetto's trace processor, if it is installed or was downloaded before."""
+    folder = Path.home() / ".local" / "share" / "perfetto" / "prebuilts"
+    known = sorted(folder.glob("trace_processor_shell*")) if folder.is_dir() else []
+    known = [path for path in known if os.access(path, os.X_OK)]
+    return shutil.which("trace_processor_shell") or (str(known[0]) if known else None)
+
+
+@pytest.mark.skipif(_trace_processor() is None, reason="no trace_processor_shell here")
+def test_perfettos_trace_processor_reads_the_trace(tmp_path: Path) -> None:
+    api = pytest.importorskip("perfetto.trace_processor")
+    shown = _timeline("fentry")
+    path = tmp_path / "call.json"
+    path.write_text(perfetto_json((shown,)))
+    config = api.TraceProcessorConfig(bin_path=_trace_processor())
+    with api.TraceProcessor(trace=str(path), config=config) as processor:
+        rows = list(processor.query("select name, dur from slice where parent_id is null"))
+        errors = list(
+            processor.query("select name from stats where severity = 'error' and value > 0")
+        )
+    assert not errors
+    names = [row.name for row in rows]
+    assert {row.part for row in shown.rows} <= set(names)
+    assert all(row.text in names for row in shown.rows)
+
+
+def test_critical_cycles_of_a_call_sum_to_its_cycles() -> None:
+    shown = _timeline("fsession")
+    ends = [max(row.retired for row in shown.rows if row.call == call) for call in (0, 1)]
+    cycles = sum(sum(row.critical.values()) for row in shown.rows if row.call == 1)
+    # a path may begin in the call before and end in the one that follows
+    assert cycles == pytest.approx(ends[1] - ends[0], rel=0.15)
+
+
 def test_text_has_a_line_per_instruction_of_the_part() -> None:
     shown = _timeline("fexit")
     text = timeline_text(shown, "call original")
     lines = [line for line in text.splitlines() if line.startswith("[")]
     assert len(lines) == sum(row.part == "call original" for row in shown.rows)
     assert "-- call original" in text
+    assert text.splitlines()[3].startswith("Index ")
+    starred = [line for line in lines if line.split()[0].endswith("*")]
+    on_path = [row for row in shown.rows if row.part == "call original" and row.critical]
+    assert len(starred) == len(on_path) > 0
     assert "-- prologue" not in text

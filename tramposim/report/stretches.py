@@ -10,6 +10,8 @@ from tramposim.report.explained import Row, instruction_of, number, short_place
 __all__ = ["Stretch", "stretches"]
 
 _LEAST_SHARE = 0.01
+_INSTRUCTION = 20
+"""Characters of an instruction that is a stretch of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class Stretch:
         """The instruction, or the functions from the first to the last."""
         first, last = (short_place(link) for link in (self.links[0], self.links[-1]))
         if first == last:
-            return instruction_of(self.links[0])
+            return instruction_of(self.links[0], _INSTRUCTION)
         one, two = first.rpartition("+"), last.rpartition("+")
         return f"{first} to +{two[2]}" if one[0] == two[0] else f"{one[0]} to {two[0]}"
 

@@ -12,8 +12,9 @@ from tramposim.study.timeline import Timeline, TimelineRow
 __all__ = ["konata_log", "perfetto_json", "timeline_text"]
 
 _LEGEND = (
-    "D: renamed into the core, =: waits for operands or a port, e: executes, E: result ready, "
-    "-: waits to retire, R: retires; [call,instruction]; cycle 0 is the first one shown."
+    "D: renamed into the core, =: waits for operands or a port, e: executes, E: result ready,\n"
+    "-: waits to retire, R: retires; [call,instruction], * on the critical path (with its cycles\n"
+    "there); cycle 0 is the first one shown."
 )
 
 
@@ -24,28 +25,33 @@ def timeline_text(timeline: Timeline, part: str | None = None) -> str:
         return f"{timeline.title}: no part {part!r}\n"
     origin = min(row.renamed for row in rows)
     width = max(row.retired for row in rows) - origin + 1
-    tens = "".join(str(cycle // 10 % 10) if cycle % 10 == 0 else " " for cycle in range(width))
-    ones = "".join(str(cycle % 10) for cycle in range(width))
-    index = max(len(f"[{row.call},{row.retire_id}]") for row in rows)
+    index = max(len("Index"), *(len(_index(row)) for row in rows))
     pad = " " * (index + 1)
     lines = [
-        f"{timeline.title}, core {timeline.core}: {timeline.cycles} cycles shown, "
-        f"{len(rows)} instructions",
+        f"{timeline.title}, core {timeline.core}: {len(rows)} instructions in {width} cycles",
         "",
-        f"{pad}{tens}".rstrip(),
-        f"{pad}{ones}",
+        f"{pad}{_ruler(width, 1)}".rstrip(),
+        f"{'Index':<{index}} {_ruler(width, 0)}".rstrip(),
     ]
     current: tuple[int, str] | None = None
     for row in rows:
         if (row.call, row.part) != current:
             current = row.call, row.part
             lines.append(f"{pad}-- {row.part}".rstrip())
-        number = f"[{row.call},{row.retire_id}]"
-        note = f"  ; {', '.join(row.notes)}" if row.notes else ""
-        lines.append(
-            f"{number:<{index}} {_stages(row, origin, width)}  {row.text}  <{row.function}>{note}"
-        )
+        notes = [*row.notes, *(f"{reason}: {n}" for reason, n in row.critical.items())]
+        note = f"  ; {', '.join(notes)}" if notes else ""
+        picture = _stages(row, origin, width)
+        lines.append(f"{_index(row):<{index}} {picture}  {row.text}  <{row.function}>{note}")
     return "\n".join([*lines, "", _LEGEND, ""])
+
+
+def _index(row: TimelineRow) -> str:
+    return f"[{row.call},{row.retire_id}]" + ("*" if row.critical else "")
+
+
+def _ruler(width: int, odd: int) -> str:
+    """The digits of every other ten cycles, as llvm-mca counts them on two lines."""
+    return "".join(str(cycle % 10) if cycle // 10 % 2 == odd else " " for cycle in range(width))
 
 
 def _stages(row: TimelineRow, origin: int, width: int) -> str:
@@ -97,7 +103,8 @@ def konata_log(timeline: Timeline) -> str:
         spans = _spans(replace(row, delivered=entered, renamed=max(entered, row.renamed)))
         first = spans[0][1]
         text = f"{row.address:#x} {row.text}"
-        detail = "; ".join([row.part, row.function, *row.notes])
+        path = [f"critical path: {name} {n}" for name, n in row.critical.items()]
+        detail = "; ".join([row.part, row.function, *row.notes, *path])
         events += [
             (first, number, 0, f"I\t{number}\t{row.retire_id}\t{row.call}"),
             (first, number, 1, f"L\t{number}\t0\t{text}"),
@@ -166,6 +173,7 @@ def _perfetto(pid: int, timeline: Timeline) -> Iterator[dict[str, object]]:
             "executed": row.executed,
             "retired": row.retired,
             "notes": ", ".join(row.notes),
+            "critical_path": ", ".join(f"{name} {n}" for name, n in row.critical.items()),
         }
         yield {"name": row.text, "ph": "b", "ts": at(spans[0][1]), "args": arguments, **common}
         for name, first, last in spans:

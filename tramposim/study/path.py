@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tramposim.study.events import InstructionNames
 from tramposim.study.staged import StagedCalls
-from tramposim.timing.critical import critical_path, group_of
+from tramposim.timing.critical import Link, critical_path, group_of
 from tramposim.timing.missed import Missed
 
-__all__ = ["PathLink", "path_links", "shares"]
+__all__ = ["PathLink", "links_of_call", "path_links"]
 
 _Key = tuple[int, int, str, str, str, int | None]
 
@@ -70,9 +69,17 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
     return tuple(found)
 
 
-def shares(links: Iterable[PathLink]) -> dict[str, float]:
-    """Cycles by group of reasons, largest first."""
-    sums: dict[str, float] = {}
-    for link in links:
-        sums[link.group] = sums.get(link.group, 0.0) + link.cycles
-    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+def links_of_call(staged: StagedCalls, number: int) -> dict[int, list[Link]]:
+    """The links of one call by the place of their instruction in it, of the pass that
+    `StagedCalls.stages` shows."""
+    recordings, calls = staged.timing.recordings, staged.timing.calls
+    if calls:
+        recording, missed, place = recordings[number], Missed(calls[number].misses), 0
+    else:
+        recording, missed, place = next(one for one in recordings if one.fast), None, number
+    begin, end = recording.marks[place : place + 2]
+    found: dict[int, list[Link]] = {}
+    for link in critical_path(staged.prepared, staged.core, recording, missed):
+        if begin <= link.position < end:
+            found.setdefault(link.position - begin, []).append(link)
+    return found

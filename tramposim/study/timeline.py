@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from tramposim.errors import InputError
 from tramposim.study.events import InstructionNames
+from tramposim.study.path import links_of_call
 from tramposim.study.staged import StagedCalls
+from tramposim.timing.critical import Link
 
 __all__ = ["Timeline", "TimelineRow", "align", "timeline"]
 
@@ -18,7 +20,9 @@ class TimelineRow:
     """One executed instruction: what it is, where it belongs, when it passed the stages.
 
     Cycles count from the first one shown. `issued` is None for an instruction that needed no
-    port. `retire_id` numbers rows in order; in aligned timelines equal numbers correspond.
+    port. `critical` are the cycles that the instruction is on the call's critical path, by what
+    it waits for there. `retire_id` numbers rows in order; in aligned timelines equal numbers
+    correspond.
     """
 
     call: int
@@ -32,6 +36,7 @@ class TimelineRow:
     executed: int
     retired: int
     notes: tuple[str, ...]
+    critical: Mapping[str, int]
     retire_id: int
 
 
@@ -66,7 +71,8 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
     for number in range(trace.call_count - calls, trace.call_count):
         low, high = int(trace.calls[number]), int(trace.calls[number + 1])
         pcs = [int(pc) for pc in trace.pcs[low:high]]
-        for offset, (pc, (part, _, _)) in enumerate(zip(pcs, staged.places.walk(pcs), strict=True)):
+        links = links_of_call(staged, number)
+        for offset, (pc, (part, _, _)) in enumerate(zip(pcs, staged.parts(number), strict=True)):
             stage = staged.stages[low - first + offset]
             issued = int(stage["issued"])
             rows.append(
@@ -82,6 +88,7 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
                     executed=int(stage["executed"]) - origin,
                     retired=int(stage["retired"]) - origin,
                     notes=_notes(stage),
+                    critical=_by_reason(links.get(offset, ())),
                     retire_id=len(rows),
                 )
             )
@@ -90,6 +97,13 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
     kernel = subject.kernel
     title = f"{subject.scenario.word}{body} on {kernel.arch}, kernel {kernel.version}"
     return Timeline(title, staged.core.name, staged.core.clock_ghz, tuple(rows))
+
+
+def _by_reason(links: Iterable[Link]) -> Mapping[str, int]:
+    sums: dict[str, int] = {}
+    for link in links:
+        sums[link.reason] = sums.get(link.reason, 0) + link.cycles
+    return sums
 
 
 def _notes(stage: object) -> tuple[str, ...]:

@@ -216,32 +216,25 @@ class _Walk:
             self.to(renamed, position, "issue")
             return _RENAME, j
         writer = self.chains.writer[j]
-        waited = [
-            (time, k, event)
-            for time, k, event in (
-                (self.done[writer] if writer >= 0 else -1, writer, (_DONE, writer)),
-                *(self._ordered(j, k) for k in self.chains.order.get(j, ())),
-            )
-            if k >= 0 and time <= ready
-        ]
-        if not waited:
-            self.to(0, position, CAUSES[min(self.cause[j], _MEMORY)])
-            return _STOP, position
-        time, k, event = max(waited, key=lambda one: one[0])
-        if k == writer:
-            # Flags of an instruction executed at rename come a cycle after its value.
-            self.to(time, self.chains.position[writer], "execution latency")
-        else:
-            serial = self.chains.flags[j] & UopFlag.DRAIN
-            self.to(time, position, "serialisation" if serial else "locked operation")
+        # Flags of an instruction executed at rename come a cycle after its value.
+        if writer >= 0 and 0 <= ready - self.done[writer] <= 1:
+            self.to(self.done[writer], self.chains.position[writer], "execution latency")
+            return _DONE, writer
+        ordered = [self._ordered(j, k) for k in self.chains.order.get(j, ()) if k >= 0]
+        time, event = max(ordered, default=(-1, (_STOP, position)))
+        serial = self.chains.flags[j] & UopFlag.DRAIN
+        self.to(time, position, "serialisation" if serial else "locked operation")
         return event
 
-    def _ordered(self, j: int, k: int) -> tuple[int, int, _Event]:
-        """When uop `k`, which `j` must not pass, let it go: (time, uop, event)."""
-        if k >= 0 and self.chains.kind[k] == Kind.STORE_ADDRESS:
-            position = self.chains.position[k]
-            return min(self.retired[position], self.ready[j]), k, (_RETIRE, position)
-        return (self.done[k] if k >= 0 else -1), k, (_DONE, k)
+    def _ordered(self, j: int, k: int) -> tuple[int, _Event]:
+        """When uop `k`, which `j` must not pass, let it go, and the event of that."""
+        ready, position = self.ready[j], self.chains.position[k]
+        if self.chains.kind[k] == Kind.STORE_ADDRESS:
+            return min(self.retired[position], ready), (_RETIRE, position)
+        if self.done[k] <= ready:
+            return self.done[k], (_DONE, k)
+        # A locked load keeps others back until it has its line, not until it is done.
+        return min(self.started[k], ready), (_START, k)
 
     def _port(self, j: int) -> str:
         return f"port {self.core.ports.names[self.port[j]]}"

@@ -127,3 +127,18 @@ def test_the_cold_difference_is_told_line_by_line(capsys: pytest.CaptureFixture[
     assert float(total[-1].replace(",", "")) == pytest.approx(totals[1] - totals[0], abs=0.1)
     listed = [line.split() for line in table if line.startswith((" code ", " data ", " branch "))]
     assert listed
+
+
+def test_stated_costs_are_a_part_of_the_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "random.bpf"
+    path.write_text(
+        ".section fentry/bpf_fentry_test1\np:\n    call bpf_get_prandom_u32\n    r0 = 0\n    exit\n"
+    )
+    words = ["explain", str(path), "--arch", "x86_64", "--format", "json"]
+    assert main([*words, "--cost", "bpf_get_prandom_u32=40"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    parts = {row["part"]: row["cycles_per_call"] for row in rows if row["what"] == "part"}
+    assert parts["stated costs"] == 40
+    assert sum(parts.values()) == pytest.approx(rows[0]["cycles_per_call"], abs=0.01)

@@ -322,8 +322,9 @@ cdef class Pipeline:
 
         Those between them only repeat, in a steady state, and are counted.
         """
-        cdef int64_t period = steady_period(&self.steady, &self.hardware, self.segments)
         cdef Py_ssize_t count = self.marks.shape[0] - 1, same = 0, i
+        cdef int64_t period = steady_period(
+            &self.steady, &self.hardware, self.segments, segment, count)
         cdef int64_t length = 0
         if period == 0 or period > count:
             return segment

@@ -24,8 +24,9 @@ from tramposim._native.scheduler cimport HORIZON, Cell
 from tramposim._native.uarch cimport CAUSES_COUNT, REGISTERS
 
 cdef enum:
+    MANY = 16               # segments of a pass
     FIRST_GAP = 256         # instructions after which the first state is kept
-    COMPARISON = 256        # instructions that execute in about the time of a comparison
+    COMPARISON = 64         # instructions that execute in about the time of a comparison
 
 cdef int64_t LONG_AGO = -(<int64_t>1 << 40)
 
@@ -143,6 +144,7 @@ cdef size_t _normal(
     normal.scheduler.cells = NULL
     normal.scheduler.now -= origin
     normal.scheduler.furthest = 0
+    normal.scheduler.port = 0
     _normal_stores(&normal.lsu, &hardware.lsu, origin, floor)
     for i in range(<int>REGISTERS):
         normal.ready[i] = _since(hardware.ready[i], origin, floor)
@@ -233,6 +235,7 @@ cdef void _keep(Steady *unit, const Hardware *hardware, int64_t segment) noexcep
     unit.front_lead = hardware.front.cycle - hardware.rename_cycle
     unit.retire_lead = hardware.retired - hardware.rename_cycle
     unit.occupied = hardware.scheduler.occupied
+    memcpy(unit.queued, hardware.scheduler.queued, sizeof(unit.queued))
     memcpy(unit.events, hardware.events, sizeof(unit.events))
     memcpy(unit.stalls, hardware.stalls, sizeof(unit.stalls))
     memcpy(unit.waits, hardware.waits, sizeof(unit.waits))
@@ -244,6 +247,8 @@ cdef bint _same(Steady *unit, const Hardware *hardware) noexcept nogil:
     if (hardware.front.cycle - hardware.rename_cycle != unit.front_lead
             or hardware.retired - hardware.rename_cycle != unit.retire_lead
             or hardware.scheduler.occupied != unit.occupied
+            or hardware.scheduler.queued[0] != unit.queued[0]
+            or hardware.scheduler.queued[1] != unit.queued[1]
             or hardware.events[INSTRUCTIONS] < unit.compare_at):
         return False
     unit.compare_at = hardware.events[INSTRUCTIONS] + COMPARISON
@@ -253,12 +258,18 @@ cdef bint _same(Steady *unit, const Hardware *hardware) noexcept nogil:
 
 
 cdef int64_t steady_period(
-    Steady *unit, const Hardware *hardware, int64_t segment
+    Steady *unit, const Hardware *hardware, int64_t segment, int64_t passed, int64_t count
 ) noexcept nogil:
-    """Before `segment`: the number of segments since the same state, 0 if none is known."""
+    """Before `segment`: the number of segments since the same state, 0 if none is known.
+
+    `passed` of the pass's `count` segments have been executed. States are kept where a match
+    leaves much to skip: where passes begin, which then repeat as a whole, and in the first half
+    of one with many segments.
+    """
     if unit.held and segment > unit.segment and _same(unit, hardware):
         return segment - unit.segment
-    if hardware.events[INSTRUCTIONS] >= unit.due:
+    if hardware.events[INSTRUCTIONS] >= unit.due and (
+            passed == 0 or (count >= MANY and 2 * passed < count)):
         _keep(unit, hardware, segment)
     return 0
 

@@ -21,6 +21,7 @@ cdef struct Steady:
     int64_t front_lead             # differences that tell most states apart at little cost
     int64_t retire_lead
     uint64_t occupied
+    uint64_t queued[2]
     int64_t events[EVENT_COUNT]    # counters as they were then
     int64_t stalls[CAUSES_COUNT]
     int64_t waits[CAUSES_COUNT]
@@ -31,6 +32,7 @@ cdef void steady_close(Steady *unit) noexcept nogil
 cdef void steady_forget(Steady *unit, const Hardware *hardware) noexcept nogil
 cdef void steady_clear(Steady *unit, const Hardware *hardware) noexcept nogil
 cdef int64_t steady_period(
-    Steady *unit, const Hardware *hardware, int64_t segment) noexcept nogil
+    Steady *unit, const Hardware *hardware, int64_t segment, int64_t passed,
+    int64_t count) noexcept nogil
 cdef void steady_repeat(
     Steady *unit, Hardware *hardware, int64_t segment, int64_t times) noexcept nogil

@@ -16,13 +16,12 @@ from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.footprint import Footprint, footprint_of
-from tramposim.timing.prepare import PreparedTrace, prepare
+from tramposim.timing.prepare import PreparedTrace, accesses_between, prepare
 from tramposim.timing.stages import Recording, record_calls
 from tramposim.timing.states import apply_state, check_state
 
 __all__ = ["Timing", "time_trace"]
 
-_NO_MARKS = np.zeros(0, dtype=np.int64)
 _MAX_PASSES = 400
 _STEADY = 4
 _LONGEST_PERIOD = 8
@@ -178,12 +177,12 @@ def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: boo
     wandering = _wanders(order, marks)
     if wandering:
         half = len(marks) // 2
-        _warm(pipeline, order, accesses, int(marks[half]))
+        _warm(pipeline, order, accesses, marks[: half + 1])
         order, accesses, marks = _from(order, accesses, marks, half)
     elif len(order) >= _LONG_TRACE:
         least = 1
         few = min(int(np.searchsorted(marks, 4 * _MIN_INSTRUCTIONS)), len(marks) - 1)
-        _warm(pipeline, order, accesses, int(marks[few]))
+        _warm(pipeline, order, accesses, marks[: few + 1])
     cycles = np.zeros(len(marks), dtype=np.int64)
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = [pipeline.shares()]
@@ -245,11 +244,12 @@ def _warm(
     pipeline: Pipeline,
     order: NDArray[np.int32],
     accesses: NDArray[np.void],
-    end: int,
+    marks: NDArray[np.int64],
 ) -> None:
-    """Execute the first `end` instructions, so that the pass that follows can be steady."""
-    part = accesses[: int(np.searchsorted(accesses["insn"], end))]
-    pipeline.run(order[:end], part, _NO_MARKS, _NO_MARKS)
+    """Execute the calls of `marks`, the first ones, so that the pass that follows can be steady."""
+    end = int(marks[-1])
+    part = accesses[: accesses_between(accesses, 0, end)[1]]
+    pipeline.run(order[:end], part, marks, np.zeros(len(marks), dtype=np.int64))
 
 
 def _from(
@@ -257,7 +257,7 @@ def _from(
 ) -> tuple[NDArray[np.int32], NDArray[np.void], NDArray[np.int64]]:
     """What follows from `call` on, as a trace of its own."""
     start = int(marks[call])
-    part = accesses[int(np.searchsorted(accesses["insn"], start)) :].copy()
+    part = accesses[accesses_between(accesses, 0, start)[1] :].copy()
     part["insn"] -= start
     return order[start:], part, marks[call:] - start
 

@@ -13,7 +13,7 @@ from tramposim.machine.trace import Trace
 from tramposim.timing.core import Core
 from tramposim.timing.decode import StaticCode, mark_windows, static_code
 
-__all__ = ["PreparedTrace", "prepare"]
+__all__ = ["PreparedTrace", "accesses_between", "prepare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,17 @@ class PreparedTrace:
     def call(self, number: int) -> tuple[NDArray[np.int32], NDArray[np.void]]:
         """Instructions and accesses of one call, as if it were alone."""
         begin, end = int(self.marks[number]), int(self.marks[number + 1])
-        low, high = np.searchsorted(self.accesses["insn"], [begin, end])
+        low, high = accesses_between(self.accesses, begin, end)
         accesses = self.accesses[low:high].copy()
         accesses["insn"] -= np.uint32(begin)
         return np.ascontiguousarray(self.order[begin:end]), accesses
+
+
+def accesses_between(accesses: NDArray[np.void], begin: int, end: int) -> tuple[int, int]:
+    """Where in `accesses` those of the instructions from `begin` to before `end` are."""
+    # Needles of another type would have the whole field converted.
+    low, high = np.searchsorted(accesses["insn"], np.array([begin, end], dtype=np.uint32))
+    return int(low), int(high)
 
 
 def prepare(trace: Trace, core: Core) -> PreparedTrace:
@@ -59,9 +66,11 @@ def prepare(trace: Trace, core: Core) -> PreparedTrace:
     order = np.empty(len(pcs), dtype=np.int32)
     addresses = index_addresses(pcs, order)
     code = _decode(trace, core, addresses)
-    begin, end = np.searchsorted(trace.accesses["insn"], [first, last])
-    accesses = trace.accesses[begin:end].copy()
-    accesses["insn"] -= np.uint32(first)
+    begin, end = accesses_between(trace.accesses, first, last)
+    accesses = trace.accesses[begin:end]
+    if first:
+        accesses = accesses.copy()
+        accesses["insn"] -= np.uint32(first)
     marks = np.ascontiguousarray(trace.calls - first, dtype=np.int64)
     mark_windows(core, code.insns, code.uops)
     return PreparedTrace(order, accesses, marks, addresses, code)

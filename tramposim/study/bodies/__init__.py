@@ -21,6 +21,7 @@ __all__ = ["BODIES", "programs_of"]
 BODIES = {
     "empty": "does nothing (fsession+cookie: asks for its cookie)",
     "count": "adds 1 to this CPU's slot of a per-CPU array",
+    "carry": "carries the first argument from entry to exit in the session cookie",
     "latency-hash": "latency histogram; start time in a hash map keyed by pid_tgid",
     "latency-stack": "latency histogram; start times of 64 depths in a hash map keyed by pid_tgid "
     "and the function's address, so that recursion works",

@@ -90,7 +90,9 @@ def _title(records: Records, row: _Row) -> str:
             "calls at recorded times" if meta["arrivals"] == "replay" else "calls at full speed"
         )
     work, functions = row["work_cycles_per_call"], row.get("functions", 1)
-    called = f" of {functions:,} functions" if functions > 1 else ""
+    nested = row.get("calls_per_arrival", 1)
+    called = f", each {nested:,} calls" if nested > 1 else ""
+    called += f" of {functions:,} functions" if functions > 1 else ""
     return (
         f"{meta['workload']} on {row['arch']}, kernel {row.get('kernel')}: {offered} "
         f"({meta['arrivals']}){called} to {cpus} CPU{'s' if cpus > 1 else ''} "

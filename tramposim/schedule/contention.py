@@ -53,7 +53,8 @@ class Contention:
         self._calls = calls
         self._then = 0
         self._made = [0] * len(calls)
-        self._waits = [[0.0] * len(calls) for _ in range(TASK)]
+        self._wait = 0.0
+        self._waits = [0.0] * len(calls)
         random = Generator(seed, _STREAM)
         lines = [random.next_u64() % max(1, contended.bucket_lines) for _ in range(tasks)]
         self._shares = [
@@ -69,34 +70,39 @@ class Contention:
         since = self._then if enough else 0
         rates = [count / (now - since) for count in (recent if enough else made)]
         if self._contended.every_call:
-            total = sum(rates)
-            self._contend(EVERY_CALL, rates, [total - rate for rate in rates])
+            self._contend_all(rates)
         if self._contended.bucket_lines:
-            self._contend(BUCKETS, rates, self._near(rates))
+            self._contend_near(rates)
         if enough:
             self._then, self._made = now, made
 
-    def _near(self, rates: Sequence[float]) -> list[float]:
-        """How often other CPUs write the lines of each CPU's buckets."""
+    def _contend_all(self, rates: Sequence[float]) -> None:
+        """Lines of every call: all CPUs queue for them, as if each called at the mean rate."""
+        total, active = sum(rates), sum(rate > 0 for rate in rates)
+        if active > 1:
+            self._wait = self._mean_wait(active, total / active, total - total / active, self._wait)
+        for calls, rate in zip(self._calls, rates, strict=True):
+            calls.shared.contend(EVERY_CALL, total - rate, round(self._wait))
+
+    def _contend_near(self, rates: Sequence[float]) -> None:
+        """Lines of buckets: the CPUs queue whose threads have their keys there."""
         writes: dict[int, float] = {}
         for shares, rate in zip(self._shares, rates, strict=True):
             for line, share in shares.items():
                 writes[line] = writes.get(line, 0.0) + share * rate
-        return [
-            sum(share * max(0.0, writes[line] - share * rate) for line, share in shares.items())
-            for shares, rate in zip(self._shares, rates, strict=True)
-        ]
-
-    def _contend(self, group: int, rates: Sequence[float], others: Sequence[float]) -> None:
-        waits = self._waits[group]
-        for cpu, (calls, rate, other) in enumerate(zip(self._calls, rates, others, strict=True)):
+        for cpu, (shares, rate) in enumerate(zip(self._shares, rates, strict=True)):
+            other = sum(
+                share * max(0.0, writes[line] - share * rate) for line, share in shares.items()
+            )
             if rate and other:
                 customers = 1 + min(len(rates) - 1, math.ceil(other / rate))
-                chance = 1.0 - math.exp(-other / rate)
-                waits[cpu] = mean_wait(
-                    self._contended.transfer, 1 / rate, chance, customers, waits[cpu]
-                )
-            calls.shared.contend(group, other, round(waits[cpu]))
+                self._waits[cpu] = self._mean_wait(customers, rate, other, self._waits[cpu])
+            self._calls[cpu].shared.contend(BUCKETS, other, round(self._waits[cpu]))
+
+    def _mean_wait(self, customers: int, rate: float, other: float, wait: float) -> float:
+        """`mean_wait` of CPUs that call at `rate`, while the others do at `other` in all."""
+        chance = 1.0 - math.exp(-other / rate)
+        return mean_wait(self._contended.transfer, 1 / rate, chance, customers, wait)
 
 
 def mean_wait(

@@ -139,7 +139,7 @@ def load(
                 **metered.facts,
                 "scenario": scenario,
                 "body": body,
-                **row_of(workload, clock, cost, outcomes),
+                **row_of(workload, clock, cost, outcomes, costs.finding),
                 **(
                     meter.checked(costs.finding, workload, clock, scenario, body)
                     if workload is workloads[len(workloads) // 2]

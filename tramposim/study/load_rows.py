@@ -83,7 +83,11 @@ def run_outcome(
 
 
 def row_of(
-    workload: Workload, clock: Clock, cost: CallCost, outcomes: Sequence[RunOutcome]
+    workload: Workload,
+    clock: Clock,
+    cost: CallCost,
+    outcomes: Sequence[RunOutcome],
+    finding: Finding | None = None,
 ) -> dict[str, Value]:
     """Fields of a row: means over the outcomes, with intervals if there are several."""
     cpus, rate_hz = workload.machine.cpus, workload.rate_hz
@@ -92,6 +96,11 @@ def row_of(
     for outcome in outcomes:
         latency.merge(outcome.latency)
     taken = fmean(outcome.taken for outcome in outcomes)
+    most = min(cpus, workload.tasks) * clock.hz / service * (1 - taken)
+    contended = finding.contended if finding is not None and cpus > 1 else None
+    if contended is not None and contended.every_call:
+        # a line that every call writes goes from CPU to CPU, one at a time
+        most = min(most, 1 / clock.to_seconds(contended.transfer) / workload.population.calls)
     busy = taken + fmean(outcome.utilisation for outcome in outcomes)
 
     def ns(time: float) -> float:
@@ -102,6 +111,7 @@ def row_of(
         "functions": workload.population.count,
         "clock_ghz": clock.hz / 1e9,
         "offered_calls_per_s": rate_hz,
+        "calls_per_arrival": workload.population.calls,
         "calls": sum(outcome.calls for outcome in outcomes),
         "calls_per_s": _mean(outcomes, lambda outcome: outcome.calls_per_s, 3),
         **_cycles(cost, outcomes),
@@ -112,9 +122,7 @@ def row_of(
         "interrupted_percent": _mean(outcomes, lambda o: 100 * o.taken),
         "saturated": busy > SATURATED or _is_starved(outcomes),
         "behind_s": round(max(outcome.behind_s for outcome in outcomes), 9),
-        "saturation_calls_per_s": round(
-            min(cpus, workload.tasks) * clock.hz / service * (1 - taken), 3
-        ),
+        "saturation_calls_per_s": round(most, 3),
         "latency_mean_ns": ns(latency.total / latency.count) if latency.count else None,
         **{
             f"latency_{name}_ns": ns(latency.percentile(percent)) if latency.count else None

@@ -44,6 +44,9 @@ rate = "50k/s"
 cpus = 2
 """
 
+TASK = '[[tasks]]\nname = "first"\ncycles = 1\n[[tasks]]\nname = "second"\n'
+BACKGROUND = '[background]\nlines_per_s = "1M"\nfootprint = "1MiB"\n'
+
 
 def test_defaults_and_values() -> None:
     workload = parse_workload(TEXT, "x.toml")
@@ -125,6 +128,16 @@ def test_kinds_of_arrivals(lines: str, arrivals: object) -> None:
         ("cpus = 2", 'cores = {arm64 = "z80"}', "x.toml:15: machine.cores.*: unknown core 'z80'"),
         ("cpus = 2", 'cores = {arm64 = "golden-cove"}', "x.toml:15: .* is no arm64 core"),
         ("cpus = 2", '[[interrupts]]\nname = "nic"', "x.toml:15: interrupts.kind: this key"),
+        ("cpus = 2", "llc_cpus = 0", "x.toml:15: machine.llc_cpus: 0 is out of range"),
+        ("cpus = 2", TASK + "cycles = 0", "x.toml:19: tasks.second: 0 is out of range"),
+        ("cpus = 2", TASK + "cycles = 1\ncount = 0", "x.toml:19: tasks.second: 0 is out"),
+        ("cpus = 2", TASK + 'cycles = 1\nrate = "5/s"', "x.toml:19: .*a busy task has no rate"),
+        ("cpus = 2", TASK + 'cycles = 1\nkind = "poisson"', "x.toml:19: .*needs a rate"),
+        ("cpus = 2", TASK + "cycles = 1\nyield = true", "x.toml:.* did you mean 'yields'"),
+        ("cpus = 2", TASK + 'cycles = 1\nlines_per_s = "1M"', r"x.toml:19: .*a \[background\]"),
+        ("cpus = 2", "[functions]\nfanout = 0", "x.toml:15: functions: an arrival makes 1 to"),
+        ("cpus = 2", "[functions]\nrecursion = 2.0", "x.toml:15: functions: the share of"),
+        ("cpus = 2", BACKGROUND + "code_share = 2.0", "x.toml:15: background: code_share"),
     ],
 )
 def test_a_mistake_is_one_line_with_place_and_remedy(old: str, new: str, said: str) -> None:
@@ -202,7 +215,8 @@ def test_a_closed_loop_has_no_rate_to_change() -> None:
 
 @given(st.data())
 def test_damaged_files_raise_input_errors_only(data: st.DataObject) -> None:
-    text = (Path(__file__).parents[2] / "workloads" / "vfs_read_irq.toml").read_text()
+    name = data.draw(st.sampled_from(("vfs_read_irq", "vfs_read_busy", "fgraph_small")))
+    text = (Path(__file__).parents[2] / "workloads" / f"{name}.toml").read_text()
     start = data.draw(st.integers(0, len(text)))
     stop = data.draw(st.integers(start, min(len(text), start + 40)))
     piece = data.draw(st.text(alphabet="[]={}\"'\n.,0-9eainf x", max_size=10))

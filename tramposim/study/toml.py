@@ -61,7 +61,8 @@ def toml_place(where: str, text: str, key: str) -> str:
 
 
 def _line_of(lines: list[str], key: str) -> int | None:
-    """Line (from 1) on which a dotted key is set, or its table begins."""
+    """Line (from 1) on which a dotted key is set, or its table begins; the last part of the key
+    may be the `name` of one of several tables."""
     table, _, name = key.rpartition(".")
     section = ""
     for number, line in enumerate(lines, 1):
@@ -70,7 +71,9 @@ def _line_of(lines: list[str], key: str) -> int | None:
             section = header[1]
             if section == key:
                 return number
-        elif section == table and re.match(rf"\s*['\"]?{re.escape(name)}['\"]?\s*=", line):
+        elif section == table and re.match(
+            rf"\s*(['\"]?{re.escape(name)}['\"]?\s*=|name\s*=\s*['\"]{re.escape(name)}['\"])", line
+        ):
             return number
     return None
 

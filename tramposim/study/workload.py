@@ -239,6 +239,7 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
         "machine.returns": lambda: [
             kernel_of(arch, machine.kernel, None, machine.returns) for arch in machine.arch
         ],
+        "background": lambda: workload.between_calls,
         **{
             f"tasks.{task.name}": partial(_competitor, workload, task)
             for task in workload.competing
@@ -253,7 +254,6 @@ def _checks(workload: Workload) -> dict[str, Callable[[], object]]:
             f"interrupts.{interrupt.name}": partial(_in_range, interrupt.cycles, 0, 1e12)
             for interrupt in interrupts
         },
-        "background": lambda: workload.between_calls,
         "run.duration": lambda: workload.duration_s,
         "run.seed": lambda: _in_range(run.seed, 0, 2**64 - 1),
         "run.scenarios": lambda: _not_empty([_programs(word, run.body) for word in run.scenarios]),

@@ -29,6 +29,14 @@ def test_parts_sum_to_the_call(arch: Arch, words: str) -> None:
     assert sum(part.uops for part in found.totals) == pytest.approx(found.timing.uops_per_call)
 
 
+def test_a_state_that_repeats_after_many_calls_sums_up_too() -> None:
+    core = load_core("neoverse-n2")
+    found = explain(
+        Subject(Kernel(Arch.ARM64), function_of(), parse_scenario("fentry"), "count"), core
+    )
+    assert found.cycles == pytest.approx(found.timing.cycles_per_call, rel=1e-9)
+
+
 def test_a_function_that_several_parts_call_is_counted_with_each() -> None:
     found = _explained(Kernel(Arch.X86_64), "fsession")
     entered = [p for p in found.parts if p.function == "__bpf_prog_enter_recur"]

@@ -36,14 +36,20 @@ class PathLink:
 
 
 def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
-    """The links in the order in which a call executes their instructions."""
+    """The links in the order in which a call executes their instructions.
+
+    Where a steady state repeats after a number of calls that were not recorded as a whole, the
+    links' cycles are scaled by the fraction of a per cent that is missing.
+    """
     sums: dict[_Key, float] = {}
     recordings = staged.timing.recordings
+    recorded = sum(one.cycles / len(one.calls) for one in recordings)
+    scale = staged.timing.cycles_per_call / recorded if recorded else 1.0
     parts = [staged.parts(number) for number in range(staged.prepared.call_count)]
     for number, recording in enumerate(recordings):
         calls = staged.timing.calls
         missed = Missed(calls[number].misses) if calls else None
-        share = 1 / (len(recordings) * len(recording.calls))
+        share = scale / len(recording.calls)
         call = 0
         for link in critical_path(staged.prepared, staged.core, recording, missed):
             while link.position >= recording.marks[call + 1]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from tramposim._native.pipeline import CAUSES
+from tramposim.timing.calls import Miss
 from tramposim.timing.chains import chains_of
 from tramposim.timing.core import Core
 from tramposim.timing.missed import Missed
@@ -107,6 +108,7 @@ class _Walk:
         self.missed = missed
         self.chains = chains_of(prepared, recording)
         self.pcs = prepared.code.insns["pc"][recording.order].tolist()
+        self.first_of = {pc: position for position, pc in reversed([*enumerate(self.pcs)])}
         self.delivered, self.retired, self.resumed, self.fetched = (
             stages[name].tolist() for name in ("delivered", "retired", "resumed", "fetched")
         )
@@ -221,20 +223,51 @@ class _Walk:
             self.to(self.done[writer], self.chains.position[writer], "execution latency")
             return _DONE, writer
         ordered = [self._ordered(j, k) for k in self.chains.order.get(j, ()) if k >= 0]
-        time, event = max(ordered, default=(-1, (_STOP, position)))
+        time, event, k = max(ordered, default=(-1, (_STOP, position), -1))
         serial = self.chains.flags[j] & UopFlag.DRAIN
-        self.to(time, position, "serialisation" if serial else "locked operation")
+        reason = "serialisation" if serial else "locked operation"
+        if event[0] == _RETIRE:
+            return self._committed(k, position, reason)
+        self.to(time, position, reason)
         return event
 
-    def _ordered(self, j: int, k: int) -> tuple[int, _Event]:
-        """When uop `k`, which `j` must not pass, let it go, and the event of that."""
+    def _ordered(self, j: int, k: int) -> tuple[int, _Event, int]:
+        """When uop `k`, which `j` must not pass, let it go, the event of that, and `k`."""
         ready, position = self.ready[j], self.chains.position[k]
         if self.chains.kind[k] == Kind.STORE_ADDRESS:
-            return min(self.retired[position], ready), (_RETIRE, position)
+            return min(self.retired[position], ready), (_RETIRE, position), k
         if self.done[k] <= ready:
-            return self.done[k], (_DONE, k)
+            return self.done[k], (_DONE, k), k
         # A locked load keeps others back until it has its line, not until it is done.
-        return min(self.started[k], ready), (_START, k)
+        return min(self.started[k], ready), (_START, k), k
+
+    def _committed(self, k: int, position: int, reason: str) -> _Event:
+        """The store of uop `k` is in the cache, behind all others: `position` waits for that.
+
+        Stores wait for their lines after they retire, and for the stores before them.
+        """
+        stores = self.chains.stores
+        place = bisect_right(stores, k)
+        size = int(self.core.memory.store_buffer.value)
+        latest = self.retired[self.chains.position[k]]
+        event, line = (_RETIRE, self.chains.position[k]), None
+        for other in stores[max(0, place - size) : place]:
+            retired = self.retired[self.chains.position[other]]
+            asked = self._line_of_store(other)
+            if asked is not None and latest < retired + asked.wait <= self.time:
+                event, line = (_RETIRE, self.chains.position[other]), asked
+                latest = retired + asked.wait
+        self.to(min(latest, self.time), position, reason)
+        if line is not None:
+            self.to(self.retired[event[1]], event[1], line.kind, line.found, line.address)
+        return event
+
+    def _line_of_store(self, k: int) -> Miss | None:
+        """The line that a store asked for, if it was not there."""
+        pc = self.pcs[self.chains.position[k]]
+        if k not in self.chains.accesses or self.first_of[pc] != self.chains.position[k]:
+            return None
+        return self.missed.asked("data line", pc, *self.chains.accesses[k])
 
     def _port(self, j: int) -> str:
         return f"port {self.core.ports.names[self.port[j]]}"
@@ -265,7 +298,10 @@ class _Walk:
             event = self._holder(self.chains.loads, j, int(self.core.memory.load_buffer.value))
         else:
             size = int(self.core.memory.store_buffer.value) - 1
-            event = self._holder(self.chains.stores, j, size)
+            place = bisect_right(self.chains.stores, j) - 1 - size
+            if place >= 0:
+                return self._committed(self.chains.stores[place], position, reason)
+            event = (_STOP, 0)
         kind, index = event
         times = self.started if kind == _START else self.retired
         self.to(0 if kind == _STOP else min(times[index], self.time), position, reason)

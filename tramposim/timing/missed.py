@@ -48,12 +48,24 @@ class Missed:
                     return found
         return None
 
-    def _line(self, kind: str, pc: int, address: int, size: int) -> Miss:
-        lines = [byte // _LINE * _LINE for byte in (address, address + max(size, 1) - 1)]
-        for line in lines:
+    def asked(self, kind: str, pc: int, address: int, size: int) -> Miss | None:
+        """The line of an access, if the instruction at `pc` asked for it."""
+        for line in _lines(address, size):
             if (kind, pc, line) in self._by_pc:
                 return self._by_pc[kind, pc, line]
+        return None
+
+    def _line(self, kind: str, pc: int, address: int, size: int) -> Miss:
+        asked = self.asked(kind, pc, address, size)
+        if asked is not None:
+            return asked
+        lines = _lines(address, size)
         for line in lines:
             if (kind, line) in self._by_place:
                 return self._by_place[kind, line]
         return Miss(kind, "under way", pc, lines[0], 0)
+
+
+def _lines(address: int, size: int) -> tuple[int, ...]:
+    """The first and the last line of an access."""
+    return tuple(byte // _LINE * _LINE for byte in (address, address + max(size, 1) - 1))

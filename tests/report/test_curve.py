@@ -56,3 +56,18 @@ def test_the_pictures_show_costs_and_mark_the_crossover() -> None:
     assert "10/s" in saved
     assert "salt-saved-" in saved
     assert curve_plots(ROWS, "salt") == (cost, saved)
+
+
+def test_a_session_is_drawn_against_every_pair_that_it_stands_for() -> None:
+    def of(scenario: str, body: str, over: float) -> list[dict[str, Value]]:
+        return [_row(scenario, rate, over) | {"body": body} for rate in (1.0, 100.0)]
+
+    rows = [
+        *of("fentry+fexit", "latency-hash", 300.0),
+        *of("fentry+fexit", "latency-stack", 200.0),
+        *of("fsession+cookie", "latency-cookie", 100.0),
+    ]
+    assert len(crossovers(rows)) == 2
+    _, saved = curve_plots(rows, "salt")
+    for pair in ("latency-hash", "latency-stack"):
+        assert f"fsession+cookie latency-cookie against fentry+fexit {pair}" in saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -176,11 +177,18 @@ def curve_plots(rows: Sequence[_Row], salt: str) -> tuple[str, str]:
     costs = {f"{cell[0]} {cell[1]}": list(_costs(traced, *cell).items()) for cell in cells}
     x = "calls per second" if rows[0]["cpus"] == 1 else "calls per second of all CPUs"
     fights = duels(rows)
+    often = Counter(duel.session for duel in fights)
+    saved = {
+        f"{duel.session} against {duel.pair}"
+        if often[duel.session] > 1
+        else duel.session: duel.saved
+        for duel in fights
+    }
     crossings = [duel.crossing for duel in fights]
     return (
         lines(costs, x, "cycles per call over untraced", f"{salt}-cost", log_x=True, log_y=True),
         differences(
-            {duel.session: duel.saved for duel in fights},
+            saved,
             x,
             "cycles per call saved over the pair",
             f"{salt}-saved",

@@ -74,6 +74,7 @@ def test_known_workloads_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["load"], "name a WORKLOAD"),
         (["load", WORKLOAD, "--rate", "5G"], "arrivals: a rate of 5e+09 calls/s on one CPU"),
+        (["load", WORKLOAD, "--trace", "-"], "only one of --plot, --trace"),
         (["load", "nothing"], "nothing: no such workload; known are"),
         (["load", "no/such.toml"], "no/such.toml: cannot read the workload"),
         (["load", WORKLOAD, "--rate", "fast"], "--rate: 'fast' is not a call rate"),

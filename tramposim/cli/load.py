@@ -152,6 +152,8 @@ def load(
         returns=returns,
     )
     chosen = change_workload(read_workload(find_workload(workload)), changes)
+    if [plot, trace, output].count("-") > 1:
+        raise click.UsageError("only one of --plot, --trace and the result can go to '-'")
     if plot and len(functions) > 1:
         raise click.UsageError("--plot is of one number of --functions")
     if curve and rates:

@@ -21,7 +21,12 @@ from tramposim.spec import Arch
 from tramposim.study.found import Finding
 from tramposim.study.fullcheck import FullCheck
 from tramposim.study.load_rows import RunOutcome, row_of, run_outcome
-from tramposim.study.load_trace import TRACED_EVENTS, TraceSink, load_trace
+from tramposim.study.load_trace import (
+    MOST_TRACED_EVENTS,
+    TRACED_EVENTS,
+    TraceSink,
+    load_trace,
+)
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
 from tramposim.study.warmth import Background, Warmth
@@ -129,7 +134,8 @@ def load(
             meter.finding(workload, clock, scenario, body),
             meter.nested(workload, scenario, body),
         )
-        log = EventLog(TRACED_EVENTS) if trace is not None else None
+        room = max(100, min(TRACED_EVENTS, MOST_TRACED_EVENTS // len(cells)))
+        log = EventLog(room) if trace is not None else None
         outcomes = _runs(workload, clock, costs, runs, name, watch, log)
         if trace is not None and log is not None:
             trace(load_trace(_title(name, workload), workload, clock, log))

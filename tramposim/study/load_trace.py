@@ -9,10 +9,20 @@ from tramposim._native.eventlog import EventLog, What
 from tramposim.schedule.clock import Clock
 from tramposim.study.workload_schema import Workload
 
-__all__ = ["TRACED_EVENTS", "LoadTrace", "TraceEvent", "TraceSink", "load_trace"]
+__all__ = [
+    "MOST_TRACED_EVENTS",
+    "TRACED_EVENTS",
+    "LoadTrace",
+    "TraceEvent",
+    "TraceSink",
+    "load_trace",
+]
 
 TRACED_EVENTS = 10_000
 """Events of a scenario that a trace holds, from the beginning of its first run."""
+
+MOST_TRACED_EVENTS = 200_000
+"""Events of all scenarios: as many as a viewer opens without a wait."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,8 +101,8 @@ def _parts(records: Records, salt: str) -> list[str]:
             for i, name in enumerate(names)
         )
         caption = (
-            f"{heading}: cycles that retirement waited for each part's instructions and for what "
-            "they call; the parts sum to the call."
+            f"{heading}: cycles of the critical path in each part's instructions and in what they "
+            "call; the parts sum to the call."
         )
         parts += [f"<h3>{escape(heading)}</h3>", figure(svg, alt, caption)]
         columns = (Column("scenario", "scenario", text=True),

@@ -17,6 +17,7 @@ __all__ = ["Access", "Chains", "chains_of"]
 
 _FUSED_HEAD, _ORDERS_LOADS, _PAIR = 2, 8, 32
 _NO_REGISTER = 255
+_LOCKED, _DRAINS = int(UopFlag.LOCKED), int(UopFlag.DRAIN)
 
 Access = tuple[int, int]
 """Address and bytes."""
@@ -119,7 +120,7 @@ class _Builder:
             found.pool.append(pool)
             found.writer.append(self._writer.get(self._sources[j], -1))
             found.store.append(-1)
-            if flags & UopFlag.DRAIN:
+            if flags & _DRAINS:
                 found.order[j] = (self._slowest,)
             if kind == Kind.LOAD:
                 self._load(j, flags, insn_flags, next(reads, None))
@@ -138,7 +139,7 @@ class _Builder:
     def _load(self, j: int, flags: int, insn_flags: int, access: Access | None) -> None:
         found = self.found
         last_store = found.stores[-1] if found.stores else -1
-        locked = bool(flags & UopFlag.LOCKED)
+        locked = bool(flags & _LOCKED)
         found.order[j] = (self._fence, *((self._memory, last_store) if locked else ()))
         found.loads.append(j)
         if access:

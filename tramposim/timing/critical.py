@@ -53,6 +53,8 @@ _IN_FRONT = {_CODE[name] for name in CAUSES[: _CODE["rename width"]]} | {_CODE["
 _MISPREDICTED, _SERIAL = _CODE["misprediction"], _CODE["serialisation"]
 _REDIRECTS = (_MISPREDICTED, _SERIAL)
 _MEMORY, _BUBBLE = _CODE["memory access"], _CODE["branch prediction"]
+_LOCKED, _DRAINS = int(UopFlag.LOCKED), int(UopFlag.DRAIN)
+_BLOCKS, _BRANCHES = int(UopFlag.BLOCK), int(UopFlag.BRANCH)
 _RETIRE, _DONE, _START, _RENAME, _DELIVER, _STOP = range(6)
 _Event = tuple[int, int]
 
@@ -165,7 +167,7 @@ class _Walk:
         if kind == Kind.STORE_ADDRESS:
             self._missed(j, self.started[j] + 1)
         if kind <= Kind.STORE_DATA:
-            blocks = self.chains.flags[j] & UopFlag.BLOCK
+            blocks = self.chains.flags[j] & _BLOCKS
             self.to(self.started[j], position, "serialisation" if blocks else "execution latency")
             return _START, j
         writer = self.chains.writer[j]
@@ -191,7 +193,7 @@ class _Walk:
             last = max((j, *sources), key=lambda k: (self.started[k], k == j))
             self.to(self.started[last], position, cause)
             return _START, last
-        locked = self.chains.flags[j] & UopFlag.LOCKED
+        locked = self.chains.flags[j] & _LOCKED
         if cause == "memory access" or locked:
             hit = self.chains.latency[j] or int(self.core.memory.l1_latency.value)
             self._missed(j, self.started[j] + hit)
@@ -224,7 +226,7 @@ class _Walk:
             return _DONE, writer
         ordered = [self._ordered(j, k) for k in self.chains.order.get(j, ()) if k >= 0]
         time, event, k = max(ordered, default=(-1, (_STOP, position), -1))
-        serial = self.chains.flags[j] & UopFlag.DRAIN
+        serial = self.chains.flags[j] & _DRAINS
         reason = "serialisation" if serial else "locked operation"
         if event[0] == _RETIRE:
             return self._committed(k, position, reason)
@@ -279,7 +281,7 @@ class _Walk:
         cause = self.stalled[j]
         if cause == _SERIAL and self.delivered[position] < self.time:
             uops = range(self.chains.first[position], j)
-            last = next((k for k in reversed(uops) if self.chains.flags[k] & UopFlag.BLOCK), -1)
+            last = next((k for k in reversed(uops) if self.chains.flags[k] & _BLOCKS), -1)
             if last >= 0:
                 self.to(self.done[last], position, CAUSES[cause])
                 return _DONE, last
@@ -360,7 +362,7 @@ class _Walk:
             return _STOP, 0
         if self.time > self.delivered[before]:
             if cause in _REDIRECTS:
-                flag = UopFlag.BRANCH if cause == _MISPREDICTED else UopFlag.BLOCK
+                flag = _BRANCHES if cause == _MISPREDICTED else _BLOCKS
                 uops = range(self.chains.first[before], self.chains.first[position])
                 last = next((j for j in reversed(uops) if self.chains.flags[j] & flag), -1)
                 if last >= 0 and self.done[last] <= self.time:

@@ -26,12 +26,15 @@ NATIVE_MODULES: tuple[str, ...] = (
     "lsu",
     "memory",
     "pipeline",
+    "prediction",
     "predictors",
     "rng",
+    "rules",
     "runqueue",
     "scheduler",
     "sharing",
     "steady",
+    "system",
     "tlbs",
     "tracer",
     "translator",
@@ -39,6 +42,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "unicorn_api",
     "warmth",
     "x86_64_asm",
+    "x86_64_table",
 )
 
 EXTENSIONS = [

@@ -12,17 +12,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 
+from tramposim._native.system cimport clock_now, system_hooks_install
 from tramposim._native.tracer cimport (
     RING, SNAPSHOT_REGISTERS, Access, NativeArray, StopReason, TraceState,
-    clock_now, hooks_install, trace_begin, trace_free, trace_resume, virtual_near, watch_add,
+    hooks_install, trace_begin, trace_free, trace_restore, trace_resume, virtual_near, watch_add,
     watch_clear, CPU_EXCEPTION, HALTED, RAN_TO_END, TIME_SPENT, EMULATOR_ERROR,
     INVALID_INSTRUCTION,
     UNMAPPED_READ, UNMAPPED_FETCH, PROTECTED_WRITE, PROTECTED_FETCH,
 )
 from tramposim._native.unicorn_api cimport UnicornApi, error_text, uc_engine, unicorn_api
 
-from typing import NamedTuple
-
+from tramposim._native.tracer import REASONS, Stop
 from tramposim.errors import GuestFault, InputError, UnsupportedError
 
 cdef enum:
@@ -35,13 +35,6 @@ cdef uint64_t PHYSICAL = (<uint64_t>1 << 52) - 1
 
 READ, WRITE, EXECUTE = 1, 2, 4
 
-REASONS = (
-    "end", "budget", "trace-full", "out-of-memory", "unmapped-read", "unmapped-write",
-    "unmapped-fetch", "protected-read", "protected-write", "protected-fetch",
-    "undefined-instruction", "exception", "timeout", "emulator", "hypercall", "halted",
-    "outside-world",
-)
-
 X86_REGISTERS = (
     "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp",
     "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "rip", "rflags", "gs_base",
@@ -49,19 +42,6 @@ X86_REGISTERS = (
 ARM64_REGISTERS = (
     *(f"x{number}" for number in range(31)), "sp", "pc", "nzcv", "tpidr_el1", "sp_el0",
 )
-
-
-class Stop(NamedTuple):
-    """Why a run ended. `reason` is one of `REASONS`; "end" means that it reached `until`."""
-
-    reason: str
-    pc: int
-    address: int
-    size: int
-    exception: int
-    detail: str
-    executed: int
-    branches: tuple
 
 
 cdef class Engine:
@@ -132,7 +112,9 @@ cdef class Engine:
         )
         for number, name in enumerate(hooked):
             instructions[number] = getattr(constants, f"{prefix}INS_{name}")
-        self.check(hooks_install(self.state, instructions), "installing the trace hooks")
+        self.check(hooks_install(self.state), "installing the trace hooks")
+        self.check(
+            system_hooks_install(self.state, instructions), "installing the instruction hooks")
 
     def __dealloc__(self):
         if self.uc != NULL:
@@ -382,8 +364,7 @@ cdef class Engine:
     cdef int restore_addresses(self) except -1:
         """Give the recorded accesses the virtual addresses of the regions that they are in."""
         cdef TraceState* state = self.state
-        cdef Py_ssize_t count = len(self.starts), low, high, middle, i
-        cdef uint64_t address
+        cdef Py_ssize_t count = len(self.starts), i
         cdef uint64_t* table
         cdef uint64_t* deltas
         if not self.x86 or not count:
@@ -395,18 +376,7 @@ cdef class Engine:
         for i, start in enumerate(self.starts):
             table[i] = start
             deltas[i] = <uint64_t>self.spans[start][0] - table[i]
-        for i in range(<Py_ssize_t>state.access_count):
-            # The access succeeded, so it lies in the last region that begins at or before it.
-            address = state.accesses[i].address & PHYSICAL
-            low = 0
-            high = count
-            while high - low > 1:
-                middle = (low + high) // 2
-                if table[middle] <= address:
-                    low = middle
-                else:
-                    high = middle
-            state.accesses[i].address = address + deltas[low]
+        trace_restore(state, table, deltas, count)
         free(table)
         return 0
 

@@ -10,7 +10,7 @@ retire.pxd and branches.pxd, which `step` puts together.
 """
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tramposim._native.corestate cimport CoreState
@@ -24,7 +24,8 @@ from tramposim._native.memory cimport memory_settle
 from tramposim._native.predictors cimport Predictors, predictors_close, predictors_open
 from tramposim._native.rename cimport rename_wait
 from tramposim._native.scheduler cimport scheduler_close, scheduler_open
-from tramposim._native.stages cimport StageRec, UopStageRec
+from tramposim._native.segments cimport alike, first_access
+from tramposim._native.stages cimport StageRec, UopStageRec, shift_records
 from tramposim._native.steady cimport (
     Steady, steady_clear, steady_close, steady_forget, steady_open, steady_period, steady_repeat)
 from tramposim._native.step cimport step
@@ -234,7 +235,7 @@ cdef class Pipeline:
                         if end > m:
                             m = end
                             i = marks[m]
-                            a = _first_access(accesses, i)
+                            a = first_access(accesses, i)
                         self.segments += i < n
                     while m < marks.shape[0] and marks[m] <= i:
                         cycles[m] = self.hardware.retired + self.skipped
@@ -266,7 +267,7 @@ cdef class Pipeline:
                 m += 1
             self.hardware.noted = NULL
             if recorded and self.skipped:
-                _shift(stages, uop_stages, self.skipped)
+                shift_records(stages, uop_stages, self.skipped)
 
     cdef int _check(self, const int32_t[::1] order, const int64_t[::1] marks,
                     const int64_t[::1] cycles, StageRec[::1] stages) except -1:
@@ -328,8 +329,9 @@ cdef class Pipeline:
         cdef int64_t length = 0
         if period == 0 or period > count:
             return segment
-        while segment + same < count and self._alike(
-                segment + same, (segment + same + count - period) % count):
+        while segment + same < count and alike(
+                self.insns, self.order, self.accesses, self.marks, segment + same,
+                (segment + same + count - period) % count):
             same += 1
         same -= same % period
         if same == 0:
@@ -342,69 +344,3 @@ cdef class Pipeline:
             self.took[i] = length
             self.skipped += length
         return segment + same
-
-    cdef bint _alike(self, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-        """Whether segments `a` and `b` execute the same and go on to the same instruction."""
-        cdef Py_ssize_t n = self.order.shape[0], i, j
-        cdef int64_t begin = self.marks[a], other = self.marks[b]
-        cdef int64_t length = self.marks[a + 1] - begin
-        cdef const AccessRec *x
-        cdef const AccessRec *y
-        if a == b:
-            return True
-        if self.marks[b + 1] - other != length:
-            return False
-        # An access of an instruction fused into the next segment's first is in neither.
-        if ((begin and self.insns[self.order[begin - 1]].flags & FUSED_HEAD)
-                or (other and self.insns[self.order[other - 1]].flags & FUSED_HEAD)):
-            return False
-        if memcmp(&self.order[begin], &self.order[other], length * sizeof(int32_t)):
-            return False
-        if self.order[(begin + length) % n] != self.order[(other + length) % n]:
-            return False
-        i = _first_access(self.accesses, begin)
-        j = _first_access(self.accesses, other)
-        n = self.accesses.shape[0]
-        while i < n and self.accesses[i].insn < <uint64_t>(begin + length):
-            x = &self.accesses[i]
-            y = &self.accesses[j]
-            if (j >= n or x.insn - begin != y.insn - other or x.address != y.address
-                    or x.size != y.size or x.flags != y.flags):
-                return False
-            i += 1
-            j += 1
-        return j >= n or self.accesses[j].insn >= <uint64_t>(other + length)
-
-
-cdef Py_ssize_t _first_access(const AccessRec[::1] accesses, int64_t position) noexcept nogil:
-    """Index of the first access at `position` or later."""
-    cdef Py_ssize_t low = 0, high = accesses.shape[0], middle
-    while low < high:
-        middle = (low + high) // 2
-        if <int64_t>accesses[middle].insn < position:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-cdef void _shift(StageRec[::1] stages, UopStageRec[::1] uops, int64_t cycles) noexcept nogil:
-    """Move recorded cycles by those that were not executed."""
-    cdef Py_ssize_t i
-    for i in range(stages.shape[0]):
-        stages[i].delivered += cycles
-        stages[i].renamed += cycles
-        if stages[i].issued >= 0:
-            stages[i].issued += cycles
-        stages[i].executed += cycles
-        stages[i].retired += cycles
-        stages[i].resumed += cycles
-        stages[i].fetched += cycles
-    if uops is None:
-        return
-    for i in range(uops.shape[0]):
-        uops[i].renamed += cycles
-        uops[i].ready += cycles
-        if uops[i].started >= 0:
-            uops[i].started += cycles
-        uops[i].done += cycles

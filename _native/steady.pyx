@@ -17,9 +17,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from tramposim._native.hardware cimport EVENT_COUNT, INSTRUCTIONS, LOADS, SLOTS, Hardware
 from tramposim._native.lsu cimport STORES, TRUST, Lsu, Store
-from tramposim._native.predictors cimport (
-    Predictors, predictors_normal, predictors_same_tables, predictors_save_tables,
-    predictors_tables_size)
+from tramposim._native.prediction cimport (
+    predictors_normal, predictors_same_tables, predictors_save_tables, predictors_tables_size)
+from tramposim._native.predictors cimport Predictors
 from tramposim._native.scheduler cimport HORIZON, Cell
 from tramposim._native.uarch cimport CAUSES_COUNT, REGISTERS
 

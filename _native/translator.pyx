@@ -1,9 +1,8 @@
 """Translation of 8-byte records into machine code by rules, in passes until sizes settle.
 
-A record is `opcode:8 a:4 b:4 offset:16 imm:32`. A rule, asked for from Python once per
-distinct key and then kept, is a short list of machine operations whose operands are
-literals or fields of the record: values, transformed values, addresses of other records.
-What of a record belongs to its key (besides opcode, a and b) is stated per opcode.
+A record is `opcode:8 a:4 b:4 offset:16 imm:32`. A rule (see rules.pyx), asked for from Python
+once per distinct key and then kept, gives its machine operations. What of a record belongs to its
+key (besides opcode, a and b) is stated per opcode.
 
 Branches are sized the way the Linux JITs do it: each pass takes targets from the sizes that
 the pass before (for what lies ahead) or this one (for what lies behind) found, until the
@@ -11,77 +10,28 @@ total repeats; then one more pass gives the code.
 """
 
 from cpython.long cimport PyLong_AsUnsignedLongLongMask
-from libc.stdint cimport int16_t, int32_t, int64_t, int8_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcpy, memset
 
 from tramposim._native.asmplan cimport MAX_OPERANDS, MAX_OP_BYTES, Isa
+from tramposim._native.rules cimport (
+    I_LABEL, I_SKIP, I_WHEN, MAX_ITEMS, MAX_LOCALS, MAX_RULES, S_END, S_HERE, S_IMM, S_IMM64,
+    S_LITERAL, S_OFFSET, S_ONCE, S_PARAM, S_TARGET, S_TARGET_IMM, T_BITMASK32, T_BITMASK64, T_NEAR,
+    T_NEGATE, T_NEGATE_SHIFT12, T_SHIFT12, Arg, Item, Record, Rule, RuleBook, bitmask, holds)
 from tramposim.errors import BuildError, UnsupportedError
 
 __all__ = [
-    "END", "HERE", "IMM", "IMM64", "KEY_FIRST", "KEY_IMM", "KEY_LAST", "KEY_OFFSET",
-    "KEY_SHAPE", "OFFSET",
-    "ONCE", "TARGET", "TARGET_IMM", "TWO_RECORDS", "Translated", "Translator", "Value",
-    "local", "param",
+    "KEY_FIRST", "KEY_IMM", "KEY_LAST", "KEY_OFFSET", "KEY_SHAPE", "TWO_RECORDS", "Translated",
+    "Translator",
 ]
 
-cdef enum Source:
-    S_LITERAL
-    S_IMM        # imm, sign extended
-    S_IMM64      # imm of this record and, as upper half, of the next
-    S_OFFSET     # offset, sign extended
-    S_PARAM      # a value given with the whole translation
-    S_TARGET     # address of the record that `offset` records after this one begin
-    S_TARGET_IMM # the same with imm
-    S_ONCE       # where the first record with an opcode marked KEY_FIRST begins
-    S_END        # where the last record ends
-    S_HERE       # offset of the operation itself from the start of the code
-    S_LOCAL      # a label inside the rule
-
-cdef enum Transform:
-    T_NONE
-    T_NEGATE
-    T_SHIFT12    # divided by 4096
-    T_NEGATE_SHIFT12
-    T_NEAR       # the address with these low 32 bits that lies nearest to the code
-    T_BITMASK32  # N:immr:imms of an arm64 logical immediate
-    T_BITMASK64
-
-cdef enum Predicate:
-    P_ZERO
-    P_IMM12
-    P_IMM12_SHIFTED
-    P_SCALED1
-    P_SCALED2
-    P_SCALED4
-    P_SCALED8
-    P_BITMASK32
-    P_BITMASK64
-    P_MISALIGNED8
-
-cdef enum Pseudo:
-    I_WHEN = -1   # predicate, value, count: the next `count` items only if it holds
-    I_SKIP = -2   # count
-    I_LABEL = -3  # index
-    I_BRANCH = -4 # short op, near op, condition or -1, destination
-
 cdef enum:
-    MAX_ITEMS = 64       # of one rule
-    MAX_LOCALS = 8
-    MAX_RULES = 1 << 16
     MAX_RECORDS = 1 << 20
     MAX_PASSES = 20
     PADDING_PASSES = 15
     SHORT_LOW = -128
     SHORT_HIGH = 123     # room for a branch to grow by its padding
-
-_TRANSFORMS = {"negate": T_NEGATE, "shift12": T_SHIFT12, "negate_shift12": T_NEGATE_SHIFT12,
-               "bitmask32": T_BITMASK32,
-               "bitmask64": T_BITMASK64, "near": T_NEAR}
-_PREDICATES = {"zero": P_ZERO, "imm12": P_IMM12, "imm12_shifted": P_IMM12_SHIFTED,
-               "scaled1": P_SCALED1, "scaled2": P_SCALED2, "scaled4": P_SCALED4,
-               "scaled8": P_SCALED8, "bitmask32": P_BITMASK32, "bitmask64": P_BITMASK64,
-               "misaligned8": P_MISALIGNED8}
 
 KEY_OFFSET = 1
 KEY_IMM = 2
@@ -90,132 +40,9 @@ KEY_LAST = 8
 TWO_RECORDS = 16
 KEY_SHAPE = 32
 
-cdef struct Record:
-    uint8_t opcode
-    uint8_t registers
-    int16_t offset
-    int32_t imm
-
-cdef struct Arg:
-    int64_t addend      # or the literal
-    uint8_t source
-    uint8_t transform
-    int16_t index       # of a param or local
-    int16_t base        # a param added, or -1
-
-cdef struct Item:
-    int16_t code
-    uint8_t count
-    Arg args[MAX_OPERANDS]
-
-cdef struct Rule:
-    int32_t first
-    int16_t count
-    int8_t locals
-    uint8_t fixed       # its size depends neither on where it lies nor on its targets
-
 cdef struct Slot:
     uint64_t key
     int32_t rule        # index + 1; 0 is free
-
-
-cdef class Value:
-    """An operand of a rule: where its value comes from, and what is done to it."""
-
-    cdef public int source, index, base, transform
-    cdef public object addend
-
-    def __init__(self, int source, int index=0, addend=0, int base=-1, int transform=T_NONE):
-        self.source = source
-        self.index = index
-        self.addend = addend
-        self.base = base
-        self.transform = transform
-
-    def __add__(self, other):
-        """Plus an int, or plus a `param`."""
-        if isinstance(other, Value):
-            if (<Value>other).source != S_PARAM or self.base >= 0:
-                raise ValueError("only one param can be added")
-            return Value(self.source, self.index, self.addend, (<Value>other).index,
-                         self.transform)
-        return Value(self.source, self.index, self.addend + other, self.base, self.transform)
-
-    def via(self, str transform):
-        """The value transformed: see _TRANSFORMS."""
-        return Value(self.source, self.index, self.addend, self.base, _TRANSFORMS[transform])
-
-
-IMM = Value(S_IMM)
-IMM64 = Value(S_IMM64)
-OFFSET = Value(S_OFFSET)
-TARGET = Value(S_TARGET)
-TARGET_IMM = Value(S_TARGET_IMM)
-ONCE = Value(S_ONCE)
-END = Value(S_END)
-HERE = Value(S_HERE)
-
-
-def param(int index):
-    """The `index`-th value given to `translate`."""
-    return Value(S_PARAM, index)
-
-
-def local(int index):
-    """The place of item `("label", index)` in the same rule."""
-    return Value(S_LOCAL, index)
-
-
-cdef int bitmask(uint64_t value, int width) noexcept nogil:
-    """N:immr:imms for a logical immediate, or -1 if there is none (Arm ARM, DecodeBitMasks)."""
-    cdef int size, ones, rotation, imms
-    cdef uint64_t mask, element
-    if width == 32:
-        value = <uint64_t><uint32_t>value | value << 32
-    if value == 0 or value == ~<uint64_t>0:
-        return -1
-    size = 64
-    while size > 2:
-        mask = (<uint64_t>1 << (size // 2)) - 1
-        if (value & mask) != ((value >> (size // 2)) & mask):
-            break
-        size //= 2
-    mask = ~<uint64_t>0 if size == 64 else (<uint64_t>1 << size) - 1
-    element = value & mask
-    for rotation in range(size):
-        # Rotate left until the ones are at the bottom.
-        if element & 1 and not element >> (size - 1) & 1 or element == 0:
-            break
-        element = ((element << 1) | (element >> (size - 1))) & mask
-    ones = 0
-    while ones < size and element >> ones & 1:
-        ones += 1
-    if element >> ones:
-        return -1
-    imms = (~(size * 2 - 1) & 0x3f) | (ones - 1)
-    return (1 if size == 64 else 0) << 12 | (rotation & (size - 1)) << 6 | imms
-
-
-cdef bint holds(int predicate, int64_t value) noexcept nogil:
-    if predicate == P_ZERO:
-        return value == 0
-    if predicate == P_IMM12:
-        return not value & ~<int64_t>0xfff
-    if predicate == P_IMM12_SHIFTED:
-        return not value & ~<int64_t>0xfff000
-    if predicate == P_SCALED1:
-        return 0 <= value < 4096
-    if predicate == P_SCALED2:
-        return 0 <= value < 2 * 4096 and not value & 1
-    if predicate == P_SCALED4:
-        return 0 <= value < 4 * 4096 and not value & 3
-    if predicate == P_SCALED8:
-        return 0 <= value < 8 * 4096 and not value & 7
-    if predicate == P_BITMASK32:
-        return bitmask(<uint64_t>value, 32) >= 0
-    if predicate == P_BITMASK64:
-        return bitmask(<uint64_t>value, 64) >= 0
-    return (value & 7) != 0
 
 
 cdef class Translated:
@@ -243,13 +70,10 @@ cdef class Translator:
     cdef object _rule
     cdef uint8_t _keys[256]
     cdef int _stride
-    cdef Item *_items
-    cdef int _item_count, _item_room
-    cdef Rule *_rules
-    cdef int _rule_count
+    cdef RuleBook _book
     cdef Slot *_slots
     cdef int _slot_mask
-    cdef dict _fragments, _shapes
+    cdef dict _shapes
     cdef tuple _names
     cdef int64_t *_params
     cdef uint8_t *_given
@@ -270,20 +94,14 @@ cdef class Translator:
         self._param_count = <int>len(names)
         self._params = <int64_t *>calloc(self._param_count + 1, sizeof(int64_t))
         self._given = <uint8_t *>calloc(self._param_count + 1, 1)
-        self._fragments = {}
         self._shapes = {}
-        self._item_room = 1024
-        self._items = <Item *>malloc(self._item_room * sizeof(Item))
-        self._rules = <Rule *>malloc(MAX_RULES * sizeof(Rule))
+        self._book = RuleBook(isa)
         self._slot_mask = 2 * MAX_RULES - 1
         self._slots = <Slot *>calloc(self._slot_mask + 1, sizeof(Slot))
-        if (self._items is NULL or self._rules is NULL or self._slots is NULL
-                or self._params is NULL or self._given is NULL):
+        if self._slots is NULL or self._params is NULL or self._given is NULL:
             raise MemoryError
 
     def __dealloc__(self):
-        free(self._items)
-        free(self._rules)
         free(self._slots)
         free(self._params)
         free(self._given)
@@ -292,81 +110,8 @@ cdef class Translator:
     cdef int _forget(self) except -1:
         """Start over with an empty table (many distinct keys were seen)."""
         memset(self._slots, 0, (self._slot_mask + 1) * sizeof(Slot))
-        self._rule_count = self._item_count = 0
-        self._fragments.clear()
+        self._book.forget()
         self._shapes.clear()
-        return 0
-
-    cdef int _add(self, items) except -1:
-        """Compile a rule; returns its index."""
-        cdef Item *item
-        cdef Rule *rule
-        cdef void *grown
-        cdef int room, highest = 0
-        if len(items) > MAX_ITEMS:
-            raise BuildError(f"a rule of {len(items)} operations")
-        if self._item_count + MAX_ITEMS > self._item_room:
-            room = 2 * self._item_room
-            grown = realloc(self._items, room * sizeof(Item))
-            if grown is NULL:
-                raise MemoryError
-            self._items = <Item *>grown
-            self._item_room = room
-        rule = &self._rules[self._rule_count]
-        rule.first = self._item_count
-        rule.count = <int16_t>len(items)
-        for position, (name, *operands) in enumerate(items):
-            item = &self._items[rule.first + position]
-            if name == "when":
-                item.code = I_WHEN
-                operands = [_PREDICATES[operands[0]], operands[1], operands[2]]
-                if not 0 <= operands[2] < len(items) - position:
-                    raise ValueError("a condition reaches beyond its rule")
-            elif name == "skip":
-                item.code = I_SKIP
-                if not 0 <= operands[0] < len(items) - position:
-                    raise ValueError("a skip reaches beyond its rule")
-            elif name == "label":
-                item.code = I_LABEL
-                highest = max(highest, operands[0] + 1)
-            elif name == "branch":
-                item.code = I_BRANCH
-                operands = [self.isa.ops[operands[0]], self.isa.ops[operands[1]], *operands[2:]]
-            else:
-                number = self.isa.ops.get(name)
-                if number is None or self.isa.operand_counts[number] != len(operands):
-                    raise BuildError(f"no operation {name!r} with {len(operands)} operands")
-                item.code = number
-            item.count = <uint8_t>len(operands)
-            for k, operand in enumerate(operands):
-                self._compile(&item.args[k], operand)
-        if highest > MAX_LOCALS:
-            raise ValueError("too many labels in a rule")
-        rule.locals = <int8_t>highest
-        rule.fixed = not any([
-            name in ("branch", "call") or any([
-                isinstance(operand, Value) and (<Value>operand).source == S_HERE
-                for operand in operands])
-            for name, *operands in items])
-        self._item_count += rule.count
-        self._rule_count += 1
-        return self._rule_count - 1
-
-    cdef int _compile(self, Arg *arg, operand) except -1:
-        arg.base = -1
-        arg.index = 0
-        arg.transform = T_NONE
-        if isinstance(operand, Value):
-            arg.source = <uint8_t>(<Value>operand).source
-            arg.index = <int16_t>(<Value>operand).index
-            arg.base = <int16_t>(<Value>operand).base
-            arg.transform = <uint8_t>(<Value>operand).transform
-            operand = (<Value>operand).addend
-            if arg.source == S_LOCAL and not 0 <= arg.index < MAX_LOCALS:
-                raise ValueError("no such label")
-        else:
-            arg.source = S_LITERAL
-        arg.addend = <int64_t>PyLong_AsUnsignedLongLongMask(operand)
         return 0
 
     cdef int _find(
@@ -397,16 +142,10 @@ cdef class Translator:
             record.opcode, record.registers & 15, record.registers >> 4,
             record.offset if flags & KEY_OFFSET else None,
             record.imm if flags & KEY_IMM else None, flag, shape)
-        cdef int rule = self._add(items)
+        cdef int rule = self._book.add(items)
         self._slots[position].key = key
         self._slots[position].rule = rule + 1
         return rule
-
-    cdef int _fragment(self, items) except -1:
-        found = self._fragments.get(items)
-        if found is None:
-            found = self._fragments[items] = self._add(items)
-        return found
 
     cdef int64_t _address(
             self, uint64_t base, const int32_t *ends, int count, int64_t index) except? -1:
@@ -469,7 +208,7 @@ cdef class Translator:
             self, int number, const Record *records, int index, int count, uint64_t base,
             int32_t *ends, int once, size_t at, bint padding) except -1:
         """Emit one rule at offset `at`; returns the bytes emitted."""
-        cdef Rule *rule = &self._rules[number]
+        cdef Rule *rule = &self._book.rules[number]
         cdef Item *item
         cdef int64_t args[MAX_OPERANDS]
         cdef int64_t distance
@@ -491,7 +230,7 @@ cdef class Translator:
             out = at
             position = 0
             while position < rule.count:
-                item = &self._items[rule.first + position]
+                item = &self._book.items[rule.first + position]
                 position += 1
                 for k in range(item.count):
                     args[k] = self._value(
@@ -560,7 +299,7 @@ cdef class Translator:
         length = self._apply(prologue, records, 0, count, base, ends, once, 0, False)
         ends[0] = length
         while index < count:
-            if all or not self._rules[rules[index]].fixed:
+            if all or not self._book.rules[rules[index]].fixed:
                 sizes[index] = self._apply(
                     rules[index], records, index, count, base, ends, once, length, padding)
             length += sizes[index]
@@ -591,7 +330,7 @@ cdef class Translator:
         cdef uint64_t number
         if len(code) % 8 or not 0 < count <= MAX_RECORDS:
             raise BuildError(f"{len(code)} bytes are not 1 to {MAX_RECORDS} records of 8")
-        if (self._rule_count + count + 2 > MAX_RULES or self._item_count > 1 << 24
+        if (self._book.rule_count + count + 2 > MAX_RULES or self._book.item_count > 1 << 24
                 or len(self._shapes) >= 1 << 15):
             self._forget()
             if count + 2 > MAX_RULES:
@@ -606,8 +345,8 @@ cdef class Translator:
             number = self._shapes.setdefault(shape, len(self._shapes))
             if number >= 1 << 15:
                 raise BuildError("too many shapes of programs")
-            before = self._fragment(prologue)
-            after = self._fragment(epilogue)
+            before = self._book.fragment(prologue)
+            after = self._book.fragment(epilogue)
             while index < count:
                 rules[index] = self._find(
                     &records[index], once < 0, index == count - 1, shape, number)

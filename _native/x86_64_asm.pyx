@@ -1,4 +1,5 @@
-"""The x86_64 encoder: one line per operation in `_TABLE`, one branch per form in `encode`.
+"""The x86_64 encoder: one line per operation in x86_64_table.pyx, one branch per form in
+`encode`.
 
 Registers are numbered as in instruction encodings (rax 0 .. r15 15), condition codes as in
 Jcc. Memory operands are [base + displacement], encoded with an 8-bit displacement whenever
@@ -13,267 +14,17 @@ from tramposim._native.asmplan cimport (
     ENCODE_UNKNOWN,
     make_isa,
 )
+from tramposim._native.x86_64_forms cimport (
+    W, BYTE, BYTES, CC_REL32, CC_REL8, CC_REL_AUTO, LOAD, LOAD_ABS, LOAD_INDEX, LOAD_SCALED8, MEM,
+    MEM0_IMM8, MODRM_RM, MOV_IMM32, MOV_IMM64, NOPS, OREG, OREG_IMM32, OREG_IMM64, REG_RM,
+    REG_RM_IMM, REL32, REL8, REL_AUTO, RIP_IMM8, RM_IMM, RM_IMM32, RM_IMM32_ACC, RM_IMM8,
+    RM_IMM_ACC, RM_REG, SHIFT_VEX, STORE, STORE_IMM16, STORE_IMM32, STORE_IMM8, STORE_INDEX,
+    STORE_INDEX_IMM16, STORE_INDEX_IMM32, STORE_INDEX_IMM8, Definition, bad_register, is_imm32,
+    is_imm8, put32, put_head, put_memory, put_registers)
+
+from tramposim._native.x86_64_table import ARITY, TABLE
 
 __all__ = ["ISA"]
-
-cdef enum Form:
-    BYTES        # no operand: `prefix` and `opcode` are the instruction
-    NOPS         # count
-    OREG         # register, in the low bits of the opcode
-    MODRM_RM     # register, in r/m; `ext` is the opcode extension
-    RM_REG       # destination in r/m, source in reg
-    REG_RM       # destination in reg, source in r/m
-    RM_IMM8      # r/m register /ext, imm8
-    RM_IMM32     # r/m register /ext, imm32
-    RM_IMM32_ACC # the same, rax as destination in the short form
-    RM_IMM       # r/m register /ext: opcode|2 with imm8 if it fits, else imm32
-    RM_IMM_ACC   # the same, but imm32 with rax as destination is the short form
-    LOAD         # reg, base, displacement
-    STORE        # base, displacement, reg (the source)
-    STORE_IMM8   # base, displacement, imm8
-    STORE_IMM16  # base, displacement, imm16
-    STORE_IMM32  # base, displacement, imm32
-    LOAD_INDEX   # reg, base, index, displacement
-    STORE_INDEX  # base, index, displacement, reg
-    STORE_INDEX_IMM8   # base, index, displacement, imm8
-    STORE_INDEX_IMM16  # base, index, displacement, imm16
-    STORE_INDEX_IMM32  # base, index, displacement, imm32
-    LOAD_SCALED8 # reg, base, index, 32-bit displacement; the index counts 8 bytes
-    REG_RM_IMM   # destination, source, immediate: opcode|2 with imm8 if it fits
-    SHIFT_VEX    # destination, source, count register; `prefix` is VEX.pp
-    MEM0_IMM8    # base, imm8: no displacement
-    MEM          # base, displacement; `ext` is the opcode extension
-    LOAD_ABS     # reg, 32-bit absolute address (no base, no rip)
-    RIP_IMM8     # target, imm8: rip-relative operand /ext
-    MOV_IMM64    # reg, value: shortest of xor, imm32, sign-extended imm32, imm64
-    MOV_IMM32    # reg, value: 32-bit move, xor if zero
-    OREG_IMM32   # reg, imm32
-    OREG_IMM64   # reg, imm64
-    REL8         # target
-    REL32        # target
-    REL_AUTO     # relative distance from the end: short form if it fits, else near
-    CC_REL8      # condition, target
-    CC_REL32     # condition, target
-    CC_REL_AUTO  # condition, relative distance from the end
-
-cdef enum Flag:
-    W = 1       # REX.W
-    BYTE = 2    # byte registers: spl..dil need a REX prefix
-    WIDE = 4    # the displacement always has 32 bits
-    REX = 8     # a REX prefix even where nothing needs it
-
-cdef struct Definition:
-    uint8_t form
-    uint8_t flags
-    uint8_t prefix
-    uint8_t ext
-    uint32_t opcode
-
-_ARITY = {
-    BYTES: 0, NOPS: 1, OREG: 1, MODRM_RM: 1, RM_REG: 2, REG_RM: 2, RM_IMM8: 2, RM_IMM32: 2,
-    RM_IMM: 2, RM_IMM_ACC: 2, RM_IMM32_ACC: 2, LOAD: 3, STORE: 3, STORE_IMM8: 3, STORE_IMM16: 3,
-    STORE_IMM32: 3, LOAD_INDEX: 4, STORE_INDEX: 4, STORE_INDEX_IMM8: 4, STORE_INDEX_IMM16: 4,
-    STORE_INDEX_IMM32: 4, LOAD_SCALED8: 4, REG_RM_IMM: 3, SHIFT_VEX: 3, MEM0_IMM8: 2,
-    MEM: 2, LOAD_ABS: 2, RIP_IMM8: 2, MOV_IMM64: 2, MOV_IMM32: 2,
-    OREG_IMM32: 2, OREG_IMM64: 2, REL8: 1, REL32: 1, REL_AUTO: 1, CC_REL8: 2, CC_REL32: 2,
-    CC_REL_AUTO: 2,
-}
-
-_TABLE = (
-    # name          form         flags  prefix  ext  opcode
-    ("ret",         BYTES,       0,     0,      0,   0xc3),
-    ("leave",       BYTES,       0,     0,      0,   0xc9),
-    ("int3",        BYTES,       0,     0,      0,   0xcc),
-    ("endbr64",     BYTES,       0,     0xf3,   0,   0x0f1efa),
-    ("lfence",      BYTES,       0,     0,      0,   0x0faee8),
-    ("cqo",         BYTES,       W,     0,      0,   0x99),
-    ("cdq",         BYTES,       0,     0,      0,   0x99),
-    ("nop",         NOPS,        0,     0,      0,   0),
-    ("push",        OREG,        0,     0,      0,   0x50),
-    ("pop",         OREG,        0,     0,      0,   0x58),
-    ("mov",         RM_REG,      W,     0,      0,   0x89),
-    ("mov32",       RM_REG,      0,     0,      0,   0x89),
-    ("movi",        MOV_IMM64,   0,     0,      0,   0),
-    ("movi32",      MOV_IMM32,   0,     0,      0,   0),
-    ("mov32_imm32", OREG_IMM32,  0,     0,      0,   0xb8),
-    ("mov_simm32",  RM_IMM32,    W,     0,      0,   0xc7),
-    ("movabs",      OREG_IMM64,  W,     0,      0,   0xb8),
-    ("movzx8",      REG_RM,      BYTE,  0,      0,   0x0fb6),
-    ("movzx16",     REG_RM,      0,     0,      0,   0x0fb7),
-    ("movsx8",      REG_RM,      W|BYTE, 0,     0,   0x0fbe),
-    ("movsx16",     REG_RM,      W,     0,      0,   0x0fbf),
-    ("movsx32",     REG_RM,      W,     0,      0,   0x63),
-    ("movsx8_32",   REG_RM,      REX,   0,      0,   0x0fbe),
-    ("movsx16_32",  REG_RM,      0,     0,      0,   0x0fbf),
-    ("add",         RM_REG,      W,     0,      0,   0x01),
-    ("or",          RM_REG,      W,     0,      0,   0x09),
-    ("and",         RM_REG,      W,     0,      0,   0x21),
-    ("sub",         RM_REG,      W,     0,      0,   0x29),
-    ("xor",         RM_REG,      W,     0,      0,   0x31),
-    ("cmp",         RM_REG,      W,     0,      0,   0x39),
-    ("test",        RM_REG,      W,     0,      0,   0x85),
-    ("xchg",        RM_REG,      W,     0,      0,   0x87),
-    ("add32",       RM_REG,      0,     0,      0,   0x01),
-    ("or32",        RM_REG,      0,     0,      0,   0x09),
-    ("and32",       RM_REG,      0,     0,      0,   0x21),
-    ("sub32",       RM_REG,      0,     0,      0,   0x29),
-    ("xor32",       RM_REG,      0,     0,      0,   0x31),
-    ("cmp32",       RM_REG,      0,     0,      0,   0x39),
-    ("test32",      RM_REG,      0,     0,      0,   0x85),
-    ("imul",        REG_RM,      W,     0,      0,   0x0faf),
-    ("imul32",      REG_RM,      0,     0,      0,   0x0faf),
-    ("addi",        RM_IMM,      W,     0,      0,   0x81),
-    ("ori",         RM_IMM,      W,     0,      1,   0x81),
-    ("andi",        RM_IMM,      W,     0,      4,   0x81),
-    ("subi",        RM_IMM,      W,     0,      5,   0x81),
-    ("xori",        RM_IMM,      W,     0,      6,   0x81),
-    ("cmpi",        RM_IMM,      W,     0,      7,   0x81),
-    ("addi32",      RM_IMM,      0,     0,      0,   0x81),
-    ("ori32",       RM_IMM,      0,     0,      1,   0x81),
-    ("andi32",      RM_IMM,      0,     0,      4,   0x81),
-    ("subi32",      RM_IMM,      0,     0,      5,   0x81),
-    ("xori32",      RM_IMM,      0,     0,      6,   0x81),
-    ("cmpi32",      RM_IMM,      0,     0,      7,   0x81),
-    ("addi_acc",    RM_IMM_ACC,  W,     0,      0,   0x81),
-    ("ori_acc",     RM_IMM_ACC,  W,     0,      1,   0x81),
-    ("andi_acc",    RM_IMM_ACC,  W,     0,      4,   0x81),
-    ("subi_acc",    RM_IMM_ACC,  W,     0,      5,   0x81),
-    ("xori_acc",    RM_IMM_ACC,  W,     0,      6,   0x81),
-    ("addi32_acc",  RM_IMM_ACC,  0,     0,      0,   0x81),
-    ("ori32_acc",   RM_IMM_ACC,  0,     0,      1,   0x81),
-    ("andi32_acc",  RM_IMM_ACC,  0,     0,      4,   0x81),
-    ("subi32_acc",  RM_IMM_ACC,  0,     0,      5,   0x81),
-    ("xori32_acc",  RM_IMM_ACC,  0,     0,      6,   0x81),
-    ("subi_wide",   RM_IMM32,    W,     0,      5,   0x81),
-    ("testi",       RM_IMM32,    W,     0,      0,   0xf7),
-    ("testi32",     RM_IMM32,    0,     0,      0,   0xf7),
-    ("not",         MODRM_RM,    W,     0,      2,   0xf7),
-    ("neg",         MODRM_RM,    W,     0,      3,   0xf7),
-    ("mul",         MODRM_RM,    W,     0,      4,   0xf7),
-    ("div",         MODRM_RM,    W,     0,      6,   0xf7),
-    ("idiv",        MODRM_RM,    W,     0,      7,   0xf7),
-    ("neg32",       MODRM_RM,    0,     0,      3,   0xf7),
-    ("div32",       MODRM_RM,    0,     0,      6,   0xf7),
-    ("idiv32",      MODRM_RM,    0,     0,      7,   0xf7),
-    ("shli",        RM_IMM8,     W,     0,      4,   0xc1),
-    ("shri",        RM_IMM8,     W,     0,      5,   0xc1),
-    ("sari",        RM_IMM8,     W,     0,      7,   0xc1),
-    ("shli32",      RM_IMM8,     0,     0,      4,   0xc1),
-    ("shri32",      RM_IMM8,     0,     0,      5,   0xc1),
-    ("sari32",      RM_IMM8,     0,     0,      7,   0xc1),
-    ("shl1",        MODRM_RM,    W,     0,      4,   0xd1),
-    ("shr1",        MODRM_RM,    W,     0,      5,   0xd1),
-    ("sar1",        MODRM_RM,    W,     0,      7,   0xd1),
-    ("shl1_32",     MODRM_RM,    0,     0,      4,   0xd1),
-    ("shr1_32",     MODRM_RM,    0,     0,      5,   0xd1),
-    ("sar1_32",     MODRM_RM,    0,     0,      7,   0xd1),
-    ("shlx",        SHIFT_VEX,   W,     1,      0,   0xf7),
-    ("sarx",        SHIFT_VEX,   W,     2,      0,   0xf7),
-    ("shrx",        SHIFT_VEX,   W,     3,      0,   0xf7),
-    ("shlx32",      SHIFT_VEX,   0,     1,      0,   0xf7),
-    ("sarx32",      SHIFT_VEX,   0,     2,      0,   0xf7),
-    ("shrx32",      SHIFT_VEX,   0,     3,      0,   0xf7),
-    ("roli",        RM_IMM8,     W,     0,      0,   0xc1),
-    ("imuli",       REG_RM_IMM,  W,     0,      0,   0x69),
-    ("imuli32",     REG_RM_IMM,  0,     0,      0,   0x69),
-    ("addi_wide",   RM_IMM32,    W,     0,      0,   0x81),
-    ("ori_wide_acc", RM_IMM32_ACC, W,   0,      1,   0x81),
-    ("cmove",       REG_RM,      W,     0,      0,   0x0f44),
-    ("rori16",      RM_IMM8,     0,     0x66,   1,   0xc1),
-    ("shl_cl",      MODRM_RM,    W,     0,      4,   0xd3),
-    ("shr_cl",      MODRM_RM,    W,     0,      5,   0xd3),
-    ("sar_cl",      MODRM_RM,    W,     0,      7,   0xd3),
-    ("shl32_cl",    MODRM_RM,    0,     0,      4,   0xd3),
-    ("shr32_cl",    MODRM_RM,    0,     0,      5,   0xd3),
-    ("sar32_cl",    MODRM_RM,    0,     0,      7,   0xd3),
-    ("bswap",       OREG,        W,     0,      0,   0x0fc8),
-    ("bswap32",     OREG,        0,     0,      0,   0x0fc8),
-    ("lea",         LOAD,        W,     0,      0,   0x8d),
-    ("lea32",       LOAD,        0,     0,      0,   0x8d),
-    ("load64",      LOAD,        W,     0,      0,   0x8b),
-    ("load64_wide", LOAD,        W|WIDE, 0,     0,   0x8b),
-    ("load32",      LOAD,        0,     0,      0,   0x8b),
-    ("load16",      LOAD,        0,     0,      0,   0x0fb7),
-    ("load8",       LOAD,        0,     0,      0,   0x0fb6),
-    ("loads32",     LOAD,        W,     0,      0,   0x63),
-    ("loads16",     LOAD,        W,     0,      0,   0x0fbf),
-    ("loads8",      LOAD,        W,     0,      0,   0x0fbe),
-    ("load16_64",   LOAD,        W,     0,      0,   0x0fb7),
-    ("load8_64",    LOAD,        W,     0,      0,   0x0fb6),
-    ("load64_x8",   LOAD_SCALED8, W,    0,      0,   0x8b),
-    ("load64_index", LOAD_INDEX, W,     0,      0,   0x8b),
-    ("load32_index", LOAD_INDEX, 0,     0,      0,   0x8b),
-    ("load16_index", LOAD_INDEX, 0,     0,      0,   0x0fb7),
-    ("load8_index", LOAD_INDEX,  0,     0,      0,   0x0fb6),
-    ("loads32_index", LOAD_INDEX, W,    0,      0,   0x63),
-    ("loads16_index", LOAD_INDEX, W,    0,      0,   0x0fbf),
-    ("loads8_index", LOAD_INDEX, W,     0,      0,   0x0fbe),
-    ("store64_index", STORE_INDEX, W,   0,      0,   0x89),
-    ("store32_index", STORE_INDEX, 0,   0,      0,   0x89),
-    ("store16_index", STORE_INDEX, 0,   0x66,   0,   0x89),
-    ("store8_index", STORE_INDEX, BYTE, 0,      0,   0x88),
-    ("storei64_index", STORE_INDEX_IMM32, W, 0, 0,   0xc7),
-    ("storei32_index", STORE_INDEX_IMM32, 0, 0, 0,   0xc7),
-    ("storei16_index", STORE_INDEX_IMM16, 0, 0x66, 0, 0xc7),
-    ("storei8_index", STORE_INDEX_IMM8, 0, 0,   0,   0xc6),
-    ("load64_gs",   LOAD_ABS,    W,     0x65,   0,   0x8b),
-    ("add_gs",      LOAD_ABS,    W,     0x65,   0,   0x03),
-    ("store64",     STORE,       W,     0,      0,   0x89),
-    ("store32",     STORE,       0,     0,      0,   0x89),
-    ("store16",     STORE,       0,     0x66,   0,   0x89),
-    ("store8",      STORE,       BYTE,  0,      0,   0x88),
-    ("storei64",    STORE_IMM32, W,     0,      0,   0xc7),
-    ("storei32",    STORE_IMM32, 0,     0,      0,   0xc7),
-    ("storei16",    STORE_IMM16, 0,     0x66,   0,   0xc7),
-    ("storei8",     STORE_IMM8,  0,     0,      0,   0xc6),
-    ("add_mem_imm8", STORE_IMM8, W,     0,      0,   0x83),
-    ("cmp_mem_imm8", STORE_IMM8, W,     0,      7,   0x83),
-    ("cmp_mem32",   STORE,       0,     0,      0,   0x39),
-    ("cmp_at_imm8", MEM0_IMM8,   W,     0,      7,   0x83),
-    ("add_at_imm8", MEM0_IMM8,   W,     0,      0,   0x83),
-    ("lock_xchg",   STORE,       W,     0xf0,   0,   0x87),
-    ("lock_xchg32", STORE,       0,     0xf0,   0,   0x87),
-    ("lock_add",    STORE,       W,     0xf0,   0,   0x01),
-    ("lock_or",     STORE,       W,     0xf0,   0,   0x09),
-    ("lock_and",    STORE,       W,     0xf0,   0,   0x21),
-    ("lock_xor",    STORE,       W,     0xf0,   0,   0x31),
-    ("lock_xadd",   STORE,       W,     0xf0,   0,   0x0fc1),
-    ("lock_cmpxchg", STORE,      W,     0xf0,   0,   0x0fb1),
-    ("xchg_mem",    STORE,       W,     0,      0,   0x87),
-    ("lock_add32",  STORE,       0,     0xf0,   0,   0x01),
-    ("lock_or32",   STORE,       0,     0xf0,   0,   0x09),
-    ("lock_and32",  STORE,       0,     0xf0,   0,   0x21),
-    ("lock_xor32",  STORE,       0,     0xf0,   0,   0x31),
-    ("lock_xadd32", STORE,       0,     0xf0,   0,   0x0fc1),
-    ("lock_cmpxchg32", STORE,    0,     0xf0,   0,   0x0fb1),
-    ("xchg_mem32",  STORE,       0,     0,      0,   0x87),
-    ("lock_add_index", STORE_INDEX, W,  0xf0,   0,   0x01),
-    ("lock_or_index", STORE_INDEX, W,   0xf0,   0,   0x09),
-    ("lock_and_index", STORE_INDEX, W,  0xf0,   0,   0x21),
-    ("lock_xor_index", STORE_INDEX, W,  0xf0,   0,   0x31),
-    ("lock_xadd_index", STORE_INDEX, W, 0xf0,   0,   0x0fc1),
-    ("lock_cmpxchg_index", STORE_INDEX, W, 0xf0, 0,  0x0fb1),
-    ("xchg_mem_index", STORE_INDEX, W,  0,      0,   0x87),
-    ("lock_xchg_index", STORE_INDEX, W, 0xf0,   0,   0x87),
-    ("lock_add32_index", STORE_INDEX, 0, 0xf0,  0,   0x01),
-    ("lock_or32_index", STORE_INDEX, 0, 0xf0,   0,   0x09),
-    ("lock_and32_index", STORE_INDEX, 0, 0xf0,  0,   0x21),
-    ("lock_xor32_index", STORE_INDEX, 0, 0xf0,  0,   0x31),
-    ("lock_xadd32_index", STORE_INDEX, 0, 0xf0, 0,   0x0fc1),
-    ("lock_cmpxchg32_index", STORE_INDEX, 0, 0xf0, 0, 0x0fb1),
-    ("xchg_mem32_index", STORE_INDEX, 0, 0,     0,   0x87),
-    ("lock_xchg32_index", STORE_INDEX, 0, 0xf0, 0,   0x87),
-    ("sar_gs_rip",  RIP_IMM8,    W,     0x65,   7,   0xc1),
-    ("call",        REL32,       0,     0,      0,   0xe8),
-    ("call_reg",    MODRM_RM,    0,     0,      2,   0xff),
-    ("jmp",         REL32,       0,     0,      0,   0xe9),
-    ("jmp_short",   REL8,        0,     0,      0,   0xeb),
-    ("jmp_rel",     REL_AUTO,    0,     0,      0,   0xeb),
-    ("jmp_reg",     MODRM_RM,    0,     0,      4,   0xff),
-    ("jcc",         CC_REL32,    0,     0,      0,   0x0f80),
-    ("jcc_short",   CC_REL8,     0,     0,      0,   0x70),
-    ("jcc_rel",     CC_REL_AUTO, 0,     0,      0,   0x70),
-)
 
 cdef enum:
     MAX_DEFINITIONS = 512
@@ -316,76 +67,6 @@ cdef void fill_nops(uint8_t *out, int count) noexcept nogil:
             elif step == 8:
                 out[2] = 0x84
         out += step
-
-
-cdef inline bint is_imm8(int64_t value) noexcept nogil:
-    return value == <int8_t>value
-
-
-cdef inline bint is_imm32(int64_t value) noexcept nogil:
-    return value == <int32_t>value
-
-
-cdef inline uint8_t *put32(uint8_t *out, int64_t value) noexcept nogil:
-    cdef int32_t low = <int32_t>value
-    memcpy(out, &low, 4)
-    return out + 4
-
-
-cdef inline uint8_t *put_head(
-        uint8_t *out, const Definition *d, uint32_t opcode, int reg, int rm) noexcept nogil:
-    """Legacy prefix, REX and opcode; `reg` and `rm` are the register numbers of ModRM."""
-    cdef uint8_t rex = 0
-    if d.prefix:
-        out[0] = d.prefix
-        out += 1
-    if d.flags & W:
-        rex = 0x48
-    if reg & 8:
-        rex |= 0x44
-    if rm & 8:
-        rex |= 0x41
-    if d.flags & BYTE and (4 <= reg < 8 or (4 <= rm < 8 and d.form == REG_RM)):
-        rex |= 0x40
-    if d.flags & REX:
-        rex |= 0x40
-    if rex:
-        out[0] = rex
-        out += 1
-    if opcode > 0xffff:
-        out[0] = <uint8_t>(opcode >> 16)
-        out += 1
-    if opcode > 0xff:
-        out[0] = <uint8_t>(opcode >> 8)
-        out += 1
-    out[0] = <uint8_t>opcode
-    return out + 1
-
-
-cdef inline uint8_t *put_registers(
-        uint8_t *out, const Definition *d, uint32_t opcode, int reg, int rm) noexcept nogil:
-    out = put_head(out, d, opcode, reg, rm)
-    out[0] = 0xc0 | (reg & 7) << 3 | (rm & 7)
-    return out + 1
-
-
-cdef inline uint8_t *put_memory(
-        uint8_t *out, const Definition *d, int reg, int base, int64_t displacement) noexcept nogil:
-    cdef bint near = is_imm8(displacement) and not d.flags & WIDE
-    out = put_head(out, d, d.opcode, reg, base)
-    out[0] = (0x40 if near else 0x80) | (reg & 7) << 3 | (base & 7)
-    out += 1
-    if base & 7 == 4:  # rsp and r12 as base need a SIB byte
-        out[0] = 0x24
-        out += 1
-    if near:
-        out[0] = <uint8_t>displacement
-        return out + 1
-    return put32(out, displacement)
-
-
-cdef inline bint bad_register(int64_t number) noexcept nogil:
-    return number < 0 or number > 15
 
 
 cdef int encode(uint8_t *out, uint64_t address, int op, const int64_t *args) noexcept nogil:
@@ -649,16 +330,16 @@ cdef int encode_move_immediate(uint8_t *out, int form, int reg, int64_t value) n
 
 def _define():
     global definition_count
-    for number, (_name, form, flags, prefix, ext, opcode) in enumerate(_TABLE):
+    for number, (_name, form, flags, prefix, ext, opcode) in enumerate(TABLE):
         definitions[number].form = form
         definitions[number].flags = flags
         definitions[number].prefix = prefix
         definitions[number].ext = ext
         definitions[number].opcode = opcode
-    definition_count = len(_TABLE)
+    definition_count = len(TABLE)
 
 
-assert len(_TABLE) <= MAX_DEFINITIONS
+assert len(TABLE) <= MAX_DEFINITIONS
 _define()
 ISA = make_isa(
-    encode, fill_nops, tuple(row[0] for row in _TABLE), tuple(_ARITY[row[1]] for row in _TABLE))
+    encode, fill_nops, tuple(row[0] for row in TABLE), tuple(ARITY[row[1]] for row in TABLE))

@@ -66,10 +66,6 @@ cdef void predictors_close(Predictors *unit) noexcept nogil
 cdef int predictors_copy(Predictors *to, const Predictors *source) except -1
 cdef void predictors_forget(Predictors *unit) noexcept nogil
 cdef void predictors_disturb(Predictors *unit) noexcept nogil
-cdef void predictors_normal(Predictors *unit, int64_t now) noexcept nogil
-cdef size_t predictors_tables_size() noexcept nogil
-cdef void predictors_save_tables(const Predictors *unit, uint8_t *to) noexcept nogil
-cdef bint predictors_same_tables(const Predictors *unit, const uint8_t *saved) noexcept nogil
 cdef bint btb_has(const Btb *btb, uint64_t key) noexcept nogil
 cdef bint btb_touch(Btb *btb, uint64_t key) noexcept nogil
 cdef void btb_empty(Btb *btb) noexcept nogil

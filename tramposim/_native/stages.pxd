@@ -32,3 +32,27 @@ cdef packed struct UopStageRec:
     uint8_t port
     uint8_t source                 # register whose value came last
     uint8_t pad[4]
+
+
+cdef inline void shift_records(
+    StageRec[::1] stages, UopStageRec[::1] uops, int64_t cycles
+) noexcept nogil:
+    """Move recorded cycles by those that were not executed."""
+    cdef Py_ssize_t i
+    for i in range(stages.shape[0]):
+        stages[i].delivered += cycles
+        stages[i].renamed += cycles
+        if stages[i].issued >= 0:
+            stages[i].issued += cycles
+        stages[i].executed += cycles
+        stages[i].retired += cycles
+        stages[i].resumed += cycles
+        stages[i].fetched += cycles
+    if uops is None:
+        return
+    for i in range(uops.shape[0]):
+        uops[i].renamed += cycles
+        uops[i].ready += cycles
+        if uops[i].started >= 0:
+            uops[i].started += cycles
+        uops[i].done += cycles

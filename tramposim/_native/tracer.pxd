@@ -91,10 +91,17 @@ cdef class NativeArray:
     cdef NativeArray take(void* data, Py_ssize_t length)
 
 cdef uint64_t virtual_near(TraceState* state, uint64_t address) noexcept nogil
-cdef uint64_t clock_now(const TraceState* state) noexcept nogil
 cdef void trace_begin(TraceState* state, uint64_t budget, bint tracing) noexcept nogil
 cdef void trace_resume(TraceState* state, uint64_t address, bint tracing) noexcept nogil
 cdef void trace_free(TraceState* state) noexcept nogil
 cdef bint watch_add(TraceState* state, uint64_t address) noexcept nogil
 cdef void watch_clear(TraceState* state) noexcept nogil
-cdef int hooks_install(TraceState* state, const int* instructions) noexcept nogil
+cdef int hooks_install(TraceState* state) noexcept nogil
+cdef void trace_restore(
+    TraceState* state, const uint64_t* starts, const uint64_t* moves, size_t count) noexcept nogil
+
+
+cdef inline void stop(TraceState* state, int reason) noexcept nogil:
+    if state.reason == RAN_TO_END:
+        state.reason = reason
+    state.api.emu_stop(state.uc)

@@ -6,12 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from tramposim._native.translator import (
-    KEY_IMM,
-    KEY_OFFSET,
-    TWO_RECORDS,
-    Value,
-)
+from tramposim._native.rules import Value
+from tramposim._native.translator import KEY_IMM, KEY_OFFSET, TWO_RECORDS
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
 

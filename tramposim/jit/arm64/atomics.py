@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tramposim._native.translator import OFFSET, local
+from tramposim._native.rules import OFFSET, local
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
 from tramposim.jit.arm64.immediates import add_immediate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tramposim._native.translator import Value
+from tramposim._native.rules import Value
 from tramposim.jit.arm64.registers import TMP
 from tramposim.jit.rules import Rule, choose
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tramposim._native.translator import END, IMM, IMM64, OFFSET, TARGET, TARGET_IMM, local
+from tramposim._native.rules import END, IMM, IMM64, OFFSET, TARGET, TARGET_IMM, local
 from tramposim.bpf import insn as isa
 from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.insn import Pseudo

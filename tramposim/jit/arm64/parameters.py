@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tramposim._native.translator import param
+from tramposim._native.rules import param
 from tramposim.jit.arm64.registers import SP, ZR
 
 __all__ = [

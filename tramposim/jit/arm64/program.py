@@ -12,15 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from tramposim._native.arm64_asm import ISA
-from tramposim._native.translator import (
-    HERE,
-    KEY_IMM,
-    KEY_LAST,
-    KEY_OFFSET,
-    KEY_SHAPE,
-    Translator,
-    local,
-)
+from tramposim._native.rules import HERE, local
+from tramposim._native.translator import KEY_IMM, KEY_LAST, KEY_OFFSET, KEY_SHAPE, Translator
 from tramposim.bpf import insn as isa
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.errors import UnsupportedError

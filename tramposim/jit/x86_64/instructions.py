@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tramposim._native.translator import IMM, IMM64, OFFSET, ONCE, TARGET, TARGET_IMM, local
+from tramposim._native.rules import IMM, IMM64, OFFSET, ONCE, TARGET, TARGET_IMM, local
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Pseudo
 from tramposim.errors import UnsupportedError

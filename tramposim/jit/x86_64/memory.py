@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tramposim._native.translator import IMM, OFFSET, local
+from tramposim._native.rules import IMM, OFFSET, local
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
 from tramposim.jit.rules import Rule

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tramposim._native.translator import param
+from tramposim._native.rules import param
 
 __all__ = [
     "ARENA_BASE",

@@ -10,14 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from tramposim._native.translator import (
-    KEY_FIRST,
-    KEY_IMM,
-    KEY_OFFSET,
-    KEY_SHAPE,
-    Translator,
-    local,
-)
+from tramposim._native.rules import local
+from tramposim._native.translator import KEY_FIRST, KEY_IMM, KEY_OFFSET, KEY_SHAPE, Translator
 from tramposim._native.x86_64_asm import ISA
 from tramposim.bpf import insn as isa
 from tramposim.bpf.loaded import LoadedFunction

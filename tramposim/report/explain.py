@@ -177,23 +177,33 @@ def _bottlenecks(rows: Sequence[Row]) -> TextTable:
         *(Column(group_field(group), GROUP_HEADINGS[group]) for group in groups),
     )
     parts = [row for row in of_kind(rows, "part") if number(row, "cycles_per_call") >= 0.05]
-    total: dict[str, object] = {"part": "whole call"}
-    total["cycles_per_call"] = number(rows[0], "cycles_per_call")
-    for row in of_kind(rows, "share"):
-        field = group_field(str(row["group"]))
-        total[field] = float(str(total.get(field, 0.0))) + number(row, "cycles_per_call")
-    share = {
-        name: 100 * float(str(value)) / (number(rows[0], "cycles_per_call") or 1)
-        for name, value in total.items()
-        if name != "part"
+    shares = of_kind(rows, "share")
+    sums = [_sum("whole call", shares, "cycles_per_call")]
+    if any("cycles_faster" in row for row in shares):
+        sums.append(_sum("  front end's faster state", shares, "cycles_faster"))
+        sums.append(_sum("  its slower state", shares, "cycles_slower"))
+    total = number(sums[0], "cycles_per_call") or 1.0
+    share: dict[str, object] = {
+        name: 100 * number(sums[0], name) / total for name in sums[0] if name != "part"
     }
+    names = {str(row["part"]) for row in sums} | {"%"}
     return TextTable(
         columns,
-        [*parts, total, {"part": "%", **share}],
+        [*parts, *sums, share | {"part": "%"}],
         f"Bottlenecks: {_reasons(rows)}",
-        section_of=lambda row: row["part"] in ("whole call", "%"),
+        section_of=lambda row: row["part"] in names,
         strong=lambda row: row["part"] == "whole call",
     )
+
+
+def _sum(name: str, shares: Sequence[Row], field: str) -> Row:
+    """A row of sums by group."""
+    total: dict[str, object] = {"part": name}
+    total["cycles_per_call"] = sum(number(row, field) for row in shares)
+    for row in shares:
+        group = group_field(str(row["group"]))
+        total[group] = number(total, group) + number(row, field)
+    return total
 
 
 def _reasons(rows: Sequence[Row]) -> str:

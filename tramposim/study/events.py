@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tramposim.errors import InputError
 from tramposim.machine.disassembly import disassemble
 from tramposim.machine.trace import STORE, Trace
 from tramposim.timing import Core
@@ -16,6 +18,9 @@ from tramposim.timing.decode import decode_one
 from tramposim.timing.uops import Branch
 
 __all__ = ["CostEvent", "InstructionNames", "cost_events"]
+
+
+_ADDRESS = re.compile(r"#?\b(0x[0-9a-f]{9,16})\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +64,18 @@ class InstructionNames:
             region = self._trace.region_of(address)
             at = address - region.address
             one = next(disassemble(self._trace.arch, region.code[at : at + 15], address))
-            text = f"{one.mnemonic} {one.operands}".rstrip()
+            text = _ADDRESS.sub(self._target, f"{one.mnemonic} {one.operands}".rstrip())
             found = self._texts[address] = (text, f"({region.name}+{at:#x})")
         return found
+
+    def _target(self, address: re.Match[str]) -> str:
+        """The function that an address lies in, the text itself if it lies in none."""
+        try:
+            region = self._trace.region_of(int(address[1], 16))
+        except InputError:
+            return address[0]
+        offset = int(address[1], 16) - region.address
+        return region.name + (f"+{offset:#x}" if offset else "")
 
 
 def cost_events(trace: Trace, stages: NDArray[np.void], core: Core) -> Iterator[CostEvent]:

@@ -23,6 +23,7 @@ __all__ = [
     "MissCost",
     "PartCost",
     "PathLink",
+    "Share",
     "explain",
     "explain_calls",
     "explain_records",
@@ -31,6 +32,26 @@ __all__ = [
 
 STATED = "stated costs"
 """Part and group of what helpers were stated to cost, which was not executed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Cycles per call that the critical path spends for one reason.
+
+    `faster` and `slower` are those in each state of the front end, if it has two.
+    """
+
+    group: str
+    reason: str
+    cycles: float
+    faster: float | None = None
+    slower: float | None = None
+
+
+def _in_state(links: Iterable[PathLink], state: str) -> float:
+    """What links take in one state; a stated cost takes the same in both."""
+    values = ((getattr(link, state), link.cycles) for link in links)
+    return sum(mean if value is None else value for value, mean in values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +80,22 @@ class Explanation:
         return sum(part.cycles for part in self.totals)
 
     @property
-    def shares(self) -> Mapping[tuple[str, str], float]:
-        """Cycles per call by (group, reason) of the critical path's links, largest first."""
-        sums: dict[tuple[str, str], float] = {}
+    def shares(self) -> tuple[Share, ...]:
+        """Cycles per call by reason of the critical path's links, largest first."""
+        links: dict[tuple[str, str], list[PathLink]] = {}
         for link in self.path:
-            key = link.group, link.reason
-            sums[key] = sums.get(key, 0.0) + link.cycles
-        return dict(sorted(sums.items(), key=lambda item: (-item[1], item[0])))
+            links.setdefault((link.group, link.reason), []).append(link)
+        two = any(link.faster is not None for link in self.path)
+        found = [
+            Share(
+                *key,
+                sum(link.cycles for link in alike),
+                _in_state(alike, "faster") if two else None,
+                _in_state(alike, "slower") if two else None,
+            )
+            for key, alike in links.items()
+        ]
+        return tuple(sorted(found, key=lambda one: (-one.cycles, one.group, one.reason)))
 
 
 def explain(subject: Subject, core: Core) -> Explanation:
@@ -140,8 +170,8 @@ def _rows(found: Explanation) -> Iterator[dict[str, Value]]:
     yield _call(found)
     for part in found.parts:
         yield _part(part, total)
-    for (group, reason), cycles in found.shares.items():
-        yield {"what": "share", "group": group, "reason": reason, **_cycles(cycles, total)}
+    for share in found.shares:
+        yield _share(share, total)
     for link in found.path:
         yield _link(link)
     for event in found.events:
@@ -161,6 +191,15 @@ def _cycles(cycles: float, total: float) -> dict[str, Value]:
         "cycles_per_call": round(cycles, 3),
         "cycles_share": round(cycles / total, 4) if total else 0.0,
     }
+
+
+def _share(share: Share, total: float) -> dict[str, Value]:
+    row: dict[str, Value] = {"what": "share", "group": share.group, "reason": share.reason}
+    row |= _cycles(share.cycles, total)
+    if share.faster is not None and share.slower is not None:
+        row["cycles_faster"] = round(share.faster, 3)
+        row["cycles_slower"] = round(share.slower, 3)
+    return row
 
 
 def _call(found: Explanation) -> dict[str, Value]:

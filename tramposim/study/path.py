@@ -21,7 +21,8 @@ class PathLink:
     `part` and `function` say where the instruction at `place` belongs. `reason` is that of
     `timing.critical.Link`, `group` its group; `found` and `address` tell of a cold miss where
     the line, page or branch was. `cycles` are per call, the mean over the calls that were
-    recorded; those of all links sum to the cycles per call.
+    recorded; those of all links sum to the cycles per call. If the front end has two states,
+    `faster` and `slower` are the cycles in each.
     """
 
     part: str
@@ -33,6 +34,8 @@ class PathLink:
     found: str
     address: int | None
     cycles: float
+    faster: float | None = None
+    slower: float | None = None
 
 
 def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
@@ -41,7 +44,7 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
     Where a steady state repeats after a number of calls that were not recorded as a whole, the
     links' cycles are scaled by the fraction of a per cent that is missing.
     """
-    sums: dict[_Key, float] = {}
+    sums: dict[_Key, list[float]] = {}
     recordings = staged.timing.recordings
     recorded = sum(one.cycles / len(one.calls) for one in recordings)
     scale = staged.timing.cycles_per_call / recorded if recorded else 1.0
@@ -62,15 +65,18 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
             address = staged.prepared.addresses[recording.order[link.position]]
             key = (index, address, parts[number_of_call][index][0], link.reason, link.found,
                    link.address)  # fmt: skip
-            sums[key] = sums.get(key, 0.0) + link.cycles * share
+            states = sums.setdefault(key, [0.0, 0.0])
+            states[not recording.fast] += link.cycles * share
     names = InstructionNames(staged.trace)
+    two = not all(recording.fast for recording in recordings)
     found = []
     for key in sorted(sums, key=lambda key: (key[0], key[1], key[5] or 0, key[3])):
         _, pc, part, reason, where, target = key
         function = staged.places.function(pc)
         found.append(
             PathLink(part, function, names.text(pc), names.place(pc), reason, group_of(reason),
-                     where, target, sums[key])
+                     where, target, sum(sums[key]),
+                     *(2 * cycles for cycles in sums[key] if two))
         )  # fmt: skip
     return tuple(found)
 

@@ -1,5 +1,7 @@
 """Regenerate this folder and the outputs in the project's pages: `python results/regenerate.py`.
 
+With names of files of this folder only those are made.
+
 Each result is what one command line prints; nothing is edited by hand. The same checkout gives
 the same bytes on every machine.
 """
@@ -15,14 +17,50 @@ from pathlib import Path
 from tramposim.cli import main
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+from apireference import reference_page  # noqa: E402
+
 PROJECT = HERE.parent
+
+_STATE_PASSING = "--scenario fentry+fexit:latency-hash --scenario fsession+cookie:latency-cookie"
+_BOTH = "--core golden-cove --core neoverse-n1"
+_WORKLOADS = (
+    "bench",
+    "bpfsnoop",
+    "fgraph_large",
+    "fgraph_small",
+    "icmp_rcv",
+    "tcp_sendmsg",
+    "try_to_wake_up",
+    "vfs_read",
+    "vfs_read_irq",
+)
 
 RESULTS = {
     "compare.md": "compare --format md",
     "compare.json": "compare --format json",
     "compare-its-thunks.md": "compare --arch x86_64 --returns its --format md",
     "compare-call-entry.md": "compare --arch x86_64 --entry call --format md",
+    "cores.md": "sweep --format md",
+    "cores.csv": "sweep --format csv",
+    "cores-ratios.md": "sweep --field over_pair_ratio --body empty --body count --format md",
+    "kernels.md": f"sweep {_BOTH} --kernel 6.12 --kernel 7.0 --kernel 7.1 --kernel 7.2 "
+    "--kernel 7.3 --format md",
+    "returns.md": "sweep --arch x86_64 --core golden-cove --entry jmp --entry call "
+    "--returns plain --returns its --returns untrained --returns srso --returns srso-alias "
+    "--returns stuffing --format md",
+    "states.md": f"sweep {_BOTH} --state hot --state cold-code --state cold-data "
+    "--state cold-tlb --state cold-core --state cold --format md",
+    "programs.md": f"sweep {_BOTH} "
+    + " ".join(f"--scenario 'fentry*{n}+fexit*{n}' --scenario 'fsession*{n}'" for n in (1, 4, 18))
+    + " --format md",
     "load-icmp_rcv.md": "load workloads/icmp_rcv.toml --format md",
+    **{
+        f"workload-{name}.md": f"sweep --workload workloads/{name}.toml --duration 50ms "
+        f"--scenario fentry+fexit --scenario fsession {_STATE_PASSING} --format md"
+        for name in _WORKLOADS
+    },
 }
 """File name -> the arguments of the `tramposim` command that prints it."""
 
@@ -63,24 +101,49 @@ def accuracy_page() -> str:
 
 
 def folder_readme() -> str:
-    """The folder's README: what each file is and how it was made."""
-    lines = [
-        "# Results",
-        "",
-        "Generated; regenerate all with `python results/regenerate.py`, never edit.",
-        "",
-        "| file | made by |",
-        "| :-- | :-- |",
-        *(f"| [{name}]({name}) | `tramposim {words}` |" for name, words in RESULTS.items()),
-    ]
-    return "\n".join(lines) + "\n"
+    """The folder's README: what the tables say, what each file is and how it was made."""
+    answers = [line for line in _lines("compare.md") if line.startswith("Break-even")]
+    ranges = [line for line in _lines("cores.md") if " times what " in line]
+    return "\n".join(
+        [
+            "# Results",
+            "",
+            "Generated; regenerate all with `python results/regenerate.py` (or some: "
+            "`python results/regenerate.py cores.md`), never edit.",
+            "",
+            *(f"- {line}" for line in answers),
+            *(f"- On all cores: {line}" for line in ranges),
+            "",
+            "[docs/accuracy.md](../docs/accuracy.md) says how far the core models are from "
+            "measured cycles.",
+            "",
+            "| file | made by |",
+            "| :-- | :-- |",
+            *(f"| [{name}]({name}) | `tramposim {words}` |" for name, words in RESULTS.items()),
+            "",
+        ]
+    )
 
 
-if __name__ == "__main__":
-    for name, words in RESULTS.items():
-        (HERE / name).write_text(printed(words))
+def _lines(name: str) -> list[str]:
+    return (HERE / name).read_text().splitlines()
+
+
+def regenerate(names: list[str]) -> None:
+    """Write the named results; without names everything."""
+    for name in names or RESULTS:
+        (HERE / name).write_text(printed(RESULTS[name]))
     (HERE / "README.md").write_text(folder_readme())
+    if names:
+        return
+    (PROJECT / "docs" / "reference.md").write_text(reference_page())
     for page in (PROJECT / name for name in PAGES):
         page.write_text(with_outputs(page.read_text()))
     if MEASUREMENTS.is_dir():
         (PROJECT / "docs" / "accuracy.md").write_text(accuracy_page())
+
+
+if __name__ == "__main__":
+    if unknown := set(sys.argv[1:]) - set(RESULTS):
+        sys.exit(f"no such result: {', '.join(sorted(unknown))}; known are {', '.join(RESULTS)}")
+    regenerate(sys.argv[1:])

@@ -35,6 +35,21 @@ def test_the_kernels_sed_expressions_find_their_numbers(
     assert _sed(TOTAL, summary) == _sed(HITS, summary)
 
 
+@pytest.mark.skipif(shutil.which("cut") is None, reason="no cut here")
+def test_the_kernels_trigger_script_finds_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "trig-fsession", "--format", "bench", "-v", "-d2", "-w1"]) == 0
+    # run_bench_trigger.sh: the last line up to the parenthesis, without its first words
+    pipeline = "tail -n1 | cut -d'(' -f1 | cut -d' ' -f3-"
+    done = subprocess.run(
+        ["sh", "-c", pipeline],
+        input=capsys.readouterr().out,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.fullmatch(r" *\d+\.\d{3} ± 0\.000M/s \n", done.stdout)
+
+
 def test_verbose_prints_every_second_and_producers_add_up(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

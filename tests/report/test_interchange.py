@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.gbench import changes, read_gbench
 from tramposim.errors import InputError
 from tramposim.report.interchange import google_benchmark_json, pyperf_json
 from tramposim.study.records import Records
@@ -54,6 +55,33 @@ def test_google_benchmark_rows_have_what_its_compare_tool_reads() -> None:
         assert row["name"] == row["run_name"]
         assert row["image_bytes"] == 217
     assert isinstance(document["context"]["caches"], list)
+
+
+def test_a_reader_of_google_benchmark_finds_the_changes() -> None:
+    old, new = (read_gbench(google_benchmark_json(_records(f))) for f in (1.0, 1.5))
+    assert list(old) == [
+        "x86_64/golden-cove/fentry+fexit/empty",
+        "x86_64/golden-cove/fsession/empty",
+    ]
+    assert all(len(repetitions) == 1 for repetitions in old.values())
+    for name, change in changes(old, new).items():
+        assert change == pytest.approx(0.5), name
+
+
+def test_rows_of_other_kernels_have_names_of_their_own() -> None:
+    rows = tuple({**row, "kernel": kernel} for row in _records().rows for kernel in ("7.0", "7.2"))
+    found = read_gbench(google_benchmark_json(Records({}, rows)))
+    assert "x86_64/golden-cove/fsession/empty/7.0" in found
+    assert all(len(repetitions) == 1 for repetitions in found.values())
+    pyperf = pytest.importorskip("pyperf")
+    suite = pyperf.BenchmarkSuite.loads(pyperf_json(Records({}, rows)))
+    assert suite.get_benchmark_names() == list(found)
+
+
+def test_rows_that_nothing_tells_apart_are_refused() -> None:
+    rows = _records().rows
+    with pytest.raises(InputError, match="two rows are called x86_64/golden-cove/fsession/empty"):
+        google_benchmark_json(Records({}, (*rows, {**rows[1]})))
 
 
 def test_records_without_cycles_are_refused() -> None:

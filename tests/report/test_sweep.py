@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tramposim.errors import InputError
 from tramposim.report.sweep import FIELDS, sweep_markdown, sweep_sentences, sweep_text
 from tramposim.study.records import Records, Value
 
@@ -19,6 +20,10 @@ def _row(core: str, scenario: str, entry: str | None, over: float, ratio: float 
         "state": "hot",
         "cycles_per_call": over + 3,
         "cycles_over_untraced": over,
+        "added_percent_of_one_cpu": over / 100,
+        "instructions_per_call": 100.0,
+        "uops_per_call": 200.0,
+        "image_bytes": 237,
     }
     if entry is not None:
         row["entry"] = entry
@@ -60,7 +65,7 @@ def test_an_untraced_call_stands_in_every_line(records: Records) -> None:
 def test_the_sentence_names_both_ends(records: Records) -> None:
     (sentence,) = sweep_sentences(records)
     assert "0.80 (jmp) to 1.10 (call) times" in sentence
-    assert "less in 1 of 2 rows" in sentence
+    assert "less than 1 in 1 of 2 rows" in sentence
 
 
 def test_a_refusal_is_a_cell_with_its_reason_below(records: Records) -> None:
@@ -69,6 +74,12 @@ def test_a_refusal_is_a_cell_with_its_reason_below(records: Records) -> None:
     text = sweep_markdown(Records(records.meta, rows))
     assert "| call | 100.0 | refused |" in text
     assert "no fsession (EINVAL)" in text
+
+
+def test_a_field_that_no_row_has_is_refused(records: Records) -> None:
+    rows = tuple({k: v for k, v in row.items() if k != "image_bytes"} for row in ROWS)
+    with pytest.raises(InputError, match="no row has image_bytes"):
+        sweep_text(Records(records.meta, rows), "image_bytes")
 
 
 @pytest.mark.parametrize("field", FIELDS)

@@ -9,10 +9,14 @@ from tramposim.spec import Arch
 from tramposim.study import parallel
 from tramposim.study.compare import compare
 from tramposim.study.kernels import kernel_of
+from tramposim.study.load import load
+from tramposim.study.meter import meters_of
 from tramposim.study.parallel import each
 from tramposim.study.records import Records, encode_records
 from tramposim.study.subject import cores_of, function_of
 from tramposim.study.sweep import Grid, sweep
+from tramposim.study.sweepload import sweep_workload
+from tramposim.study.workload import Changes, change_workload, find_workload, read_workload
 
 SMALL = Grid(
     archs=(Arch.X86_64,),
@@ -49,6 +53,22 @@ def test_a_row_is_what_compare_measures(small: Records) -> None:
         if (row["core"], row["returns"]) == ("zen3", "its") and row.get("entry") in (None, "call")
     ]
     assert same == [dict(row) for row in found.rows]
+
+
+def test_sessions_are_set_against_as_many_pairs() -> None:
+    grid = Grid(
+        archs=(Arch.X86_64,),
+        cores=("zen3",),
+        scenarios=("fentry+fexit", "fentry*4+fexit*4", "fsession*4", "fentry", "fsession*3"),
+    )
+    rows = {str(row["scenario"]): row for row in sweep(grid, jobs=1).rows}
+    four = [
+        float(str(rows[f"{w}"]["cycles_over_untraced"])) for w in ("fsession*4", "fentry*4+fexit*4")
+    ]
+    assert rows["fsession*4"]["over_pair_ratio"] == pytest.approx(four[0] / four[1], abs=1e-3)
+    assert rows["fentry*4+fexit*4"]["over_pair_ratio"] == 1.0
+    assert float(str(rows["fentry"]["over_pair_ratio"])) < 1
+    assert "over_pair_ratio" not in rows["fsession*3"]
 
 
 def test_processes_compute_the_same_bytes(small: Records) -> None:
@@ -112,3 +132,21 @@ def test_a_word_of_one_architecture_leaves_the_other_its_default() -> None:
     assert [kernel.returns.value for kernel in grid.kernels_of(Arch.X86_64)] == ["its"]
     (arm,) = grid.kernels_of(Arch.ARM64)
     assert (arm.returns.value, arm.entry) == ("plain", None)
+
+
+def test_a_workload_is_swept_at_its_rate() -> None:
+    changes = Changes(duration="10ms", scenarios=("untraced", "fentry+fexit", "fsession"))
+    workload = change_workload(read_workload(find_workload("icmp_rcv")), changes)
+    grid = Grid(archs=(Arch.X86_64,), cores=("zen3",), kernels=("6.12", "7.2"))
+    found = sweep_workload(workload, grid, jobs=1)
+    assert found.meta["axes"] == {"kernel": ["6.12", "7.2"]}
+    rows = {(row["kernel"], row["scenario"]): row for row in found.rows}
+    assert "EINVAL" in str(rows["6.12", "fsession"]["refused"])
+    alone = change_workload(
+        workload, Changes(archs=(Arch.X86_64,), cores={Arch.X86_64: "zen3"}, kernel="7.2")
+    )
+    for row in load([alone], meters_of(alone)).rows:
+        assert rows["7.2", str(row["scenario"])].items() >= row.items()
+    pair, session = (rows["7.2", word] for word in ("fentry+fexit", "fsession"))
+    over = [float(str(row["cycles_over_untraced"])) for row in (session, pair)]
+    assert session["over_pair_ratio"] == pytest.approx(over[0] / over[1], abs=1e-3)

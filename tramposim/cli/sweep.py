@@ -19,6 +19,7 @@ _SHOWN = (
     "cycles_over_untraced",
     "cycles_per_call",
     "over_pair_ratio",
+    "added_percent_of_one_cpu",
     "instructions_per_call",
     "uops_per_call",
     "image_bytes",
@@ -34,6 +35,7 @@ Examples:
   tramposim sweep --arch x86_64 --returns plain --returns its --returns srso --core zen3
   tramposim sweep --core golden-cove --state hot --state cold-code --state cold --arch x86_64
   tramposim sweep --scenario fentry+fexit --scenario fsession --body empty --body count
+  tramposim sweep --workload icmp_rcv --duration 50ms --scenario fentry+fexit --scenario fsession
   tramposim sweep --field over_pair_ratio --format csv -o sweep.csv"""
 )
 @arch_option(both=True)
@@ -54,6 +56,11 @@ Examples:
 @click.option("--state", "states", multiple=True, type=click.Choice(STATE_NAMES),
               help="What a call finds (may be given more than once).  [default: hot]")  # fmt: skip
 @proto_option()
+@click.option("--workload", metavar="WORKLOAD",
+              help="A file or a known name (see 'load'): its function, its scenarios, its call "
+              "rate.")  # fmt: skip
+@click.option("--duration", metavar="TIME",
+              help="Simulated time of --workload, as 10ms or 2s.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N",
               help="Processes that share the work.  [default: one per CPU]")  # fmt: skip
 @click.option("--cluster", metavar="tcp://HOST:PORT",
@@ -73,6 +80,8 @@ def sweep(
     bodies: tuple[str, ...],
     states: tuple[str, ...],
     proto: str | None,
+    workload: str | None,
+    duration: str | None,
     jobs: int | None,
     cluster: str | None,
     field: str,
@@ -82,8 +91,9 @@ def sweep(
     """The same scenarios over cores, kernels, ways to enter and return, and states.
 
     Every combination of the words given is measured: a line per machine, a column per
-    scenario. A scenario that a kernel refuses is a cell that says so; the exit status is 3 if
-    something in the grid is not known to the model.
+    scenario. With --workload calls come at its rate and cost what they find. A scenario that a
+    kernel refuses is a cell that says so; the exit status is 3 if something in the grid is not
+    known to the model.
     """
     from tramposim.cli.progress import progress
     from tramposim.report.export import records_csv
@@ -93,6 +103,13 @@ def sweep(
     from tramposim.study.subject import function_of
     from tramposim.study.sweep import SCENARIOS, Grid
     from tramposim.study.sweep import sweep as run
+    from tramposim.study.sweepload import sweep_workload
+    from tramposim.study.workload import (
+        Changes,
+        change_workload,
+        find_workload,
+        read_workload,
+    )
 
     if cluster is not None and jobs is not None:
         raise click.UsageError("the workers of --cluster share the work: no --jobs")
@@ -107,8 +124,18 @@ def sweep(
         states=states or ("hot",),
         prototype=function_of(proto),
     )
+    if workload is None and duration is not None:
+        raise click.UsageError("--duration is of a --workload")
     with progress("sweep") as step:
-        records = run(grid, jobs, cluster, step)
+        if workload is None:
+            records = run(grid, jobs, cluster, step)
+        else:
+            given = {"--body": bodies, "--state": states, "--proto": proto}
+            if wrong := [name for name, value in given.items() if value]:
+                raise click.UsageError(f"the workload says it: no {', '.join(wrong)}")
+            changes = Changes(scenarios=scenarios, duration=duration)
+            chosen = change_workload(read_workload(find_workload(workload)), changes)
+            records = sweep_workload(chosen, grid, jobs, cluster, step)
     write_result(
         {
             "table": lambda: sweep_text(records, field, output),

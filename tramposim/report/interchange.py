@@ -17,24 +17,34 @@ __all__ = ["google_benchmark_json", "pyperf_json"]
 _FIELD = "cycles_per_call"
 
 
-def _name(row: Mapping[str, Value]) -> str:
-    words = [str(row[key]) for key in ("arch", "core", "scenario", "body", "returns") if key in row]
-    return "/".join(words)
+_NAMED = ("arch", "core", "scenario", "body", "returns")
+"""Fields that a row's name always has."""
+
+_TELLING = ("function", "benchmark", "kernel", "entry", "state", "functions",
+            "offered_calls_per_s", "producers")  # fmt: skip
+"""Fields that it has where rows differ in them."""
 
 
 def _timed(records: Records) -> list[tuple[str, float, Mapping[str, Value]]]:
     """Name, cycles and row of everything that has cycles per call.
 
-    Raises `InputError` if nothing has.
+    Readers take rows of one name for repetitions: raises `InputError` where rows cannot be
+    told apart, and if nothing has cycles.
     """
-    found = [
-        (_name(row), float(str(row[_FIELD])), row)
+    rows = [
+        row
         for row in records.rows
         if _FIELD in row and row.get("what", "call") == "call" and "core" in row
     ]
-    if not found:
+    if not rows:
         raise InputError("no row has cycles per call: nothing to convert")
-    return found
+    telling = [key for key in _TELLING if len({row.get(key) for row in rows}) > 1]
+    named: dict[str, Mapping[str, Value]] = {}
+    for row in rows:
+        words = [str(row[key]) for key in (*_NAMED, *telling) if row.get(key) is not None]
+        if named.setdefault("/".join(words), row) is not row:
+            raise InputError(f"two rows are called {'/'.join(words)}: nothing tells them apart")
+    return [(name, float(str(row[_FIELD])), row) for name, row in named.items()]
 
 
 def pyperf_json(records: Records) -> str:
@@ -51,13 +61,14 @@ def pyperf_json(records: Records) -> str:
                 "runs": [{"values": [seconds]}],
             }
         )
+    about = {
+        f"tramposim_{key}": str(records.meta[key])
+        for key in ("version", "basis")
+        if records.meta.get(key)
+    }
     document = {
         "benchmarks": benchmarks,
-        "metadata": {
-            "unit": "second",
-            "tramposim_version": str(records.meta.get("version", "")),
-            "tramposim_basis": str(records.meta.get("basis", "")),
-        },
+        "metadata": {"unit": "second", **about},
         "version": "1.0",
     }
     return json.dumps(document, indent=1) + "\n"

@@ -180,13 +180,7 @@ def _counts(records: Records) -> set[int]:
 
 def _attached(scenario: str) -> tuple[str, int] | None:
     """(what, how many) of a scenario of equal pairs or of equal sessions."""
-    terms = parse_scenario(scenario).terms
-    kinds = [term.kind.value for term in terms]
-    if kinds == ["fentry", "fexit"] and terms[0].count == terms[1].count:
-        return "fentry+fexit", terms[0].count
-    if kinds == ["fsession"]:
-        return "fsession+cookie" if terms[0].cookie else "fsession", terms[0].count
-    return None
+    return parse_scenario(scenario).pairing
 
 
 def _programs(records: Records, salt: str) -> list[str]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tramposim.errors import InputError
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
+from tramposim.report.load import per_second
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
+from tramposim.study.scenario import parse_scenario
 
 __all__ = ["FIELDS", "sweep_markdown", "sweep_sentences", "sweep_table", "sweep_text"]
 
@@ -19,6 +22,8 @@ FIELDS: Mapping[str, str] = {
     "cycles_per_call": "core cycles per call, the call itself included",
     "over_pair_ratio": "cycles that the scenario adds, relative to fentry+fexit with the same "
     "kind of body",
+    "added_percent_of_one_cpu": "cycles that tracing adds, in percent of one CPU (the calls of "
+    "all CPUs together); with --workload",
     "instructions_per_call": "instructions per call",
     "uops_per_call": "unfused uops per call",
     "image_bytes": "bytes of the trampoline image",
@@ -26,7 +31,12 @@ FIELDS: Mapping[str, str] = {
 """What a table may show: field of the record, and what its cells are."""
 
 _MACHINE = ("arch", "core", "kernel", "returns", "entry", "state")
-_DECIMALS = {"over_pair_ratio": 2, "instructions_per_call": 0, "uops_per_call": 0}
+_DECIMALS = {
+    "over_pair_ratio": 2,
+    "added_percent_of_one_cpu": 3,
+    "instructions_per_call": 0,
+    "uops_per_call": 0,
+}
 _REFUSED, _UNKNOWN = "refused", "error"
 
 
@@ -47,9 +57,14 @@ def sweep_markdown(records: Records, field: str = "cycles_over_untraced") -> str
 
 def _title(records: Records) -> str:
     """What is traced, and the words of every axis on which the rows are alike."""
-    axes, first = records.meta["axes"], records.rows[0]
+    axes = records.meta["axes"]
+    first: _Row = records.rows[0]
     constant = [name for name in _MACHINE if name not in (*axes, "entry")]
     title = str(records.meta["function"])
+    if "workload" in records.meta:
+        rate = first.get("offered_calls_per_s")
+        pace = "calls at full speed" if rate is None else f"{per_second(rate)} calls/s"
+        title = f"workload {records.meta['workload']}: {pace} of {title}"
     if "arch" in constant:
         title += f" on {first['arch']}"
     return ", ".join([title, *(_constant(n, str(first[n])) for n in constant if n != "arch")])
@@ -65,7 +80,12 @@ def _constant(name: str, word: str) -> str:
 
 
 def sweep_table(records: Records, field: str) -> tuple[list[Column], list[dict[str, object]]]:
-    """Columns and lines: a line per machine, a column per scenario and body."""
+    """Columns and lines: a line per machine, a column per scenario and body.
+
+    Raises `InputError` for a field that no row has.
+    """
+    if not any(field in row for row in records.rows):
+        raise InputError(f"no row has {field}", "--field")
     axes = records.meta["axes"]
     leading = [name for name in _MACHINE if name in axes]
     shown = [row for row in records.rows if row["scenario"] != "untraced" or field in _ABSOLUTE]
@@ -119,14 +139,16 @@ def sweep_sentences(records: Records) -> list[str]:
         high = max(rows, key=lambda row: float(row["over_pair_ratio"]))
         wins = sum(row["over_pair_ratio"] < 1 for row in rows)
         start = f"{scenario} ({body}) adds"
-        what = "what fentry+fexit adds"
+        count = (parse_scenario(scenario).pairing or ("", 1))[1]
+        pair = f"fentry*{count}+fexit*{count}" if count > 1 else "fentry+fexit"
+        what = f"what {pair} adds"
         if len(rows) == 1:
             found.append(f"{start} {low['over_pair_ratio']:.2f} times {what}.")
             continue
         found.append(
             f"{start} {low['over_pair_ratio']:.2f} ({_place(low, records)}) to "
-            f"{high['over_pair_ratio']:.2f} ({_place(high, records)}) times {what}; less in "
-            f"{wins} of {len(rows)} rows."
+            f"{high['over_pair_ratio']:.2f} ({_place(high, records)}) times {what}; less than 1 "
+            f"in {wins} of {len(rows)} rows."
         )
     return found
 

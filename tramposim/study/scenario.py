@@ -58,6 +58,18 @@ class Scenario:
         """The scenario as it is written, in its canonical spelling."""
         return "+".join(term.word for term in self.terms) or UNTRACED
 
+    @property
+    def pairing(self) -> tuple[str, int] | None:
+        """What it attaches and how often, if that is N pairs (`fentry+fexit`), or N sessions
+        (`fsession`, `fsession+cookie`), which are set against N pairs; None for others."""
+        kinds = [term.kind for term in self.terms]
+        if kinds == [ProgKind.FENTRY, ProgKind.FEXIT]:
+            entry, leave = self.terms
+            return ("fentry+fexit", entry.count) if entry.count == leave.count else None
+        if kinds == [ProgKind.FSESSION]:
+            return "fsession+cookie" if self.terms[0].cookie else "fsession", self.terms[0].count
+        return None
+
 
 def _with_modifier(term: Term, name: str) -> Term:
     return Term(

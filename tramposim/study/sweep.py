@@ -24,7 +24,7 @@ from tramposim.study.subject import DEFAULT_FUNCTION, Subject
 from tramposim.study.workload_schema import split_scenario
 from tramposim.timing import STATES, core_names, load_core
 
-__all__ = ["SCENARIOS", "Grid", "sweep"]
+__all__ = ["SCENARIOS", "Grid", "axes_of", "sweep"]
 
 SCENARIOS = (
     "fentry+fexit",
@@ -149,7 +149,7 @@ def sweep(
             "version": __version__,
             "function": grid.prototype.name,
             "prototype": declare(grid.prototype),
-            "axes": _axes(grid, rows),
+            "axes": axes_of(grid, rows),
             "basis": "core cycles per call of the core model; "
             + "; ".join(f"{state}: {STATES[state]}" for state in grid.states),
         },
@@ -180,7 +180,7 @@ def _related(timed: Sequence[tuple[_Task, _Timed]]) -> list[Row]:
     untraced = {_machine(t, one): one.cycles for t, one in timed if t.scenario == UNTRACED}
     pairs: dict[tuple[object, ...], float | None] = {}
     for task, one in timed:
-        if task.scenario == "fentry+fexit":
+        if _pairing(task.scenario)[0] == "fentry+fexit":
             for key in _alike(task, one):
                 pairs.setdefault(key, one.cycles)
     order = {key: place for place, key in enumerate(dict.fromkeys(_machine(*x) for x in timed))}
@@ -206,8 +206,14 @@ def _machine(task: _Task, one: _Timed) -> tuple[object, ...]:
 
 def _alike(task: _Task, one: _Timed) -> tuple[tuple[object, ...], ...]:
     """What a row shares with its pair: the body, else its kind (latency-hash, latency-cookie)."""
-    machine = *_machine(task, one), task.kernel.entry
+    machine = *_machine(task, one), task.kernel.entry, _pairing(task.scenario)[1]
     return (*machine, task.body), (*machine, task.body.split("-")[0], None)
+
+
+def _pairing(words: str) -> tuple[str, int]:
+    """What a scenario attaches and how often; whatever is neither pairs nor sessions is set
+    against one pair."""
+    return parse_scenario(words).pairing or ("", 1)
 
 
 def _measure(task: _Task) -> list[_Timed]:
@@ -247,7 +253,7 @@ def _without(subject: Subject, core: str, state: str, error: TramposimError) -> 
     return _Timed(None, {**row, kind: str(error)})
 
 
-def _axes(grid: Grid, rows: Sequence[Mapping[str, Value]]) -> dict[str, list[str]]:
+def axes_of(grid: Grid, rows: Sequence[Mapping[str, Value]]) -> dict[str, list[str]]:
     """The axes that the rows differ in, beside scenario and body, with their words in order."""
     names = ["arch", "core", "kernel", "returns", "state"]
     if len(grid.entries) > 1:

@@ -31,6 +31,7 @@ HERE_ONLY = {
 SLOW = (
     "tramposim bench",
     "tramposim compare",
+    "tramposim explain",
     "tramposim cores --acc",
     "tramposim cores golden-cove --acc",
     "tramposim load",
@@ -42,9 +43,47 @@ SLOW = (
 )
 """Commands whose examples are left to the longer corpora, except for the first of each."""
 
+ALL_SLOW = (
+    "tramposim cores --acc",
+    "tramposim cores golden-cove --acc",
+    "tramposim load",
+    "tramposim report",
+)
+"""Of these the first, too; tests of their own run them in small."""
+
 CASES = ("n1.bpf_fentry_test1.fs", "n1.bpf_fentry_test1.fe_fx", "body.bpf_fentry_test1.fs.lat")
 CAPTURE = "x86_64-7.2.13-default-trampolines.jsonl.xz"
 RUNTIME = "x86_64-7.2.13-default-runtime.jsonl.xz"
+
+
+HEAD = """
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+char LICENSE[] SEC("license") = "GPL";
+"""
+SESSION = HEAD + "".join(
+    f"""
+SEC("{kind}/icmp_rcv")
+int BPF_PROG(trace_{name}, struct sk_buff *skb) {{ bpf_printk("{name}"); return 0; }}
+"""
+    for kind, name in (("fentry", "entry"), ("fexit", "exit"), ("fsession", "session"))
+)
+FILTERED = (
+    HEAD
+    + """
+const volatile int target_pid = 0;
+char name[16] = "all";
+SEC("fentry/vfs_read")
+int BPF_PROG(filtered)
+{
+    if (target_pid && target_pid != (int)bpf_get_current_pid_tgid())
+        return 0;
+    bpf_printk("%s", name);
+    return 0;
+}
+"""
+)
 
 
 def _examples() -> Iterator[pytest.param]:
@@ -56,7 +95,7 @@ def _examples() -> Iterator[pytest.param]:
             if "tramposim" not in line:
                 continue
             start = next((words for words in SLOW if line.strip().startswith(words)), "")
-            slow = bool(start) and (start in seen or "--acc" in start)
+            slow = start in ALL_SLOW or (bool(start) and start in seen)
             seen.add(start)
             yield pytest.param(
                 line.strip(), marks=pytest.mark.slow if slow else (), id=line.strip()
@@ -80,12 +119,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples") / "project"
     folder.mkdir()
     (folder / "workloads").symlink_to(PROJECT / "workloads")
-    shutil.copy(PROJECT / "workloads" / "icmp_session.bpf.c", folder / "session.bpf.c")
-    latency = (PROJECT / "workloads" / "latency.bpf.c").read_text()
-    variables = 'const volatile int target_pid = 0;\nvolatile char name[16] = "all";\n'
-    (folder / "latency.bpf.c").write_text(latency + variables)
+    (folder / "session.bpf.c").write_text(SESSION)
+    (folder / "latency.bpf.c").write_text(FILTERED)
     shutil.copy(BODIES / "fsession.latency-hash.bpf", folder / "latency.bpf")
-    shutil.copy(BODIES / "fsession.count.bpf", folder / "session.bpf")
+    (folder / "session.bpf").write_text(".section fentry/f\nentry:\n  r0 = 0\n  exit\n")
     shutil.copy(PROJECT / "tests/bpf/conformance/alu64_add_sub.data", folder / "add.data")
     (folder / "filter.bpf").write_text(".section socket\nfilter:\n  r0 = 0\n  exit\n")
     (folder / "blocks.csv").write_text("hex\n4801c8\n480fafc1\n")

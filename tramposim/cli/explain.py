@@ -17,7 +17,7 @@ Examples:
   tramposim explain fentry+fexit fsession --arch x86_64
   tramposim explain fentry+fexit:latency-hash fsession+cookie:latency-cookie --arch x86_64
   tramposim explain fentry+fexit fsession --state cold --arch x86_64
-  tramposim explain fexit --entry call --format json -o fexit.json
+  tramposim explain fexit --entry call --arch x86_64 --format json -o fexit.json
   tramposim explain session.bpf.c --arch x86_64
   tramposim explain session.bpf.c trace_entry+trace_exit trace_session --cost bpf_printk=800"""
 )

@@ -1,4 +1,4 @@
-"""arm64 trampoline images: what is emitted, in the order in which it is emitted.
+"""arm64 trampoline images: what each step of `tramposim.jit.emission` emits.
 
 Facts: prepare_trampoline (arch/arm64/net/bpf_jit_comp.c), checked against images of booted
 kernels. The frame is drawn in `tramposim.kernel.frame.arm64_frame`.
@@ -7,7 +7,8 @@ kernels. The frame is drawn in `tramposim.kernel.frame.arm64_frame`.
 from __future__ import annotations
 
 from tramposim.jit.arm64.assembler import FP, LR, SP, XZR, Arm64Assembler
-from tramposim.jit.assembler import Label, Operand
+from tramposim.jit.assembler import Label, Target
+from tramposim.jit.emission import Emission
 from tramposim.jit.shape import ProgramShape, Shape
 from tramposim.kernel.frame import (
     FUNC_META,
@@ -39,54 +40,19 @@ def emit_trampoline(asm: Arm64Assembler, shape: Shape) -> FrameLayout:
     return trampoline.frame
 
 
-class _Trampoline:
+class _Trampoline(Emission[Arm64Assembler]):
+    argument_registers = tuple(range(8))
+    result = X0
+
     def __init__(self, asm: Arm64Assembler, shape: Shape) -> None:
         flags = shape.flags
-        self.asm = asm
-        self.shape = shape
-        self.calls_original = bool(flags & TrampFlag.CALL_ORIG)
-        self.keeps_result = bool(flags & (TrampFlag.CALL_ORIG | TrampFlag.RET_FENTRY_RET))
         # A traced function is entered with its caller's return address in x9 and its own in
         # lr, and gets a frame for each; a struct_ops image is called like any function.
         self.traced = not flags & TrampFlag.INDIRECT
-        self.frame = arm64_frame(flags, shape.placement, shape.cookies)
-        self.offset = {slot.name: slot.offset for slot in self.frame.slots}
-
-    def emit(self) -> None:
-        asm, shape, flags = self.asm, self.shape, self.shape.flags
-        do_fexit = asm.label()
-
-        self.prologue()
-        self.save_arguments()
-        if self.calls_original:
-            self.tramp_call("tramp_enter", shape.operands.tramp_enter)
-        if shape.fsession:
-            self.clear_session()
-        for program in shape.fentry:
-            self.call_program(
-                program,
-                keep_result=bool(flags & TrampFlag.RET_FENTRY_RET),
-            )
-        if shape.fmod_ret:
-            self.call_fmod_ret(do_fexit)
-        if self.calls_original:
-            self.call_original()
-        asm.bind(do_fexit)
-        if shape.fsession:
-            asm.begin("mark return")
-            self.store_func_meta(shape.func_meta(self.frame, is_return=True))
-        for program in shape.fexit:
-            self.call_program(program, is_return=True)
-        if self.calls_original:
-            self.tramp_call("tramp_exit", shape.operands.tramp_exit)
-        if flags & TrampFlag.RESTORE_REGS:
-            asm.begin("restore args")
-            self.load_arguments()
-        self.epilogue()
+        super().__init__(asm, shape, arm64_frame(flags, shape.placement, shape.cookies))
 
     def prologue(self) -> None:
         asm = self.asm
-        asm.begin("prologue")
         if self.shape.kernel.bti:
             asm.bti_jc()  # entered by bl, br (through ftrace or a PLT) or blr (struct_ops)
         if self.traced:
@@ -111,7 +77,7 @@ class _Trampoline:
         asm.begin("save args")
         for number, slot in enumerate(shape.placement.slots):
             if slot.register is not None:
-                self.store(argument(number), slot.register)
+                self.store(argument(number), self.argument_registers[slot.register])
             elif slot.stack is not None:
                 asm.ldr(SCRATCH, FP, self.incoming(slot.stack))
                 if slot.used < 8:
@@ -124,98 +90,70 @@ class _Trampoline:
         """Where the caller left a stack argument: above the frames pushed by the prologue."""
         return (32 if self.traced else 16) + 8 * stack_slot
 
-    def load_arguments(self) -> None:
-        for number, slot in enumerate(self.shape.placement.slots):
-            if slot.register is not None:
-                self.load(slot.register, argument(number))
-
     def push_stack_arguments(self) -> None:
         for slot in self.shape.placement.slots:
             if slot.stack is not None:
                 self.asm.ldr(SCRATCH, FP, self.incoming(slot.stack))
                 self.asm.str(SCRATCH, SP, self.offset[STACK_ARGUMENTS] + 8 * slot.stack)
 
-    def tramp_call(self, name: str, target: Operand) -> None:
-        self.asm.begin(name)
+    def load_im(self) -> None:
         self.asm.mov_imm(X0, self.shape.operands.im)
-        self.asm.call(target)
 
     def clear_session(self) -> None:
-        self.asm.begin("clear session slots")
         self.asm.movz(SCRATCH, 0)
         for number in range(self.shape.cookies):
             self.store(session_cookie(number), SCRATCH)
         self.store(RETURN_VALUE, SCRATCH)
 
-    def call_program(
-        self, program: ProgramShape, is_return: bool = False, keep_result: bool = False
-    ) -> None:
-        asm, shape = self.asm, self.shape
-        skip, end = asm.label(), asm.label()
+    def patchable_nop(self) -> None:
+        self.asm.nop()
 
-        asm.begin(f"enter {program.name}", program.subject)
-        if program.cookie_number is not None:
-            self.store_func_meta(shape.func_meta(self.frame, program, is_return))
-        if shape.rules.skip_nops:
-            start = asm.label()
-            asm.bind(start)
-            asm.nop()
-            asm.skips.append((program.subject, start, end))
+    def enter_program(self, program: ProgramShape, skip: Label) -> None:
+        asm = self.asm
         asm.store_imm(program.cookie, SCRATCH, SP, self.offset[RUN_CTX] + RUN_CTX_COOKIE)
         asm.mov_address(PROG, program.p)
         asm.mov(X0, PROG)
         asm.add_imm(X1, SP, self.offset[RUN_CTX])
-        asm.call(program.enter)
+        self.call(program.enter)
         asm.mov(START, X0)
         asm.cbz(X0, skip)
 
-        asm.begin(f"body {program.name}", program.subject)
-        asm.add_imm(X0, SP, self.context)
-        asm.call(program.bpf_func)
-        if keep_result:
-            self.store(RETURN_VALUE, X0)
+    def call_body(self, program: ProgramShape) -> None:
+        self.asm.add_imm(X0, SP, self.context)
+        self.call(program.bpf_func)
 
-        asm.bind(skip)
-        asm.begin(f"exit {program.name}", program.subject)
+    def exit_program(self, program: ProgramShape) -> None:
+        asm = self.asm
         asm.mov(X0, PROG)
         asm.mov(X1, START)
         asm.add_imm(X2, SP, self.offset[RUN_CTX])
-        asm.call(program.exit)
-        asm.bind(end)
+        self.call(program.exit)
 
-    @property
-    def context(self) -> int:
-        """Offset of the programs' ctx: argument 0, right above func_meta."""
-        return self.offset[FUNC_META] + 8
-
-    def call_fmod_ret(self, do_fexit: Label) -> None:
-        asm = self.asm
-        asm.begin("clear return value")
+    def clear_result(self) -> None:
         self.store(RETURN_VALUE, XZR)
-        for program in self.shape.fmod_ret:
-            self.call_program(program, keep_result=True)
-            asm.begin(f"check {program.name}", program.subject)
-            self.load(SCRATCH, RETURN_VALUE)
-            asm.cbnz(SCRATCH, do_fexit)
 
-    def call_original(self) -> None:
-        asm, shape = self.asm, self.shape
+    def branch_on_result(self, done: Label) -> None:
+        self.load(SCRATCH, RETURN_VALUE)
+        self.asm.cbnz(SCRATCH, done)
+
+    def enter_original(self) -> None:
+        asm = self.asm
         back = asm.label()
-        asm.begin("call original")
-        self.load_arguments()
-        self.push_stack_arguments()
         # The return address into the traced function, behind its patched entry.
         self.load(SCRATCH, RETURN_ADDRESS)
         asm.adr(LR, back)
         asm.ret(SCRATCH)
         asm.bind(back)
-        self.store(RETURN_VALUE, X0)
-        if shape.rules.nop_after_original:
-            asm.nop()
+
+    def finish(self) -> None:
+        if self.calls_original:
+            self.call_tramp_exit()
+        if self.shape.flags & TrampFlag.RESTORE_REGS:
+            self.asm.begin("restore args")
+            self.load_arguments()
 
     def epilogue(self) -> None:
         asm = self.asm
-        asm.begin("epilogue")
         self.load(X19, SAVED_X19)
         self.load(X20, SAVED_X20)
         if self.keeps_result:
@@ -233,6 +171,9 @@ class _Trampoline:
             asm.mov(X10, LR)
             asm.mov(LR, X9)
             asm.ret(X10)
+
+    def call(self, target: Target, symbol: str = "") -> None:
+        self.asm.call(target)
 
     def store_func_meta(self, value: int) -> None:
         self.asm.mov_imm(SCRATCH, value)

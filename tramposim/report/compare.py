@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
 from tramposim.report.columns import SPREAD, Column, with_spread
-from tramposim.report.export import markdown_table
-from tramposim.report.table import TextTable, render
+from tramposim.report.titled import TitledTable, titled_markdown, titled_text
 from tramposim.study.records import Records
 
 __all__ = ["COLUMNS", "LEGEND", "break_even_sentences", "compare_markdown", "compare_text"]
@@ -44,52 +43,31 @@ LEGEND = (
 
 def compare_text(records: Records, output: str = "-") -> str:
     """Tables and break-even for a terminal, or as plain text for a file."""
-    parts: list[Any] = []
-    for title, rows in _tables(records):
-        parts += [
-            TextTable(
-                _columns(rows),
-                rows,
-                title,
-                section_of=lambda row: _body_class(row),
-                strong=lambda row: str(row["scenario"]).startswith("fsession"),
-            )
-        ]
-    parts.append(LEGEND)
-    for sentence in break_even_sentences(records):
-        parts += ["", sentence]
-    return render(*parts, output=output)
+    return titled_text(_tables(records), LEGEND, break_even_sentences(records), output)
 
 
 def compare_markdown(records: Records) -> str:
     """The same as Markdown."""
-    blocks = [
-        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(_columns(rows), rows)}"
-        for title, rows in _tables(records)
-    ]
-    blocks.append(LEGEND + "\n")
-    blocks += [sentence + "\n" for sentence in break_even_sentences(records)]
-    return "\n".join(blocks)
+    return titled_markdown(_tables(records), LEGEND, break_even_sentences(records))
 
 
-def _tables(records: Records) -> Sequence[tuple[str, Sequence[Mapping[str, object]]]]:
+def _tables(records: Records) -> Iterator[TitledTable]:
     def key(row: Mapping[str, object]) -> tuple[object, ...]:
         return row["arch"], row["core"], row["kernel"]
 
     function = records.meta["function"]
-    tables = []
     for _, group in groupby(records.rows, key):
         rows = list(group)
         first = rows[0]
-        tables.append(
-            (
-                f"{function} on {first['arch']}, kernel {first['kernel']}: "
-                f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}\n"
-                f"core {first['core']} (model error: {first['core_error']})",
-                [with_spread(row) for row in rows if not _repeats_untraced(row)],
-            )
+        shown = [with_spread(row) for row in rows if not _repeats_untraced(row)]
+        yield TitledTable(
+            f"{function} on {first['arch']}, kernel {first['kernel']}: "
+            f"entry by {_entries(rows)}, {first['returns']} returns, {records.meta['state']}\n"
+            f"core {first['core']} (model error: {first['core_error']})",
+            _columns(shown),
+            shown,
+            section_of=_body_class,
         )
-    return tables
 
 
 def _columns(rows: Sequence[Mapping[str, object]]) -> tuple[Column, ...]:

@@ -7,8 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from tramposim.report.columns import SPREAD, Column, with_spread
-from tramposim.report.export import markdown_table
-from tramposim.report.table import TextTable, render
+from tramposim.report.titled import TitledTable, titled_markdown, titled_text
 from tramposim.study.records import Records
 
 __all__ = ["own_markdown", "own_text"]
@@ -48,31 +47,12 @@ _LONGEST_SCENARIO = 20
 
 def own_text(records: Records, output: str = "-") -> str:
     """Tables and verdicts for a terminal, or as plain text for a file."""
-    parts: list[Any] = []
-    for title, rows in _tables(records):
-        parts.append(
-            TextTable(
-                _columns(rows),
-                rows,
-                title,
-                strong=lambda row: str(row["scenario"]).startswith("fsession"),
-            )
-        )
-    parts.append(LEGEND)
-    for sentence in _sentences(records):
-        parts += ["", sentence]
-    return render(*parts, output=output)
+    return titled_text(_tables(records), LEGEND, _sentences(records), output)
 
 
 def own_markdown(records: Records) -> str:
     """The same as Markdown."""
-    blocks = [
-        f"### {title.replace(chr(10), ', ')}\n\n{markdown_table(_columns(rows), rows)}"
-        for title, rows in _tables(records)
-    ]
-    blocks.append(LEGEND + "\n")
-    blocks += [sentence + "\n" for sentence in _sentences(records)]
-    return "\n".join(blocks)
+    return titled_markdown(_tables(records), LEGEND, _sentences(records))
 
 
 def _groups(records: Records) -> Iterator[Sequence[Mapping[str, Any]]]:
@@ -85,16 +65,18 @@ def _groups(records: Records) -> Iterator[Sequence[Mapping[str, Any]]]:
         yield list(group)
 
 
-def _tables(records: Records) -> Iterator[tuple[str, Sequence[Mapping[str, object]]]]:
+def _tables(records: Records) -> Iterator[TitledTable]:
     for rows in _groups(records):
         first = rows[0]
         entries = " or ".join(dict.fromkeys(row["entry"] for row in rows if row.get("entry")))
-        yield (
+        shown = [{**with_spread(row), "scenario": _cut(row), "body": _names(row)} for row in rows]
+        yield TitledTable(
             f"{records.meta['source']}: {first['function']} on {first['arch']}, "
             f"kernel {first['kernel']}: entry by {entries}, {first['returns']} returns, "
             f"{records.meta['state']}\n"
             f"core {first['core']} (model error: {first['core_error']})",
-            [{**with_spread(row), "scenario": _cut(row), "body": _names(row)} for row in rows],
+            _columns(shown),
+            shown,
         )
 
 

@@ -40,7 +40,7 @@ cdef extern from *:
 cdef enum:
     MOST_FUNCTIONS = 1 << 20
     MOST_DEPTH = 64
-    MOST_LEVELS = 64
+    MOST_LEVELS = 256
     MOST_CALLS = 4096           # of one arrival
 
 

@@ -1,6 +1,7 @@
-"""Regenerate this folder and the outputs in the project's pages: `python results/regenerate.py`.
+"""Regenerate this folder and the outputs in the project's pages: `results/regenerate.py --all`.
 
-With names of files of this folder only those are made.
+Without `--all` the results are left out that take minutes (the tables of workloads and some
+others); with names of files of this folder only those are made.
 
 Each result is what one command line prints; nothing is edited by hand. The same checkout gives
 the same bytes on every machine.
@@ -25,17 +26,7 @@ PROJECT = HERE.parent
 
 _STATE_PASSING = "--scenario fentry+fexit:latency-hash --scenario fsession+cookie:latency-cookie"
 _BOTH = "--core golden-cove --core neoverse-n1"
-_WORKLOADS = (
-    "bench",
-    "bpfsnoop",
-    "fgraph_large",
-    "fgraph_small",
-    "icmp_rcv",
-    "tcp_sendmsg",
-    "try_to_wake_up",
-    "vfs_read",
-    "vfs_read_irq",
-)
+_WORKLOADS = sorted(path.stem for path in (PROJECT / "workloads").glob("*.toml"))
 
 RESULTS = {
     "compare.md": "compare --format md",
@@ -108,7 +99,7 @@ def folder_readme() -> str:
         [
             "# Results",
             "",
-            "Generated; regenerate all with `python results/regenerate.py` (or some: "
+            "Generated; regenerate all with `python results/regenerate.py --all` (or some: "
             "`python results/regenerate.py cores.md`), never edit.",
             "",
             *(f"- {line}" for line in answers),
@@ -129,9 +120,24 @@ def _lines(name: str) -> list[str]:
     return (HERE / name).read_text().splitlines()
 
 
+QUICK = (
+    "compare.md",
+    "compare.json",
+    "compare-its-thunks.md",
+    "compare-call-entry.md",
+    "cores.md",
+    "returns.md",
+    "load-icmp_rcv.md",
+    "workload-bench.md",
+)
+"""Results that the default test run makes again."""
+
+
 def regenerate(names: list[str]) -> None:
-    """Write the named results; without names everything."""
-    for name in names or RESULTS:
+    """Write the named results; without names the quick ones, the pages and the accuracy."""
+    everything = names == ["--all"]
+    names = [] if everything else names
+    for name in names or (RESULTS if everything else QUICK):
         (HERE / name).write_text(printed(RESULTS[name]))
     (HERE / "README.md").write_text(folder_readme())
     if names:
@@ -144,6 +150,6 @@ def regenerate(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    if unknown := set(sys.argv[1:]) - set(RESULTS):
+    if unknown := set(sys.argv[1:]) - {"--all", *RESULTS}:
         sys.exit(f"no such result: {', '.join(sorted(unknown))}; known are {', '.join(RESULTS)}")
     regenerate(sys.argv[1:])

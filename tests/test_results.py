@@ -22,22 +22,10 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(PROJECT)
 
 
-PART = (
-    "compare.md",
-    "compare.json",
-    "compare-its-thunks.md",
-    "cores.md",
-    "returns.md",
-    "load-icmp_rcv.md",
-    "workload-bench.md",
-)
-"""What the default run makes again; the longer corpora are all the others."""
-
-
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in PART else pytest.mark.slow)
+        pytest.param(name, marks=() if name in regenerate.QUICK else pytest.mark.slow)
         for name in regenerate.RESULTS
     ],
 )
@@ -58,11 +46,6 @@ def test_the_reference_is_what_the_docstrings_say() -> None:
     assert page == regenerate.reference_page()
     for name in tramposim.__all__:
         assert name[0] == "_" or f"### `{name}`" in page
-
-
-def test_every_shipped_workload_has_its_table() -> None:
-    shipped = {path.stem for path in (PROJECT / "workloads").glob("*.toml")}
-    assert {f"workload-{name}.md" for name in shipped} <= set(regenerate.RESULTS)
 
 
 def test_the_folder_lists_its_files() -> None:

@@ -4,9 +4,9 @@ A table knows the last store to each byte. A load whose bytes all come from one 
 has not reached the cache is fed by it: after `forward_latency` from both its own issue and
 the data (and `forward_wait` more if it had to be tried again, except loads of the stack
 engine); or, where the core renames memory and the same static store has fed the same static
-load before, from the moment that the stored value exists. A load that needs bytes of several
-places, some of them waiting stores, takes `forward_block` from its issue and the last of their
-data.
+load before, from the moment that the stored value exists. Returns are renamed only if a push or
+call has stored their address. A load that needs bytes of several places, some of them waiting
+stores, takes `forward_block` from its issue and the last of their data.
 """
 
 from libc.stdlib cimport calloc, free
@@ -15,6 +15,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     TRUST_MAX = 15
+    LINGER = 10     # cycles after retirement in which a store's register can be renamed from
 
 
 cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1:
@@ -98,7 +99,7 @@ cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
 
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
-    int64_t allocated, int latency, bint may_rename, bint may_wait
+    int64_t allocated, int latency, bint may_rename, bint pops, bint may_wait
 ) noexcept nogil:
     """When the value of a load that issues at `issue` can be used, and where it came from."""
     cdef LoadOutcome outcome
@@ -143,11 +144,12 @@ cdef LoadOutcome lsu_load(
             outcome.ready = max(issue, known) + unit.forward_block
         return outcome
     outcome.blocked = False
+    may_rename = may_rename or (pops and store.pushed)
     if unit.renames and may_rename and store.address == address and bytes_read != 2:
         if unit.pair_trust[insn] and unit.pair_store[insn] == store.insn:
             if unit.pair_trust[insn] < TRUST_MAX:
                 unit.pair_trust[insn] += 1
-            if unit.pair_trust[insn] > TRUST and store.commit > allocated:
+            if unit.pair_trust[insn] > TRUST and store.commit + LINGER > allocated:
                 outcome.renamed = True
                 outcome.ready = allocated + 1
                 if store.value + unit.rename_latency > outcome.ready:

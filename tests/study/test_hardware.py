@@ -16,7 +16,7 @@ from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_FUNCTION, Subject
 from tramposim.timing import load_core, time_trace
 
-TOLERANCE = 0.20
+TOLERANCE = 0.15
 STATE_TOLERANCE = 0.10
 OPERATION_TOLERANCE = 0.15
 DISTINCT = 0.10

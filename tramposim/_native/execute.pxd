@@ -14,8 +14,8 @@ from tramposim._native.rename cimport rename_enter, rename_wait
 from tramposim._native.scheduler cimport scheduler_issue
 from tramposim._native.uarch cimport (
     BLOCKED_FORWARDING, DENSE, FORWARDING, LOAD_BUFFER, LOCKED, LOCKED_OPERATION, MEMORY_ACCESS,
-    MOVE_STACK, NEEDS_SUM, NO_REGISTER, ORDERS_LOADS, PAIR, STORE_BUFFER, UNRENAMED, AccessRec,
-    UopRec)
+    MOVE_STACK, NEEDS_SUM, NO_REGISTER, ORDERS_LOADS, PAIR, RETURN, STORE_BUFFER, UNRENAMED,
+    AccessRec, UopRec)
 
 
 cdef inline const AccessRec *next_access(
@@ -112,7 +112,7 @@ cdef inline int64_t execute_load(
         outcome = lsu_load(&unit.lsu, used.address, used.size, flight.number, start, flight.alloc,
                            <int>(done - start),
                            not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
-                           not uop.flags & MOVE_STACK)
+                           flight.insn.branch == RETURN, not uop.flags & MOVE_STACK)
         if outcome.ready > done:
             flight.why = BLOCKED_FORWARDING if outcome.blocked else FORWARDING
         done = outcome.ready
@@ -159,6 +159,7 @@ cdef inline int64_t execute_store_address(
     flight.store_size = size
     flight.store = lsu_store(&unit.lsu, address, size, flight.number)
     flight.store.issued = start
+    flight.store.pushed = uop.flags & MOVE_STACK != 0
     unit.events[STORES_DONE] += 1
     if unit.memory != NULL and used != NULL:
         return memory_translate(unit.memory, address, size, flight.insn.pc, start) + 1

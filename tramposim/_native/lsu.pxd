@@ -18,6 +18,7 @@ cdef struct Granule:
 cdef struct Store:
     uint32_t number
     int32_t insn
+    bint pushed                    # by the stack engine
     uint64_t address
     int64_t size
     int64_t data                   # cycle in which the value can be forwarded from
@@ -56,4 +57,4 @@ cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil
 cdef int64_t lsu_store_room(const Lsu *unit) noexcept nogil
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
-    int64_t allocated, int latency, bint may_rename, bint may_wait) noexcept nogil
+    int64_t allocated, int latency, bint may_rename, bint pops, bint may_wait) noexcept nogil

@@ -102,7 +102,9 @@ def _push(o: Operands, base: str, _locked: bool) -> None:
         source = (VALUE,)
     else:
         source = o.source(o.ops[0])
-    o.uops.append(UopSpec(Kind.STORE_ADDRESS, "store_address", (RSP,)))
+    o.uops.append(
+        UopSpec(Kind.STORE_ADDRESS, "store_address", (RSP,), (), True, UopFlag.MOVE_STACK)
+    )
     o.uops.append(UopSpec(Kind.STORE_DATA, "store_data", source, (), False))
 
 
@@ -139,7 +141,9 @@ def _call(o: Operands, _base: str, _locked: bool) -> None:
     op = o.ops[0]
     sources = () if op.type == x86.X86_OP_IMM else o.source(op)
     o.uops.append(UopSpec(Kind.ELIMINATED, "move", (RSP,), (RSP,), False, UopFlag.MOVE_STACK))
-    o.uops.append(UopSpec(Kind.STORE_ADDRESS, "store_address", (RSP,)))
+    o.uops.append(
+        UopSpec(Kind.STORE_ADDRESS, "store_address", (RSP,), (), True, UopFlag.MOVE_STACK)
+    )
     o.uops.append(UopSpec(Kind.STORE_DATA, "store_data", (), (), False))
     name = "jump_indirect" if sources else "jump"
     o.uops.append(UopSpec(Kind.EXEC, name, sources, (), True, UopFlag.BRANCH))

@@ -33,7 +33,7 @@ from tramposim.machine.rules.convention import CONVENTIONS
 from tramposim.machine.rules.listing import Flow, flow_of
 from tramposim.spec import Arch
 from tramposim.study.mutants import Decoded, Mutant, decode_code
-from tramposim.study.symbolic import meaning_of
+from tramposim.study.symbolic import Terms, meaning_of
 
 __all__ = ["CodeFlow", "reason_of"]
 
@@ -433,7 +433,10 @@ def _same_block(flow: CodeFlow, mutant: Mutant, new: Sequence[Decoded], number: 
         return _full(flow.arch, name)
 
     known = flow.constants[first]
-    meanings = [meaning_of(flow.arch, block, full, _is_part, known) for block in (old, changed)]
+    terms = Terms()
+    meanings = [
+        meaning_of(flow.arch, block, full, _is_part, known, terms) for block in (old, changed)
+    ]
     if meanings[0] is None or meanings[1] is None:
         return False
     one, two = meanings[0], meanings[1]

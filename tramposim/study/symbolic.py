@@ -3,7 +3,8 @@
 Registers and memory hold expressions over their values before the block. Moves, constants
 and sums with constants are understood; every other instruction is a function of what it
 reads, of which nothing is known but that equal inputs give equal results. So two blocks with
-equal expressions do the same; unequal ones may.
+equal expressions do the same; unequal ones may. Equal expressions are one object: written
+out, an expression doubles with every instruction that reads a value twice.
 """
 
 from __future__ import annotations
@@ -21,8 +22,36 @@ __all__ = ["Meaning", "meaning_of"]
 _MASK = (1 << 64) - 1
 _REGISTER, _IMMEDIATE, _MEMORY = 1, 2, 3
 _X86_MEMORY = _MEMORY
-Value = Any
-"""An expression: nested tuples."""
+
+
+class Term(tuple[Any, ...]):
+    """An expression: its parts. Made by `Terms` only, where equal ones are the same."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __ne__(self, other: object) -> bool:
+        return self is not other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+class Terms:
+    """All expressions of the blocks that are compared."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Term] = {}
+
+    def __call__(self, *parts: Any) -> Term:
+        """The expression with these parts; plain tuples among them become expressions."""
+        key = tuple(self(*part) if type(part) is tuple else part for part in parts)
+        term = self._known.get(key)
+        if term is None:
+            term = self._known[key] = Term(key)
+        return term
 
 
 class _TooHard(Exception):
@@ -33,13 +62,14 @@ class _TooHard(Exception):
 class Meaning:
     """Registers by full name, memory by (base, displacement, bytes), and how the block ends."""
 
-    registers: dict[str, Value] = field(default_factory=dict)
-    memory: dict[tuple[Value, int, int], Value] = field(default_factory=dict)
-    effects: list[Value] = field(default_factory=list)
+    terms: Terms
+    registers: dict[str, Term] = field(default_factory=dict)
+    memory: dict[tuple[Term, int, int], Term] = field(default_factory=dict)
+    effects: list[Term] = field(default_factory=list)
 
-    def register(self, name: str) -> Value:
+    def register(self, name: str) -> Term:
         """The value of a register."""
-        return self.registers.get(name, ("initial", name))
+        return self.registers.get(name) or self.terms("initial", name)
 
 
 def meaning_of(
@@ -48,14 +78,16 @@ def meaning_of(
     full: Callable[[str | None], str],
     partial: Callable[[str], bool],
     known: Mapping[str, int],
+    terms: Terms,
 ) -> Meaning | None:
     """What the block does, or None if that is not followed.
 
     `full` gives a register's full name, `partial` whether a write leaves the rest of it;
-    `known` are registers with constants before the block.
+    `known` are registers with constants before the block. Blocks that are to be compared are
+    given the same `terms`.
     """
-    run = _Run(arch, full, partial)
-    run.meaning.registers |= {name: ("constant", value) for name, value in known.items()}
+    run = _Run(arch, full, partial, terms)
+    run.meaning.registers |= {name: terms("constant", value) for name, value in known.items()}
     try:
         for one in block:
             run.step(one)
@@ -64,22 +96,26 @@ def meaning_of(
     return run.meaning
 
 
-def _sum(value: Value, number: int) -> Value:
-    if value[0] == "constant":
-        return "constant", value[1] + number & _MASK
-    if value[0] == "sum":
-        value, number = value[1], value[2] + number
-    return ("sum", value, number) if number else value
-
-
 class _Run:
     def __init__(
-        self, arch: Arch, full: Callable[[str | None], str], partial: Callable[[str], bool]
+        self,
+        arch: Arch,
+        full: Callable[[str | None], str],
+        partial: Callable[[str], bool],
+        terms: Terms,
     ) -> None:
         self.arch = arch
         self.full = full
         self.partial = partial
-        self.meaning = Meaning()
+        self.terms = terms
+        self.meaning = Meaning(terms)
+
+    def _sum(self, value: Term, number: int) -> Term:
+        if value[0] == "constant":
+            return self.terms("constant", value[1] + number & _MASK)
+        if value[0] == "sum":
+            value, number = value[1], value[2] + number
+        return self.terms("sum", value, number) if number else value
 
     def step(self, one: Decoded) -> None:
         insn = one.insn
@@ -103,7 +139,7 @@ class _Run:
     def _leaves_rest(self, name: str) -> bool:
         return self.arch is Arch.X86_64 and self.partial(name)
 
-    def _set(self, name: str, value: Value) -> None:
+    def _set(self, name: str, value: Term) -> None:
         full = self.full(name)
         if not full:
             return
@@ -111,19 +147,19 @@ class _Run:
             if self._leaves_rest(name):
                 raise _TooHard
             if value[0] == "constant":
-                value = "constant", value[1] & 0xFFFFFFFF
+                value = self.terms("constant", value[1] & 0xFFFFFFFF)
             else:
-                value = ("low32", value)
+                value = self.terms("low32", value)
         self.meaning.registers[full] = value
 
-    def _get(self, name: str) -> Value:
+    def _get(self, name: str) -> Term:
         full = self.full(name)
         if not full:
-            return "constant", 0
+            return self.terms("constant", 0)
         value = self.meaning.register(full)
         if self._wide(name):
             return value
-        return (name[0], name[-1] if name[-1] in "lhwbd" else "", value)
+        return self.terms(name[0], name[-1] if name[-1] in "lhwbd" else "", value)
 
     def _x86_64(self, insn: Any, name: str, operands: list[Any]) -> bool:
         if name in ("mov", "movabs") and len(operands) == 2:
@@ -135,13 +171,13 @@ class _Run:
                 self._set(to, self.meaning.register(self.full(what)))
                 return True
             if target.type == _REGISTER and source.type == _IMMEDIATE:
-                self._set(self._name(insn, target), ("constant", source.imm & _MASK))
+                self._set(self._name(insn, target), self.terms("constant", source.imm & _MASK))
                 return True
             if target.type == _REGISTER and target.size >= 4:
                 self._set(self._name(insn, target), self._load(insn, source))
                 return True
             if target.type == _X86_MEMORY:
-                value: Value = ("constant", operands[1].imm & _MASK)
+                value: Term = self.terms("constant", operands[1].imm & _MASK)
                 if source.type == _REGISTER:
                     value = self.meaning.register(self.full(self._name(insn, source)))
                 self._store(insn, target, value)
@@ -149,23 +185,23 @@ class _Run:
             return False
         if name == "lea" and operands[0].size == 8 and operands[1].mem.index == 0:
             base, displacement = self._place(insn, operands[1])
-            self._set(self._name(insn, operands[0]), _sum(base, displacement))
+            self._set(self._name(insn, operands[0]), self._sum(base, displacement))
             return True
         both = len(operands) == 2 and all(o.type == _REGISTER for o in operands)
         if name in ("xor", "sub") and both and operands[0].reg == operands[1].reg:
-            self._set(self._name(insn, operands[0]), ("constant", 0))
-            self.meaning.registers["flags"] = ("zero", operands[0].size)
+            self._set(self._name(insn, operands[0]), self.terms("constant", 0))
+            self.meaning.registers["flags"] = self.terms("zero", operands[0].size)
             return True
         if name == "neg" and operands[0].type == _REGISTER and operands[0].size == 8:
             value = self._get(self._name(insn, operands[0]))
             if value[0] == "constant":
-                self._set(self._name(insn, operands[0]), ("constant", -value[1] & _MASK))
-                self.meaning.registers["flags"] = ("negated", value)
+                self._set(self._name(insn, operands[0]), self.terms("constant", -value[1] & _MASK))
+                self.meaning.registers["flags"] = self.terms("negated", value)
                 return True
         if name in ("test", "and", "or") and both and operands[0].size == 8:
             values = [self._get(self._name(insn, operand)) for operand in operands]
             if values[0] == values[1]:
-                self.meaning.registers["flags"] = ("tested", values[0])
+                self.meaning.registers["flags"] = self.terms("tested", values[0])
                 return True
         return False
 
@@ -176,7 +212,7 @@ class _Run:
                 return False
             value = self.meaning.register(self.full(registers[1]))
             if not self.full(registers[1]):
-                value = ("constant", 0)
+                value = self.terms("constant", 0)
             self._set(registers[0], value)
             return True
         constant = len(operands) == 2 and operands[1].type == _IMMEDIATE
@@ -190,28 +226,30 @@ class _Run:
                 number |= old[1] & ~(0xFFFF << shift)
             elif name == "movn":
                 number = ~number & _MASK
-            self._set(registers[0], ("constant", number))
+            self._set(registers[0], self.terms("constant", number))
             return True
         if name in ("and", "ands", "orr") and len(registers) == len(operands) == 3:
             values = [self._get(register) for register in registers[1:]]
             numbers = [value[1] for value in values if value[0] == "constant"]
             if len(numbers) == 2 and not operands[2].shift.type:
                 both = numbers[0] | numbers[1] if name == "orr" else numbers[0] & numbers[1]
-                self._set(registers[0], ("constant", both))
+                self._set(registers[0], self.terms("constant", both))
                 if name == "ands":
-                    self.meaning.registers["flags"] = ("tested", tuple(values))
+                    self.meaning.registers["flags"] = self.terms("tested", tuple(values))
                 return True
         if name == "neg" and len(registers) == len(operands) == 2 and not operands[1].shift.type:
             value = self._get(registers[1])
             if value[0] == "constant":
-                self._set(registers[0], ("constant", -value[1] & _MASK))
+                self._set(registers[0], self.terms("constant", -value[1] & _MASK))
                 return True
         plain = len(operands) == 3 and operands[2].type == _IMMEDIATE and len(registers) == 2
         if name in ("add", "sub") and plain and not operands[2].shift.type:
             if not (self._wide(registers[0]) and self._wide(registers[1])):
                 return False
             number = operands[2].imm if name == "add" else -operands[2].imm
-            self._set(registers[0], _sum(self.meaning.register(self.full(registers[1])), number))
+            self._set(
+                registers[0], self._sum(self.meaning.register(self.full(registers[1])), number)
+            )
             return True
         if name in ("ldp", "stp") and len(registers) == 2 and all(map(self._pairable, registers)):
             return self._pair(insn, name, operands, registers)
@@ -223,7 +261,7 @@ class _Run:
             else:
                 value = self.meaning.register(self.full(registers[0]))
                 if not self.full(registers[0]):
-                    value = ("constant", 0)
+                    value = self.terms("constant", 0)
                 self._store(insn, operands[1], value, registers[0])
             return True
         return False
@@ -244,7 +282,7 @@ class _Run:
         if "]," in text:
             post = int(text.rsplit("#", 1)[1], 0)
             displacement = 0
-        place = _sum(base, displacement)
+        place = self._sum(base, displacement)
         at, offset = (place[1], place[2]) if place[0] == "sum" else (place, 0)
         if name == "ldp":
             values = [self._load_at(at, offset + 8 * n, 8) for n in range(2)]
@@ -253,29 +291,31 @@ class _Run:
                 self._set(register, value)
         else:
             for number, register in enumerate(registers):
-                value = ("constant", 0) if register == "xzr" else self._get(register)
+                value = self.terms("constant", 0) if register == "xzr" else self._get(register)
                 self._store_at(at, offset + 8 * number, 8, value)
             self._write_back(text, base_name, base, displacement, post)
         return True
 
-    def _write_back(self, text: str, name: str, base: Value, before: int, after: int) -> None:
+    def _write_back(self, text: str, name: str, base: Term, before: int, after: int) -> None:
         if text.endswith("!"):
-            self._set(name, _sum(base, before))
+            self._set(name, self._sum(base, before))
         elif after:
-            self._set(name, _sum(base, after))
+            self._set(name, self._sum(base, after))
 
-    def _place(self, insn: Any, operand: Any) -> tuple[Value, int]:
+    def _place(self, insn: Any, operand: Any) -> tuple[Term, int]:
         """Base expression and displacement of an address."""
         memory = operand.mem
-        base: Value = ("constant", 0)
+        base: Term = self.terms("constant", 0)
         if memory.base:
             base = self._get(str(insn.reg_name(memory.base)))
         if memory.index:
             index = self._get(str(insn.reg_name(memory.index)))
-            base = ("indexed", base, index, getattr(memory, "scale", str(operand.shift.value)))
+            base = self.terms(
+                "indexed", base, index, getattr(memory, "scale", str(operand.shift.value))
+            )
         segment = getattr(memory, "segment", 0)
         if segment:
-            base = ("segment", segment, base)
+            base = self.terms("segment", segment, base)
         displacement = memory.disp
         if base[0] == "sum":
             base, displacement = base[1], base[2] + displacement
@@ -286,11 +326,11 @@ class _Run:
             return int(operand.size)
         return 8 if self._wide(register) or register == "xzr" else 4
 
-    def _load(self, insn: Any, operand: Any, register: str = "") -> Value:
+    def _load(self, insn: Any, operand: Any, register: str = "") -> Term:
         base, displacement = self._place(insn, operand)
         return self._load_at(base, displacement, self._size(operand, register))
 
-    def _load_at(self, base: Value, displacement: int, size: int) -> Value:
+    def _load_at(self, base: Term, displacement: int, size: int) -> Term:
         known = self.meaning.memory.get((base, displacement, size))
         if known is not None:
             return known
@@ -299,15 +339,15 @@ class _Run:
             for other, at, width in self.meaning.memory
         )
         state = () if clear else tuple(self.meaning.memory.items())
-        return ("load", base, displacement, size, state, len(self.meaning.effects))
+        return self.terms("load", base, displacement, size, state, len(self.meaning.effects))
 
-    def _store(self, insn: Any, operand: Any, value: Value, register: str = "") -> None:
+    def _store(self, insn: Any, operand: Any, value: Term, register: str = "") -> None:
         base, displacement = self._place(insn, operand)
         self._store_at(base, displacement, self._size(operand, register), value)
 
-    def _store_at(self, base: Value, displacement: int, size: int, value: Value) -> None:
+    def _store_at(self, base: Term, displacement: int, size: int, value: Term) -> None:
         if size < 8 and value[0] == "constant":
-            value = "constant", value[1] & (1 << 8 * size) - 1
+            value = self.terms("constant", value[1] & (1 << 8 * size) - 1)
         for other, at, width in list(self.meaning.memory):
             if other == base and displacement <= at and at + width <= displacement + size:
                 del self.meaning.memory[other, at, width]
@@ -321,7 +361,7 @@ class _Run:
     def _unknown(self, insn: Any, name: str, operands: list[Any]) -> None:
         """A function of everything that the instruction reads."""
         reads, writes = insn.regs_access()
-        inputs: list[Value] = []
+        inputs: list[Any] = []
         outputs: dict[str, int] = {}
         touches = False
         for number, operand in enumerate(operands):
@@ -357,15 +397,16 @@ class _Run:
         text = "" if self.arch is Arch.X86_64 else _form(insn.op_str)
         if name in _COMPARISONS.values() and not text.startswith("r, r, "):
             text = f"r, {text}"
-        key: Value = (name, text, tuple(inputs))
+        key = self.terms(name, text, tuple(inputs))
         if touches or name in ("push", "pop", "leave") or "lock" in name:
-            key = (*key, tuple(self.meaning.memory.items()), len(self.meaning.effects))
+            state = tuple(self.meaning.memory.items()), len(self.meaning.effects)
+            key = self.terms(*key, *state)
             self.meaning.effects.append(key)
         for register in {self.full(str(insn.reg_name(r))) for r in writes}:
             if register:
-                self.meaning.registers[register] = (key, outputs.get(register, register))
+                self.meaning.registers[register] = self.terms(key, outputs.get(register, register))
 
-    def _get_any(self, register: str) -> Value:
+    def _get_any(self, register: str) -> Term:
         return self.meaning.register(self.full(register) or register)
 
 

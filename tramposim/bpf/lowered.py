@@ -64,8 +64,8 @@ class Outside(Protocol):
     def store(self, address: int, size: int, value: int) -> None:
         """Store the low `size` bytes of a value."""
 
-    def finish(self, state: State) -> None:
-        """The program returns, with these registers."""
+    def stepped(self, function: int, index: int, state: State) -> None:
+        """Instruction `index` of a function has been executed, with these registers."""
 
     def compared(self, left: int, right: int) -> None:
         """A branch depends on these two values."""
@@ -169,9 +169,11 @@ class _Run:
         for number, value in enumerate(arguments, 1):
             self.state.set(number, value)
         self.state.set(Reg.FP, self.outside.frame(0))
+        stepped, state = self.outside.stepped, self.state
+        function, index = self.function, self.index
         while self._step():
-            pass
-        self.outside.finish(self.state)
+            stepped(function, index, state)
+            function, index = self.function, self.index
         return self.state.registers[0]
 
     def _step(self) -> bool:

@@ -21,10 +21,10 @@ from tramposim.capture.records import Capture, CaseRecord
 from tramposim.capture.trampolines import case_context
 from tramposim.errors import TramposimError
 from tramposim.machine.rules.check import check_image
+from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.differential import RUNS, check_program
 from tramposim.machine.rules.listing import Listing
 from tramposim.machine.rules.probe import Probe
-from tramposim.machine.rules.program import CompiledProgram
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch
 from tramposim.study.equivalence import CodeFlow, reason_of

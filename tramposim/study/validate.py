@@ -19,9 +19,9 @@ from tramposim.errors import InputError, UnsupportedError
 from tramposim.jit.trampoline import X86_SAFETY, TrampolineRequest
 from tramposim.kernel.image import Skip
 from tramposim.machine.rules.check import check_image
+from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.differential import RUNS, check_program
 from tramposim.machine.rules.probe import Probe
-from tramposim.machine.rules.program import CompiledProgram
 from tramposim.machine.rules.rule import Violation
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch

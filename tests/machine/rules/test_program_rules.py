@@ -7,10 +7,10 @@ import pytest
 from tramposim.capture.programs import program_context, read_program
 from tramposim.capture.records import Capture, ProgRecord
 from tramposim.errors import TramposimError
+from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.differential import check_program
 from tramposim.machine.rules.listing import Listing
 from tramposim.machine.rules.probe import Probe
-from tramposim.machine.rules.program import CompiledProgram
 from tramposim.machine.rules.rule import Rule
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch

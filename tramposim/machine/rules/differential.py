@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import decode
 from tramposim.bpf.loaded import LoadedFunction
+from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.entry import check_entries
 from tramposim.machine.rules.inputs import CALLS, Inputs
 from tramposim.machine.rules.probe import Probe
-from tramposim.machine.rules.program import CompiledProgram, ProgramRun
+from tramposim.machine.rules.program import ProgramRun
 from tramposim.machine.rules.rule import Violation
 
 __all__ = ["RUNS", "Counterexample", "ProgramReport", "check_program"]
@@ -159,7 +160,7 @@ def _minimised(
 def _looked_at(run: ProgramRun) -> set[int]:
     """Keys of the inputs that a run may have depended on: all of the memory that it touched."""
     words = set(run.words)
-    for page in run.mapped:
-        first = page & run.mask
+    for page in run.code.mapped:
+        first = page & run.code.mask
         words.update(range(first, first + 4096, 8))
-    return words | {CALLS + number for number in range(len(run.events) + 1)}
+    return words | {CALLS + number for number in range(len(run.code.events) + 1)}

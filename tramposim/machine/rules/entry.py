@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tramposim.machine.rules.program import CompiledProgram
+from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.rule import Rule, Violation
 from tramposim.spec import Arch
 

@@ -90,7 +90,8 @@ MEANINGS: dict[Rule, str] = {
     Rule.PATCHED_OUT: "With a program patched out, all else still works.",
     Rule.RETURNS_ONCE: "Every call returns once.",
     Rule.RESULT: "A program returns what the interpreter computes.",
-    Rule.REGISTERS: "At the end r1 to r9 hold what the interpreter has in them, read or not.",
+    Rule.REGISTERS: "After every eBPF instruction the machine's registers hold what the"
+    " interpreter's do, read or not.",
     Rule.HELPER_CALL: "A program calls the functions that the interpreter calls, in that order,"
     " with the same register values and memory.",
     Rule.STORES: "A program makes the stores of the interpreter, in its order, and leaves the"

@@ -14,8 +14,8 @@ from tramposim.jit.program import compile_program, lay_out
 from tramposim.jit.trampoline import THUNKS
 from tramposim.jit.x86_64.registers import register_map as x86_64_map
 from tramposim.machine.guestkernel import GuestKernel, GuestProgram
+from tramposim.machine.rules.compiled import GS_BASE, PERCPU_ARM64, TASK_ARM64, CompiledProgram
 from tramposim.machine.rules.listing import Listing
-from tramposim.machine.rules.program import GS_BASE, PERCPU_ARM64, TASK_ARM64, CompiledProgram
 from tramposim.spec import Arch, Returns
 
 __all__ = ["compiled_program", "guest_subject"]

@@ -1,0 +1,74 @@
+"""Registers in lockstep: what the interpreter's hold after every instruction, the machine's do.
+
+JITs of the kernel keep every eBPF register in one machine register and translate instruction
+by instruction. So for each eBPF instruction there is a moment of the code's run, not before
+that of the instruction before, at which all registers that a program may read hold what the
+interpreter's hold. A wrong value is told where it arises, even if it is masked or overwritten
+before anything depends on it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tramposim.bpf.insn import Reg
+from tramposim.bpf.lowered import State
+from tramposim.machine.rules.coderun import CodeRun
+
+__all__ = ["Lockstep"]
+
+
+class Lockstep:
+    """Follows a code's run; `parted` is (address, what) of the first state that never was."""
+
+    def __init__(self, code: CodeRun) -> None:
+        segments = code.probe.segments
+        self.parted: tuple[int, str] | None = None
+        self._on = all(segment.stack is not None for segment in segments)
+        self._at = 0
+        program = code.program
+        # JITs compute in the verifier's scratch register; frames have other registers.
+        apart = (Reg.FP, program.target.scratch)
+        self._names = {n: r for n, r in program.registers.items() if n not in apart}
+        ends = np.cumsum([len(segment.pcs) for segment in segments]).tolist()
+        self._ends = [*(ends[event.segment] for event in code.events), ends[-1] if ends else 0]
+        self._limit = self._ends[0]
+        if self._on and ends:
+            self._pcs = np.concatenate([segment.pcs for segment in segments])
+            self._columns = {
+                number: np.concatenate([s.followed[name] for s in segments]).tolist()
+                for number, name in self._names.items()
+            }
+
+    def called(self, number: int) -> None:
+        """The interpreter made its call of this number, and so did the code."""
+        self._at = max(self._at, self._ends[number])
+        self._limit = self._ends[number + 1]
+
+    def step(self, function: int, index: int, state: State) -> None:
+        """The interpreter executed an instruction."""
+        if not self._on:
+            return
+        columns, registers = self._columns, state.registers
+        wanted = [(columns[n], registers[n]) for n in state.defined if n in columns]
+        for at in range(self._at, self._limit):
+            for column, value in wanted:
+                if column[at] != value:
+                    break
+            else:
+                self._at = at
+                return
+        self._on = False
+        if self._at < len(self._pcs):
+            what = self._what(state)
+            place = f"after eBPF instruction {index}"
+            place += f" of function {function}" if function else ""
+            self.parted = int(self._pcs[self._at]), f"{what} {place}, as the interpreter's does"
+
+    def _what(self, state: State) -> str:
+        """Which register is to blame: one that never has its value, if there is one."""
+        for number in sorted(state.defined & set(self._columns)):
+            value = state.registers[number]
+            if value not in self._columns[number][self._at : self._limit]:
+                return f"r{number} ({self._names[number]}) does not become {value:#x}"
+        return "the registers never hold together what they should"

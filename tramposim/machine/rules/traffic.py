@@ -1,0 +1,113 @@
+"""Loads and stores of compiled code beside those of the interpreter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from tramposim.machine.rules.coderun import CodeRun
+from tramposim.machine.rules.inputs import Pages
+from tramposim.machine.rules.invocations import Invocations
+from tramposim.machine.rules.parting import Differs
+from tramposim.machine.rules.probe import STACK_SIZE
+from tramposim.machine.rules.rule import Rule
+from tramposim.machine.trace import STORE
+
+__all__ = ["Store", "compare_loads", "compare_stores"]
+
+Store = tuple[int, int, bool]
+"""(address, bytes, whether code may leave it out) of a store of the interpreter."""
+
+
+def compare_loads(code: CodeRun, pages: Pages) -> None:
+    """The code reads memory only where the interpreter does: elsewhere it may fault."""
+    probe = code.probe
+    low, high = np.uint64(probe.stack_base), np.uint64(probe.stack_base + STACK_SIZE)
+    known = np.array(list(pages.read_words), np.uint64)
+    for segment in probe.segments:
+        address = segment.accesses["address"].astype(np.uint64)
+        loads = (segment.accesses["flags"] & STORE) == 0
+        outside = (address < low) | (address >= high)
+        place = (address & np.uint64(code.mask)) & ~np.uint64(7)
+        if code.program.depth:
+            outside &= place != np.uint64(code.program.depth & code.mask & -8)
+        for which in np.flatnonzero(loads & outside & ~np.isin(place, known))[:1]:
+            pc = int(segment.pcs[segment.accesses["insn"][which]])
+            raise Differs(
+                Rule.MEMORY, pc,
+                f"reads {int(address[which]):#x}, which the interpreter does not",
+            )  # fmt: skip
+
+
+def compare_stores(code: CodeRun, calls: Invocations, stores: list[Store]) -> None:
+    """Other CPUs see every store: the code makes those of the interpreter, in its order.
+
+    A compare-and-exchange that fails stores the old value on x86_64, and may elsewhere.
+    """
+    number = 0
+    if not len(calls.owners):
+        low = code.probe.stack_base & code.mask
+        high = low + STACK_SIZE
+        stores = [store for store in stores if not low <= store[0] < high]
+    for place, size, pc in _made(code, calls):
+        while number < len(stores) and stores[number][2]:
+            if stores[number][:2] == (place, size):
+                break
+            number += 1
+        expected = stores[number][:2] if number < len(stores) else None
+        if expected != (place, size):
+            what = "nothing" if expected is None else f"{expected[1]} at {expected[0]:#x}"
+            raise Differs(
+                Rule.STORES, pc, f"stores {size} bytes at {place:#x}, the interpreter {what}"
+            )
+        number += 1
+    missing = [store for store in stores[number:] if not store[2]]
+    if missing:
+        raise Differs(
+            Rule.STORES, code.program.addresses[0],
+            f"does not store {missing[0][1]} bytes at {missing[0][0]:#x}, as the"
+            " interpreter does",
+        )  # fmt: skip
+
+
+def _made(code: CodeRun, calls: Invocations) -> Iterator[tuple[int, int, int]]:
+    """(place, bytes, instruction) of the code's stores outside of the stack, and to the eBPF
+    frames of the functions that are running."""
+    probe = code.probe
+    low, high = probe.stack_base, probe.stack_base + STACK_SIZE
+    counter = code.program.depth & code.mask
+    frames = _Frames(code, calls)
+    start = 0
+    for segment in probe.segments:
+        made = segment.accesses[(segment.accesses["flags"] & STORE) != 0]
+        for address, index, size, _ in made.tolist():
+            place = address & code.mask
+            if low <= address < high:
+                if len(calls.owners) and frames.holds(int(calls.owners[start + index]), address):
+                    yield place, size, int(segment.pcs[index])
+            elif place != counter or not counter:
+                yield place, size, int(segment.pcs[index])
+        start += len(segment.pcs)
+
+
+class _Frames:
+    """The eBPF frames on the stack that a call of a function may write."""
+
+    def __init__(self, code: CodeRun, calls: Invocations) -> None:
+        self._calls = calls
+        depths = [function.stack_depth for function in code.program.functions]
+        self._ranges = [
+            (frame - depths[function], frame)
+            for frame, function in zip(calls.frames, calls.functions, strict=True)
+        ]
+
+    def holds(self, call: int, address: int) -> bool:
+        """Whether the address lies in the frame of a call, or of one that it was made in."""
+        while True:
+            low, high = self._ranges[call]
+            if low <= address < high:
+                return True
+            if not call:
+                return False
+            call = self._calls.callers[call]

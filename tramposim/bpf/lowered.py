@@ -67,8 +67,13 @@ class Outside(Protocol):
     def stepped(self, function: int, index: int, state: State) -> None:
         """Instruction `index` of a function has been executed, with these registers."""
 
-    def compared(self, left: int, right: int) -> None:
-        """A branch depends on these two values."""
+    def turn(self, function: int, index: int, state: State) -> None:
+        """Instruction `index` of a function, a branch, is next; registers may be changed."""
+
+    def compared(
+        self, function: int, index: int, left: int, right: int, taken: bool, state: State
+    ) -> None:
+        """That branch compared these two values, and went that way."""
 
     def exchange(self, address: int, size: int, value: int) -> None:
         """Store the result of an atomic operation."""
@@ -310,12 +315,14 @@ class _Run:
     def _jump(self, insn: Insn) -> bool:
         op, wide = insn.op, insn.cls == isa.JMP
         if op in COMPARISONS:
-            registers = self.state.registers
+            function, index, state = self.function, self.index, self.state
+            self.outside.turn(function, index, state)
+            registers = state.registers
             mask, bits = (M64, 64) if wide else (M32, 32)
             left = registers[insn.dst] & mask
             right = (registers[insn.src] if insn.from_register else insn.imm) & mask
-            self.outside.compared(left, right)
             taken = COMPARISONS[op](left, right, bits)
+            self.outside.compared(function, index, left, right, taken, state)
             self.index += 1 + (insn.offset if taken else 0)
             return True
         if op == isa.JA and not insn.from_register:

@@ -7,6 +7,7 @@ what the inputs say.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,17 @@ from tramposim.machine.rules.listing import Flow
 from tramposim.machine.rules.parting import Differs
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE, Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
+from tramposim.machine.rules.turn import Turn
 from tramposim.spec import Arch
 
-__all__ = ["CALLER", "EXECUTED", "CodeRun", "Event", "canonical"]
+__all__ = ["CALLER", "EXECUTED", "MOST_EACH", "CodeRun", "Event", "Stopped", "canonical"]
 
 CALLER = 0xFFFFFFFF81234560
 """Where the program is called from."""
 EXECUTED = 120_000
 """Instructions that a run may take."""
+MOST_EACH = 20
+"""No eBPF instruction takes more of the machine's."""
 _MAX_CALLS = 400
 _MAX_PAGES = 512
 _MAX_FRAMES = 20
@@ -33,6 +37,14 @@ _BELOW = 1 << 16
 _DEPTH = 0x7FFF_FF00_0000_0000
 _MASK = (1 << 64) - 1
 _PHYSICAL = {Arch.X86_64: (1 << 52) - 1, Arch.ARM64: _MASK}
+
+
+class Stopped(Enum):
+    """Why a run was stopped before its end: too many instructions, or something else that
+    tells nothing of the code."""
+
+    BUDGET = "budget"
+    EARLY = "early"
 
 
 @dataclass(slots=True)
@@ -51,16 +63,24 @@ class Event:
 class CodeRun:
     """Runs the code of `program` on `inputs`; `execute` once, then all else can be asked.
 
-    `mask` are the address bits that tell places apart, `noise` the stack's contents before.
+    `turns` are the branches before which registers change. `mask` are the address bits that
+    tell places apart, `noise` the stack's contents before.
     `events` are the calls, `mapped` the pages touched, `returns` the sites at which functions
     of the program return by a return thunk, `wild` whether an address was not canonical
-    (x86_64).
+    (x86_64), `stopped` why `execute` returned None.
     """
 
-    def __init__(self, program: CompiledProgram, probe: Probe, inputs: Inputs) -> None:
+    def __init__(
+        self,
+        program: CompiledProgram,
+        probe: Probe,
+        inputs: Inputs,
+        turns: tuple[Turn, ...] = (),
+    ) -> None:
         self.program = program
         self.probe = probe
         self.inputs = inputs
+        self.turns = turns
         self.mask = _PHYSICAL[program.arch]
         self.memory = Pages(inputs, self.mask)
         self.events: list[Event] = []
@@ -69,13 +89,18 @@ class CodeRun:
         self.entry: dict[str, int] = {}
         self.noise = b""
         self.wild = False
+        self.stopped: Stopped | None = None
         self.mapped: list[int] = []
         self._counted = 0
 
     @property
     def path(self) -> str:
         """What a violation tells of the inputs."""
-        return f"inputs of seed {self.inputs.seed}"
+        text = f"inputs of seed {self.inputs.seed}"
+        for turn in self.turns:
+            values = ", ".join(f"r{number} = {value:#x}" for number, value in turn.values)
+            text += f"; at the branch {turn.place[1]} of function {turn.place[0]} {values}"
+        return text
 
     def found(self, rule: Rule, address: int, detail: str) -> None:
         """Note a violation at an instruction."""
@@ -88,19 +113,30 @@ class CodeRun:
         return f"{address:#x} ({name})" if name else f"{address:#x}"
 
     def execute(self) -> Departure | None:
-        """Run to the end; None if it takes too long. Raises `Differs` for what no code may do."""
+        """Run to the end; None if it takes too long, or if values that no verifier would let
+        through make the CPU fault (divisions by zero, atomics across a boundary). Raises
+        `Differs` for what no code may do."""
         probe, program = self.probe, self.program
         self._start()
         pc, left = program.addresses[0], EXECUTED
+        turns = list(reversed(self.turns))
         while True:
-            departure = probe.go(pc, left)
+            departure = probe.go(pc, left, turns[-1].at if turns else 0)
             left -= len(probe.segments[-1].pcs)
+            if turns and departure.reason == "hypercall":
+                probe.set({program.registers[n]: value for n, value in turns.pop().values})
+                pc = departure.target
+                continue
             if departure.size:
                 self._fault(departure)
                 probe.forget_last()
                 pc = departure.site
                 continue
             if departure.reason in ("budget", "trace-full"):
+                self.stopped = Stopped.BUDGET
+                return None
+            if departure.reason in ("exception", "halted") and self.turns:
+                self.stopped = Stopped.EARLY
                 return None
             if departure.problem:
                 raise Differs(Rule.EXECUTION, departure.site, departure.problem)
@@ -111,6 +147,7 @@ class CodeRun:
                 pc = back
                 continue
             if len(self.events) == _MAX_CALLS:
+                self.stopped = Stopped.EARLY
                 return None
             pc = self._call(departure)
             if departure.target in program.target.noreturn:

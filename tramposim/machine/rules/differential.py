@@ -15,11 +15,14 @@ from tramposim.machine.rules.inputs import CALLS, Inputs
 from tramposim.machine.rules.probe import Probe
 from tramposim.machine.rules.program import ProgramRun
 from tramposim.machine.rules.rule import Violation
+from tramposim.machine.rules.turns import Explorer, Plan
 
 __all__ = ["RUNS", "Counterexample", "ProgramReport", "check_program"]
 
 RUNS = 40
 """Runs of a program unless told otherwise."""
+_TURNED = 5
+"""At most so many runs are made in all, times those on inputs of their own."""
 _TRIALS = 160
 _ROUNDS = 3
 """After so many runs one goes towards other branches than the last one took."""
@@ -70,23 +73,36 @@ def check_program(
         return ProgramReport(static, 0)
     probe.load(program.listing)
     constants = tuple(sorted(_constants(program.functions)))
-    inconclusive = 0
+    inconclusive = number = 0
     inputs, fresh = Inputs(seed * 1_000_003, constants), 0
-    for number in range(runs):
-        run = ProgramRun(program, probe, inputs)
+    explorer = Explorer(program, seed)
+    planned = [Plan(inputs)]
+    base: ProgramRun | None = None
+    for made in range(runs * _TURNED):
+        plan = planned.pop()
+        run = ProgramRun(program, probe, plan.inputs, plan.turns)
         found = run.run()
         inconclusive += not run.conclusive
+        base = base if plan.turns and base is not None else run
         if found:
             example = None
             if minimise:
-                example, found = _minimised(probe, program, inputs, run, found)
-            return ProgramReport(tuple(found), number + 1, inconclusive, example)
-        if run.wishes and number % _ROUNDS == _ROUNDS - 1:
-            inputs = _towards(inputs, run)
+                example, found = _minimised(probe, program, plan, run, found)
+            return ProgramReport(tuple(found), made + 1, inconclusive, example)
+        explorer.learn(run)
+        planned += explorer.plans(run)
+        if planned:
+            continue
+        number += 1
+        if number >= runs:
+            break
+        if base.wishes and number % _ROUNDS == 0:
+            inputs = _towards(inputs, base)
         else:
             fresh += 1
             inputs = Inputs(seed * 1_000_003 + fresh, constants)
-    return ProgramReport((), runs, inconclusive)
+        planned.append(Plan(inputs))
+    return ProgramReport((), made + 1, inconclusive)
 
 
 def _towards(inputs: Inputs, run: ProgramRun) -> Inputs:
@@ -123,7 +139,7 @@ def _constants(functions: Iterable[LoadedFunction]) -> set[int]:
 def _minimised(
     probe: Probe,
     program: CompiledProgram,
-    inputs: Inputs,
+    plan: Plan,
     run: ProgramRun,
     found: list[Violation],
 ) -> tuple[Counterexample, list[Violation]]:
@@ -135,7 +151,8 @@ def _minimised(
     def differs(words: list[int]) -> bool:
         nonlocal trials, best
         trials += 1
-        attempt = ProgramRun(program, probe, replace(inputs, kept=frozenset(words)))
+        inputs = replace(plan.inputs, kept=frozenset(words))
+        attempt = ProgramRun(program, probe, inputs, plan.turns)
         violations = attempt.run()
         if violations:
             best = violations
@@ -151,10 +168,10 @@ def _minimised(
             else:
                 start += size
         size //= 2
-    smallest = replace(inputs, kept=frozenset(kept))
+    smallest = replace(plan.inputs, kept=frozenset(kept))
     memory = [(a, smallest.word(a)) for a in kept if not CALLS <= a < 2 * CALLS]
     calls = [(a - CALLS, smallest.word(a)) for a in kept if CALLS <= a < 2 * CALLS]
-    return Counterexample(inputs.seed, tuple(memory), tuple(calls)), best
+    return Counterexample(plan.inputs.seed, tuple(memory), tuple(calls)), best
 
 
 def _looked_at(run: ProgramRun) -> set[int]:

@@ -19,13 +19,21 @@ __all__ = ["Lockstep"]
 
 
 class Lockstep:
-    """Follows a code's run; `parted` is (address, what) of the first state that never was."""
+    """Follows a code's run.
+
+    `pcs` are the machine instructions executed, `at` the last of them at which the registers
+    were what the interpreter's are, `rows` all that were. `parted` is (address, what) of the
+    first state that never was, `ran_out` whether it was looked for up to the run's end.
+    """
 
     def __init__(self, code: CodeRun) -> None:
         segments = code.probe.segments
         self.parted: tuple[int, str] | None = None
         self._on = all(segment.stack is not None for segment in segments)
-        self._at = 0
+        self.at = 0
+        self.rows = [0]
+        self.ran_out = False
+        self.pcs = np.zeros(0, np.uint64)
         program = code.program
         # JITs compute in the verifier's scratch register; frames have other registers.
         apart = (Reg.FP, program.target.scratch)
@@ -34,7 +42,7 @@ class Lockstep:
         self._ends = [*(ends[event.segment] for event in code.events), ends[-1] if ends else 0]
         self._limit = self._ends[0]
         if self._on and ends:
-            self._pcs = np.concatenate([segment.pcs for segment in segments])
+            self.pcs = np.concatenate([segment.pcs for segment in segments])
             self._columns = {
                 number: np.concatenate([s.followed[name] for s in segments]).tolist()
                 for number, name in self._names.items()
@@ -42,7 +50,9 @@ class Lockstep:
 
     def called(self, number: int) -> None:
         """The interpreter made its call of this number, and so did the code."""
-        self._at = max(self._at, self._ends[number])
+        if self._on:
+            self.at = max(self.at, self._ends[number])
+            self.rows.append(self.at)
         self._limit = self._ends[number + 1]
 
     def step(self, function: int, index: int, state: State) -> None:
@@ -51,24 +61,27 @@ class Lockstep:
             return
         columns, registers = self._columns, state.registers
         wanted = [(columns[n], registers[n]) for n in state.defined if n in columns]
-        for at in range(self._at, self._limit):
+        for at in range(self.at, self._limit):
             for column, value in wanted:
                 if column[at] != value:
                     break
             else:
-                self._at = at
+                if at != self.at:
+                    self.at = at
+                    self.rows.append(at)
                 return
         self._on = False
-        if self._at < len(self._pcs):
+        self.ran_out = self._limit == len(self.pcs)
+        if self.at < len(self.pcs):
             what = self._what(state)
             place = f"after eBPF instruction {index}"
             place += f" of function {function}" if function else ""
-            self.parted = int(self._pcs[self._at]), f"{what} {place}, as the interpreter's does"
+            self.parted = int(self.pcs[self.at]), f"{what} {place}, as the interpreter's does"
 
     def _what(self, state: State) -> str:
         """Which register is to blame: one that never has its value, if there is one."""
         for number in sorted(state.defined & set(self._columns)):
             value = state.registers[number]
-            if value not in self._columns[number][self._at : self._limit]:
+            if value not in self._columns[number][self.at : self._limit]:
                 return f"r{number} ({self._names[number]}) does not become {value:#x}"
         return "the registers never hold together what they should"

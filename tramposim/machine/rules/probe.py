@@ -223,13 +223,15 @@ class Probe:
         shaken = self.random.getrandbits(32) & _ARITHMETIC_FLAGS[arch]
         self.engine.set_register(self.convention.flags, _FIXED_FLAGS[arch] | shaken)
 
-    def go(self, pc: int, budget: int = BUDGET) -> Departure:
-        """Run from `pc` until the code is left or cannot go on."""
+    def go(self, pc: int, budget: int = BUDGET, stop_at: int = 0) -> Departure:
+        """Run from `pc` until the code is left or cannot go on, or comes to `stop_at` (reason
+        "hypercall"), which then ends the segment as if it had run."""
+        self.engine.set_doors(stop_at, int(stop_at != 0))
         stop = self.engine.run(pc, _NOWHERE, budget, trace=True)
         site, target = self.engine.last_pc or pc, stop.pc
         # Other code may lie in the pages of this one: there a trap stands in its place.
         outside = stop.reason == "exception" and site not in self.listing
-        self._keep(outside)
+        self._keep(outside, stop.pc if stop.reason == "hypercall" else 0)
         if outside:
             target = site
             site = stop.branches[-1][0] if stop.branches else pc
@@ -283,7 +285,8 @@ class Probe:
             return int(address) & _MASK
         return otherwise
 
-    def _keep(self, outside: bool) -> None:
+    def _keep(self, outside: bool, stopped_at: int = 0) -> None:
+        """Keep what ran as a segment; if it stopped before an instruction, with a row for it."""
         pcs_buffer, access_buffer = self.engine.take_trace()
         pcs = np.frombuffer(pcs_buffer, np.uint64)
         if outside:
@@ -300,6 +303,12 @@ class Probe:
                 for name in self.follow:
                     followed[name] = rows[:, names.index(name) + 2].copy()
         behind = self.get(self.convention.stack)
+        if stopped_at:
+            pcs = np.append(pcs, np.uint64(stopped_at))
+            if stack is not None:
+                stack = np.append(stack, np.uint64(behind))
+            for name, values in followed.items():
+                followed[name] = np.append(values, np.uint64(self.get(name)))
         self.segments.append(Segment(pcs, accesses, stack, behind, followed))
 
     def outcomes(self) -> Iterable[tuple[int, int]]:

@@ -15,34 +15,43 @@ from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.ending import check_end, compare_tail, tail_calls
 from tramposim.machine.rules.inputs import Inputs
 from tramposim.machine.rules.invocations import invocations_of
+from tramposim.machine.rules.lockstep import Lockstep
 from tramposim.machine.rules.parting import Differs, Undefined
 from tramposim.machine.rules.probe import Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
 from tramposim.machine.rules.traffic import compare_loads, compare_stores
+from tramposim.machine.rules.turn import Branch, Turn
 from tramposim.machine.rules.world import World
 
 __all__ = ["ProgramRun"]
 
 INTERPRETED = 6_000
 """eBPF instructions that an interpreted run may take; what comes behind is not compared."""
-_MOST_EACH = 20
-"""No eBPF instruction takes more of the machine's."""
 
 
 class ProgramRun:
     """One run of a program on the inputs; `run` gives the violations.
 
     Afterwards `words` are the input words that the interpreter looked at, `wishes` (place,
-    value) what would turn its branches, and `conclusive` tells whether it came to the end.
+    value) what would turn its branches, `branches` and `lockstep` how it went, and
+    `conclusive` tells whether it came to the end.
     """
 
-    def __init__(self, program: CompiledProgram, probe: Probe, inputs: Inputs) -> None:
+    def __init__(
+        self,
+        program: CompiledProgram,
+        probe: Probe,
+        inputs: Inputs,
+        turns: tuple[Turn, ...] = (),
+    ) -> None:
         self.program = program
         self.inputs = inputs
         self.words: frozenset[int] = frozenset()
         self.wishes: tuple[tuple[tuple[int, int], int], ...] = ()
-        self.conclusive = True
-        self.code = CodeRun(program, probe, inputs)
+        self.conclusive = self.comparable = True
+        self.branches: list[Branch] = []
+        self.lockstep: Lockstep | None = None
+        self.code = CodeRun(program, probe, inputs, turns)
 
     def run(self) -> list[Violation]:
         """Execute, interpret, compare."""
@@ -57,10 +66,21 @@ class ProgramRun:
 
     def _run(self) -> None:
         code, program = self.code, self.program
-        end = code.execute()
+        end, held = None, None
+        try:
+            end = code.execute()
+        except Differs as differs:
+            if not code.turns:
+                raise
+            held = differs
         calls = invocations_of(code)
         if end is not None:
-            check_end(code, end, calls)
+            try:
+                check_end(code, end, calls)
+            except Differs as differs:
+                if not code.turns:
+                    raise
+                end, held = None, differs
         if not program.interpreted:
             self.conclusive = end is not None
             return
@@ -73,7 +93,12 @@ class ProgramRun:
                 compare_stores(code, calls, world.stores)
         finally:
             self.words = frozenset(world.pages.read_words)
+            self.branches, self.lockstep = world.branches, world.lockstep
             self.wishes = tuple(world.wishes)
+        if code.turns and not self.comparable:
+            code.violations.clear()
+        elif held is not None:
+            raise held
         if world.lockstep.parted is not None and not code.violations:
             raise Differs(Rule.REGISTERS, *world.lockstep.parted)
 
@@ -88,31 +113,27 @@ class ProgramRun:
                 (self.inputs.context,), INTERPRETED,
             )  # fmt: skip
         except (OutOfBudget, Undefined):
-            self.conclusive = False
+            self.conclusive = self.comparable = False
         except TailCalled as tail:
             if end is not None:
                 compare_tail(code, end, tail)
         except Thrown:
             pass
         else:
-            if end is None:
-                self._check_endless(world)
-            else:
+            if end is not None:
                 self._compare_return(world, end, result)
+            elif world.code_should_have_come():
+                raise Differs(
+                    Rule.EXECUTION, program.addresses[0],
+                    f"does not end within {EXECUTED} instructions, the interpreter does after"
+                    f" {world.steps}",
+                )  # fmt: skip
         if end is None:
             self.conclusive = False
         elif self.conclusive and code.wild and not world.wild:
             raise Differs(
                 Rule.MEMORY, end.site,
                 "accesses memory at an address that is not canonical, the interpreter does not",
-            )  # fmt: skip
-
-    def _check_endless(self, world: World) -> None:
-        if world.steps * _MOST_EACH < EXECUTED and world.lockstep.parted is None:
-            raise Differs(
-                Rule.EXECUTION, self.code.program.addresses[0],
-                f"does not end within {EXECUTED} instructions, the interpreter does after"
-                f" {world.steps}",
             )  # fmt: skip
 
     def _compare_return(self, world: World, end: Departure, result: int) -> None:

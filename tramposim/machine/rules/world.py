@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tramposim.bpf.lowered import State
-from tramposim.machine.rules.coderun import CodeRun, canonical
+from tramposim.machine.rules.coderun import EXECUTED, MOST_EACH, CodeRun, Stopped, canonical
 from tramposim.machine.rules.inputs import CALLS, Pages
 from tramposim.machine.rules.invocations import Invocations
 from tramposim.machine.rules.lockstep import Lockstep
@@ -16,11 +16,13 @@ from tramposim.machine.rules.parting import Differs, Undefined
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE
 from tramposim.machine.rules.rule import Rule
 from tramposim.machine.rules.traffic import Store
+from tramposim.machine.rules.turn import Branch
 from tramposim.spec import Arch
 
 __all__ = ["World"]
 
 _MAX_WISHES = 200
+_MAX_BRANCHES = 300
 _FRAME = 512
 
 
@@ -29,7 +31,7 @@ class World:
 
     `stores` are those made, in order. `wishes` are (place, value): with that value there a
     branch would go the other way. `wild` tells whether an address was not canonical; `steps`
-    are the instructions executed.
+    are the instructions executed, `branches` the first conditional ones among them.
     """
 
     def __init__(self, code: CodeRun, invocations: Invocations) -> None:
@@ -45,7 +47,9 @@ class World:
         self.wishes: dict[tuple[tuple[int, int], int], None] = {}
         self.wild = False
         self.steps = 0
+        self.branches: list[Branch] = []
         self.lockstep = Lockstep(code)
+        self._turned = 0
         self._frames = invocations.frames
         self._entered = 0
         main = code.program.functions[0]
@@ -55,6 +59,9 @@ class World:
 
     def _on_stack(self, address: int, size: int) -> bool:
         return self.base <= address and address + size <= self.base + STACK_SIZE
+
+    def _in_frame(self, address: int) -> bool:
+        return any(frame - _FRAME <= address < frame for frame in self._frames)
 
     def load(self, address: int, size: int) -> int:
         """Memory, or the stack."""
@@ -71,6 +78,8 @@ class World:
     def store(self, address: int, size: int, value: int) -> None:
         """Memory, or the stack."""
         if self._on_stack(address, size):
+            if self.code.turns and not self._in_frame(address):
+                raise Undefined
             at = address - self.base
             data = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
             self.stack[at : at + size] = data
@@ -95,9 +104,35 @@ class World:
         """Hold the registers against the machine's."""
         self.steps += 1
         self.lockstep.step(function, index, state)
+        if self.lockstep.ran_out and not self.code_should_have_come():
+            self.lockstep.parted = None
+            raise Undefined
 
-    def compared(self, left: int, right: int) -> None:
-        """Remember what other inputs would make of a branch."""
+    def code_should_have_come(self) -> bool:
+        """Whether the code's run went on long enough to have done what the interpreter has."""
+        if self.code.stopped is None:
+            return True
+        return self.code.stopped is Stopped.BUDGET and self.steps * MOST_EACH < EXECUTED
+
+    def turn(self, function: int, index: int, state: State) -> None:
+        """Give registers the values that the machine's were given before this branch."""
+        turns = self.code.turns
+        if self._turned < len(turns) and turns[self._turned].place == (function, index):
+            for number, value in turns[self._turned].values:
+                state.set(number, value)
+            self._turned += 1
+
+    def compared(
+        self, function: int, index: int, left: int, right: int, taken: bool, state: State
+    ) -> None:
+        """Remember the branch, and what other inputs would make of it."""
+        if len(self.branches) < _MAX_BRANCHES:
+            self.branches.append(
+                Branch(
+                    (function, index), taken, self.lockstep.at, self._turned, right,
+                    frozenset(state.defined),
+                )
+            )  # fmt: skip
         for value, other in ((left, right), (right, left)):
             origin = self.origins.get(value)
             if origin is not None and len(self.wishes) < _MAX_WISHES:
@@ -127,6 +162,8 @@ class World:
         """Compare with the code's call, and return what that one returned."""
         code, number = self.code, self.calls
         if number == len(code.events):
+            if not self.code_should_have_come():
+                raise Undefined
             raise Differs(
                 Rule.HELPER_CALL, code.program.addresses[0],
                 f"the interpreter calls {code.name(target)} as call {number}, the code does not",

@@ -58,8 +58,8 @@ class State:
 class Outside(Protocol):
     """What a program runs in."""
 
-    def load(self, address: int, size: int) -> int:
-        """An unsigned little-endian integer of memory."""
+    def load(self, address: int, size: int, into: int | None = None) -> int:
+        """An unsigned little-endian integer of memory, which goes to register `into`."""
 
     def store(self, address: int, size: int, value: int) -> None:
         """Store the low `size` bytes of a value."""
@@ -257,7 +257,7 @@ class _Run:
         if mode in (isa.PROBE_MEM, isa.PROBE_MEMSX) and not self._probed(address):
             self.state.set(insn.dst, 0)
             return
-        value = self.outside.load(address, insn.size)
+        value = self.outside.load(address, insn.size, insn.dst)
         if mode in (isa.MEMSX, isa.PROBE_MEMSX, isa.PROBE_MEM32SX):
             value = signed(value, 8 * insn.size)
         self.state.set(insn.dst, value)

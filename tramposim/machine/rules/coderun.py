@@ -63,11 +63,11 @@ class Event:
 class CodeRun:
     """Runs the code of `program` on `inputs`; `execute` once, then all else can be asked.
 
-    `turns` are the branches before which registers change. `mask` are the address bits that
-    tell places apart, `noise` the stack's contents before.
-    `events` are the calls, `mapped` the pages touched, `returns` the sites at which functions
-    of the program return by a return thunk, `wild` whether an address was not canonical
-    (x86_64), `stopped` why `execute` returned None.
+    `turns` are where registers change, `doors` the segments that ended there. `mask` are the
+    address bits that tell places apart, `noise` the stack's contents before. `events` are the
+    calls, `mapped` the pages touched, `returns` the sites at which functions of the program
+    return by a return thunk, `wild` whether an address was not canonical (x86_64), `stopped`
+    why `execute` returned None.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class CodeRun:
         self.events: list[Event] = []
         self.violations: list[Violation] = []
         self.returns: set[int] = set()
+        self.doors: list[int] = []
         self.entry: dict[str, int] = {}
         self.noise = b""
         self.wild = False
@@ -96,11 +97,7 @@ class CodeRun:
     @property
     def path(self) -> str:
         """What a violation tells of the inputs."""
-        text = f"inputs of seed {self.inputs.seed}"
-        for turn in self.turns:
-            values = ", ".join(f"r{number} = {value:#x}" for number, value in turn.values)
-            text += f"; at the branch {turn.place[1]} of function {turn.place[0]} {values}"
-        return text
+        return "; ".join((f"inputs of seed {self.inputs.seed}", *map(str, self.turns)))
 
     def found(self, rule: Rule, address: int, detail: str) -> None:
         """Note a violation at an instruction."""
@@ -125,6 +122,7 @@ class CodeRun:
             left -= len(probe.segments[-1].pcs)
             if turns and departure.reason == "hypercall":
                 probe.set({program.registers[n]: value for n, value in turns.pop().values})
+                self.doors.append(len(probe.segments) - 1)
                 pc = departure.target
                 continue
             if departure.size:

@@ -9,11 +9,16 @@ before anything depends on it.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 import numpy as np
 
 from tramposim.bpf.insn import Reg
 from tramposim.bpf.lowered import State
 from tramposim.machine.rules.coderun import CodeRun
+from tramposim.machine.rules.probe import Segment
+from tramposim.machine.trace import STORE
 
 __all__ = ["Lockstep"]
 
@@ -40,6 +45,9 @@ class Lockstep:
         self._names = {n: r for n, r in program.registers.items() if n not in apart}
         ends = np.cumsum([len(segment.pcs) for segment in segments]).tolist()
         self._ends = [*(ends[event.segment] for event in code.events), ends[-1] if ends else 0]
+        self._segments = segments
+        self._loads: dict[tuple[int, int], list[int]] | None = None
+        self._doors = [ends[segment] for segment in code.doors]
         self._limit = self._ends[0]
         if self._on and ends:
             self.pcs = np.concatenate([segment.pcs for segment in segments])
@@ -54,6 +62,25 @@ class Lockstep:
             self.at = max(self.at, self._ends[number])
             self.rows.append(self.at)
         self._limit = self._ends[number + 1]
+
+    def turned(self, number: int) -> None:
+        """Registers were changed, for the turn of this number."""
+        if self._on and number < len(self._doors):
+            self.at = max(self.at, self._doors[number])
+            self.rows.append(self.at)
+
+    def loaded(self, address: int, size: int, number: int) -> int | None:
+        """What the code's next load from this place put into an eBPF register's; None if it
+        makes none."""
+        if not self._on or number not in self._columns:
+            return None
+        if self._loads is None:
+            self._loads = _loads(self._segments)
+        rows = self._loads.get((address, size), [])
+        following = bisect_left(rows, self.at)
+        if following == len(rows) or rows[following] + 1 >= self._limit:
+            return None
+        return int(self._columns[number][rows[following] + 1]) & (1 << 8 * size) - 1
 
     def step(self, function: int, index: int, state: State) -> None:
         """The interpreter executed an instruction."""
@@ -85,3 +112,15 @@ class Lockstep:
             if value not in self._columns[number][self.at : self._limit]:
                 return f"r{number} ({self._names[number]}) does not become {value:#x}"
         return "the registers never hold together what they should"
+
+
+def _loads(segments: Sequence[Segment]) -> dict[tuple[int, int], list[int]]:
+    """Rows of the instructions that load from (address, bytes)."""
+    found: dict[tuple[int, int], list[int]] = {}
+    start = 0
+    for segment in segments:
+        made = segment.accesses[(segment.accesses["flags"] & STORE) == 0]
+        for address, index, size, _ in made.tolist():
+            found.setdefault((address, size), []).append(start + index)
+        start += len(segment.pcs)
+    return found

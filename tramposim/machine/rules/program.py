@@ -20,7 +20,7 @@ from tramposim.machine.rules.parting import Differs, Undefined
 from tramposim.machine.rules.probe import Departure, Probe
 from tramposim.machine.rules.rule import Rule, Violation
 from tramposim.machine.rules.traffic import compare_loads, compare_stores
-from tramposim.machine.rules.turn import Branch, Turn
+from tramposim.machine.rules.turn import Branch, Move, Turn
 from tramposim.machine.rules.world import World
 
 __all__ = ["ProgramRun"]
@@ -33,7 +33,7 @@ class ProgramRun:
     """One run of a program on the inputs; `run` gives the violations.
 
     Afterwards `words` are the input words that the interpreter looked at, `wishes` (place,
-    value) what would turn its branches, `branches` and `lockstep` how it went, and
+    value) what would turn its branches, `branches`, `moves` and `lockstep` how it went, and
     `conclusive` tells whether it came to the end.
     """
 
@@ -50,6 +50,7 @@ class ProgramRun:
         self.wishes: tuple[tuple[tuple[int, int], int], ...] = ()
         self.conclusive = self.comparable = True
         self.branches: list[Branch] = []
+        self.moves: list[Move] = []
         self.lockstep: Lockstep | None = None
         self.code = CodeRun(program, probe, inputs, turns)
 
@@ -93,7 +94,8 @@ class ProgramRun:
                 compare_stores(code, calls, world.stores)
         finally:
             self.words = frozenset(world.pages.read_words)
-            self.branches, self.lockstep = world.branches, world.lockstep
+            self.branches, self.moves = world.branches, world.moves
+            self.lockstep = world.lockstep
             self.wishes = tuple(world.wishes)
         if code.turns and not self.comparable:
             code.violations.clear()

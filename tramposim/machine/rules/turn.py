@@ -1,22 +1,24 @@
-"""A conditional branch that a run came to, and one at which registers are to change."""
+"""What a run came to, and where registers are to change in the next one."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Branch", "Turn"]
+__all__ = ["Branch", "Move", "Turn"]
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
     """A branch as the interpreter met it.
 
-    `place` is (function, instruction index), `row` the last executed machine instruction
-    before it at which all registers were known, `turned` how many turns were made before,
-    `right` what it compared with, `defined` the registers that a program may read there.
+    `place` is (function, instruction index), `step` its number among the instructions
+    executed, `row` the last executed machine instruction before it at which all registers were
+    known, `turned` how many turns were made before, `right` what it compared with, `defined`
+    the registers that a program may read there.
     """
 
     place: tuple[int, int]
+    step: int
     taken: bool
     row: int
     turned: int
@@ -25,10 +27,32 @@ class Branch:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """An instruction that gave a register a value, as the interpreter executed it.
+
+    `row` is the machine instruction executed next; all else as with `Branch`.
+    """
+
+    place: tuple[int, int]
+    step: int
+    row: int
+    turned: int
+    defined: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
-    """At the branch `place`, when it is first come to after the turn before, eBPF registers
-    get `values` (number, value); in the machine before the instruction at `at`."""
+    """Where eBPF registers get `values` (number, value): before the branch `place`, or behind
+    the instruction there (`after`), when it is first come to after the turn before; in the
+    machine before the instruction at `at`."""
 
     place: tuple[int, int]
     at: int
     values: tuple[tuple[int, int], ...]
+    after: bool = False
+
+    def __str__(self) -> str:
+        values = ", ".join(f"r{number} = {value:#x}" for number, value in self.values)
+        function, index = self.place
+        where = f"{'behind' if self.after else 'at'} eBPF instruction {index}"
+        return f"{where} of function {function} {values}" if function else f"{where} {values}"

@@ -4,7 +4,8 @@ A JIT translates instruction by instruction; it does not know which values a reg
 have. So at a conditional branch the registers may be given any values, in the machine just
 before it compares and in the interpreter before the branch, and both must still do the same.
 That reaches code that no input reaches, compares at the bounds, and gives what follows values
-that it does not see otherwise.
+that it does not see otherwise. Behind an instruction that only computes, all registers but its
+own may be changed likewise.
 
 Where in the machine code a branch lies is learned from runs in lockstep: between two moments
 at which all registers are known, as many conditional branches of the machine as of the
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,10 @@ __all__ = ["Explorer", "Plan"]
 _COMPARES = {Arch.X86_64: ("cmp", "test"), Arch.ARM64: ("cmp", "cmn", "tst")}
 _SELF = ("cbz", "cbnz", "tbz", "tbnz")
 _SHAKEN = 0.3
+_TURNED = 0.6
+_MOVED = 0.2
+"""Chances of a register, a branch, and a move to be changed."""
+_MOVES = (isa.ALU, isa.ALU64, isa.LDX, isa.LD)
 _MOST_TURNS = 24
 _BOUNDS = (0, 1, M64, 1 << 63, (1 << 63) - 1, M32, 1 << 31, (1 << 31) - 1)
 
@@ -53,11 +58,14 @@ class Explorer:
     def __init__(self, program: CompiledProgram, seed: int) -> None:
         self._program = program
         self._random = random.Random(seed)
+        listing = program.listing
         self._code = [decode(function.insns) for function in program.functions]
         self._sites: dict[tuple[int, int], int] = {}
         self._unknown: set[tuple[int, int]] = set()
+        self._behind: dict[tuple[int, int], int] = {}
+        self._lengths = {start: len(code) for start, code in listing.chunks}
+        self._targets = [set(_targets(insns)) for insns in self._code]
         self._tried: set[tuple[int, int, bool]] = set()
-        listing = program.listing
         self._before = {
             after.address: before
             for before, after in zip(listing.instructions, listing.instructions[1:], strict=False)
@@ -74,6 +82,8 @@ class Explorer:
         if lockstep is None or not len(lockstep.pcs):
             return
         pcs = lockstep.pcs
+        for move in run.moves:
+            self._note(move.place, int(pcs[move.row]))
         rows = np.flatnonzero(np.isin(pcs, self._jumps)).tolist()
         branches, start = run.branches, 0
         while start < len(branches):
@@ -89,6 +99,18 @@ class Explorer:
                     for branch, row in zip(branches[start:end], rows[first:last], strict=True):
                         self._match(branch.place, int(pcs[row]))
             start = end
+
+    def _note(self, place: tuple[int, int], address: int) -> None:
+        """Where the code of an instruction ends that changes a register and does nothing else:
+        not before any moment at which the register had its value."""
+        function, index = place
+        insn = self._insn(place)
+        following = index + (2 if insn.cls == isa.LD else 1)
+        if insn.cls not in _MOVES or following in self._targets[function]:
+            return
+        start = self._program.addresses[function]
+        if start <= address < start + self._lengths[start]:
+            self._behind[place] = max(address, self._behind.get(place, 0))
 
     def _match(self, place: tuple[int, int], address: int) -> None:
         if self._sites.setdefault(place, address) != address:
@@ -116,12 +138,30 @@ class Explorer:
                     if turn is not None:
                         self._tried.add((*branch.place, taken))
                         yield Plan(run.inputs, (*turns[: branch.turned], turn))
-        if not turns and shaken:
-            several = [
-                self._turn(branch, at, self._random.random() < 0.5, True)
-                for branch, at in shaken[:_MOST_TURNS]
-            ]
-            yield Plan(run.inputs, tuple(turn for turn in several if turn is not None))
+        if not turns:
+            yield Plan(run.inputs, self._shaken(run, shaken))
+
+    def _shaken(self, run: ProgramRun, branches: list[tuple[Branch, int]]) -> tuple[Turn, ...]:
+        """Registers changed at some of a run's branches, and behind some of its moves."""
+        found: list[tuple[tuple[int, int], Turn | None]] = [
+            ((branch.step, 1), self._turn(branch, at, self._random.random() < 0.5, True))
+            for branch, at in branches
+            if self._random.random() < _TURNED
+        ]
+        seen: set[tuple[int, int]] = set()
+        for move in run.moves:
+            if move.place in seen:
+                continue
+            seen.add(move.place)
+            at = self._behind.get(move.place)
+            if at is None or self._random.random() >= _MOVED:
+                continue
+            values = self._shake(move.defined - {self._insn(move.place).dst})
+            if values:
+                found.append(((move.step, 0), Turn(move.place, at, tuple(values.items()), True)))
+        # A branch is met when the move behind the instruction before it has been made.
+        found.sort(key=lambda item: item[0])
+        return tuple(turn for _, turn in found if turn is not None)[:_MOST_TURNS]
 
     def _compare_of(self, branch: Branch) -> int | None:
         """The machine instruction that compares for a branch, if that is certain."""
@@ -145,28 +185,43 @@ class Explorer:
     def _turn(self, branch: Branch, at: int, taken: bool, shake: bool) -> Turn | None:
         """Values that make the branch go this way; None if none were found."""
         insn = self._insn(branch.place)
-        if insn.dst == Reg.FP or (insn.from_register and insn.src == insn.dst):
+        if Reg.FP in (insn.dst, insn.src):
             return None
         bits = 64 if insn.cls == isa.JMP else 32
-        mask = (1 << bits) - 1
-        compare, right = COMPARISONS[insn.op], branch.right
+        pairs = self._operands(insn, branch.right, (1 << bits) - 1)
+        pair = next((p for p in pairs if COMPARISONS[insn.op](*p, bits) == taken), None)
+        if pair is None:
+            return None
+        upper = [self._random.getrandbits(32) << 32 if bits == 32 else 0 for _ in pair]
+        values = {insn.dst: pair[0] | upper[0]}
+        if pair[1] != branch.right and insn.src != insn.dst:
+            values[insn.src] = pair[1] | upper[1]
+        if shake:
+            fixed = {insn.dst, insn.src} if insn.from_register else {insn.dst}
+            values |= self._shake(branch.defined - fixed)
+        return Turn(branch.place, at, tuple(values.items()))
+
+    def _operands(self, insn: Insn, right: int, mask: int) -> Iterator[tuple[int, int]]:
+        """Values to compare: such that differ by little, then others; of one register if it is
+        compared with itself, of both if the second is one."""
         near = [right, right + 1, right - 1]
         self._random.shuffle(near)
         noise = self._random.getrandbits(64)
-        candidates = [*near, right ^ noise & 0xFF, ~right, right & -right, noise, *_BOUNDS]
-        for value in candidates:
-            if compare(value & mask, right, bits) == taken:
-                upper = self._random.getrandbits(32) << 32 if bits == 32 else 0
-                values = {insn.dst: value & mask | upper}
-                break
-        else:
-            return None
-        if shake:
-            fixed = {insn.dst, insn.src if insn.from_register else insn.dst}
-            for number in sorted(branch.defined - fixed):
-                if number < Reg.FP and self._random.random() < _SHAKEN:
-                    values[number] = self._value()
-        return Turn(branch.place, at, tuple(values.items()))
+        values = [*near, right ^ noise & 0xFF, ~right, right & -right, noise, *_BOUNDS]
+        same = insn.from_register and insn.src == insn.dst
+        for value in values:
+            yield value & mask, (value & mask) if same else right
+        if insn.from_register and not same:
+            for value in values:
+                yield right, value & mask
+
+    def _shake(self, registers: frozenset[int]) -> dict[int, int]:
+        """New values for some of these registers."""
+        return {
+            number: self._value()
+            for number in sorted(registers)
+            if number < Reg.FP and self._random.random() < _SHAKEN
+        }
 
     def _value(self) -> int:
         kind = self._random.randrange(4)
@@ -175,6 +230,14 @@ class Explorer:
         if kind == 1:
             return self._random.getrandbits(self._random.randrange(1, 33))
         return self._random.getrandbits(64)
+
+
+def _targets(insns: Sequence[Insn]) -> Iterator[int]:
+    """Instructions that are jumped to."""
+    for index, insn in enumerate(insns):
+        if insn.cls in (isa.JMP, isa.JMP32) and insn.op not in (isa.CALL, isa.EXIT):
+            wide = insn.cls == isa.JMP32 and insn.op == isa.JA
+            yield index + 1 + (insn.imm if wide else insn.offset)
 
 
 def _names(program: CompiledProgram, number: int) -> set[str]:

@@ -16,13 +16,14 @@ from tramposim.machine.rules.parting import Differs, Undefined
 from tramposim.machine.rules.probe import PAGE, STACK_SIZE
 from tramposim.machine.rules.rule import Rule
 from tramposim.machine.rules.traffic import Store
-from tramposim.machine.rules.turn import Branch
+from tramposim.machine.rules.turn import Branch, Move
 from tramposim.spec import Arch
 
 __all__ = ["World"]
 
 _MAX_WISHES = 200
 _MAX_BRANCHES = 300
+_MAX_MOVES = 1000
 _FRAME = 512
 
 
@@ -31,7 +32,8 @@ class World:
 
     `stores` are those made, in order. `wishes` are (place, value): with that value there a
     branch would go the other way. `wild` tells whether an address was not canonical; `steps`
-    are the instructions executed, `branches` the first conditional ones among them.
+    are the instructions executed, `branches` and `moves` the first conditional
+    branches and changes of registers among them.
     """
 
     def __init__(self, code: CodeRun, invocations: Invocations) -> None:
@@ -48,6 +50,7 @@ class World:
         self.wild = False
         self.steps = 0
         self.branches: list[Branch] = []
+        self.moves: list[Move] = []
         self.lockstep = Lockstep(code)
         self._turned = 0
         self._frames = invocations.frames
@@ -63,17 +66,26 @@ class World:
     def _in_frame(self, address: int) -> bool:
         return any(frame - _FRAME <= address < frame for frame in self._frames)
 
-    def load(self, address: int, size: int) -> int:
+    def load(self, address: int, size: int, into: int | None = None) -> int:
         """Memory, or the stack."""
         if self._on_stack(address, size):
             at = address - self.base
             if address < self._clobbered and not self.written[at : at + size].all():
-                raise Undefined
+                self._adopt(address, size, into)
             return int.from_bytes(self.stack[at : at + size], "little")
         self.wild |= not canonical(address)
         value = self.pages.load(address, size)
         self.origins[value] = (address & self.code.mask, size)
         return value
+
+    def _adopt(self, address: int, size: int, into: int | None) -> None:
+        """What was never written there is what the code found."""
+        at = address - self.base
+        value = None if into is None else self.lockstep.loaded(address, size, into)
+        if value is None or self.written[at : at + size].any():
+            raise Undefined
+        self.stack[at : at + size] = value.to_bytes(size, "little")
+        self.written[at : at + size] = True
 
     def store(self, address: int, size: int, value: int) -> None:
         """Memory, or the stack."""
@@ -103,7 +115,16 @@ class World:
     def stepped(self, function: int, index: int, state: State) -> None:
         """Hold the registers against the machine's."""
         self.steps += 1
+        self._turn(function, index, state, True)
+        before = self.lockstep.at
         self.lockstep.step(function, index, state)
+        if self.lockstep.at != before and len(self.moves) < _MAX_MOVES:
+            self.moves.append(
+                Move(
+                    (function, index), self.steps, self.lockstep.at, self._turned,
+                    frozenset(state.defined),
+                )
+            )  # fmt: skip
         if self.lockstep.ran_out and not self.code_should_have_come():
             self.lockstep.parted = None
             raise Undefined
@@ -116,10 +137,16 @@ class World:
 
     def turn(self, function: int, index: int, state: State) -> None:
         """Give registers the values that the machine's were given before this branch."""
-        turns = self.code.turns
-        if self._turned < len(turns) and turns[self._turned].place == (function, index):
-            for number, value in turns[self._turned].values:
+        self._turn(function, index, state, False)
+
+    def _turn(self, function: int, index: int, state: State, after: bool) -> None:
+        if self._turned == len(self.code.turns):
+            return
+        turn = self.code.turns[self._turned]
+        if turn.place == (function, index) and turn.after == after:
+            for number, value in turn.values:
                 state.set(number, value)
+            self.lockstep.turned(self._turned)
             self._turned += 1
 
     def compared(
@@ -129,7 +156,7 @@ class World:
         if len(self.branches) < _MAX_BRANCHES:
             self.branches.append(
                 Branch(
-                    (function, index), taken, self.lockstep.at, self._turned, right,
+                    (function, index), self.steps, taken, self.lockstep.at, self._turned, right,
                     frozenset(state.defined),
                 )
             )  # fmt: skip

@@ -91,7 +91,7 @@ cdef bint grow(
 
 
 cdef inline size_t watch_slot(uint64_t address) noexcept nogil:
-    return ((address * <uint64_t>0x9E3779B97F4A7C15) >> 52) & (WATCH_SLOTS - 1)
+    return ((address * <uint64_t>0x9E3779B97F4A7C15) >> 49) & (WATCH_SLOTS - 1)
 
 
 cdef bint watched(TraceState* state, uint64_t address) noexcept nogil:

@@ -7,7 +7,7 @@ from tramposim._native.unicorn_api cimport UnicornApi, uc_engine
 cdef enum:
     RING = 64
     SNAPSHOT_REGISTERS = 40
-    WATCH_SLOTS = 4096
+    WATCH_SLOTS = 32768
     STORE_FLAG = 1
 
 cdef enum StopReason:

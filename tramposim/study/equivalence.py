@@ -24,9 +24,10 @@ flow over the whole code, never by looking at the mutant:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from tramposim.machine.disassembly import Instruction
 from tramposim.machine.rules.convention import CONVENTIONS
@@ -63,6 +64,8 @@ class _Effect:
     stores: frozenset[tuple[str, int]]
     control: bool
     special: bool
+    atomic: bool
+    addresses: frozenset[str]
 
 
 _SPECIAL = (
@@ -114,7 +117,19 @@ def _effect(arch: Arch, one: Decoded) -> _Effect:
         frozenset(stores),
         flow is not Flow.NONE,
         special,
+        atomic or first == "lock",
+        frozenset(_addresses(arch, insn)),
     )
+
+
+def _addresses(arch: Arch, insn: Any) -> Iterator[str]:
+    """Registers that the address of an access is made from."""
+    memory = 3
+    for operand in insn.operands:
+        if operand.type == memory:
+            for register in (operand.mem.base, operand.mem.index):
+                if register:
+                    yield _full(arch, insn.reg_name(register))
 
 
 def _clears(one: Decoded) -> bool:
@@ -335,8 +350,11 @@ class CodeFlow:
                 kept = out - (effect.writes - effect.partial)
                 if self.calls(number):
                     kept = (kept - clobbered) | calls
-                needed = effect.writes & out or _acts(effect) or self.calls(number)
-                value = frozenset(kept | effect.reads | effect.partial if needed else out)
+                if effect.writes & out or _acts(effect) or self.calls(number):
+                    value = frozenset(kept | effect.reads | effect.partial)
+                else:
+                    # A load that nothing depends on may still fault.
+                    value = frozenset(out | effect.addresses)
                 if value != before[number]:
                     before[number] = value
                     changed = True
@@ -358,7 +376,8 @@ class CodeFlow:
 
 def _acts(effect: _Effect) -> bool:
     """Whether an instruction does more than to write registers; a load may fault."""
-    return effect.control or effect.special or bool(effect.stores) or bool(effect.loads)
+    pops = any(place == "pop" for place, _ in effect.loads)
+    return effect.control or effect.special or bool(effect.stores) or pops
 
 
 @cache
@@ -399,6 +418,12 @@ def reason_of(flow: CodeFlow, mutant: Mutant) -> str:
     old = flow.decoded[number]
     if len(new) == 1 and _text(new[0]) == _text(old):
         return "same"
+    if (
+        len(new) == 1
+        and number + 1 < len(flow.decoded)
+        and _compares_alike(old, new[0], flow.decoded[number + 1])
+    ):
+        return "same condition"
     if _no_operation(old) and all(_no_operation(one) for one in new):
         return "same"
     if len(new) == 1 and _constant(old) and _constant(old) == _constant(new[0]):
@@ -501,8 +526,34 @@ def _same_condition(before: Decoded, old: Decoded, new: Decoded) -> bool:
     return meaning is not None and meaning == _AFTER_TEST.get(new.insn.mnemonic)
 
 
+def _compares_alike(old: Decoded, new: Decoded, branch: Decoded) -> bool:
+    """arm64's `cmp r, #0` and `cmn r, #0` differ in the carry only."""
+    texts = [(one.insn.mnemonic, one.insn.op_str) for one in (old, new)]
+    if texts[0][1] != texts[1][1] or not texts[0][1].endswith(", #0"):
+        return False
+    return {text[0] for text in texts} == {"cmp", "cmn"} and branch.insn.mnemonic in (
+        "b.eq", "b.ne", "b.mi", "b.pl", "b.lt", "b.ge", "b.gt", "b.le",
+    )  # fmt: skip
+
+
+_SHIFTS = ("shl", "shr", "sar", "rol", "ror", "sal")
+
+
 def _text(one: Decoded) -> tuple[str, str]:
-    return one.insn.mnemonic, one.insn.op_str
+    """Mnemonic and operands; what x86_64 writes in two ways in one of them."""
+    insn = one.insn
+    name, text = insn.mnemonic, insn.op_str
+    if name == "movzx" and insn.operands[0].size == 8:
+        text = _narrow(insn.reg_name(insn.operands[0].reg)) + text[text.index(",") :]
+    elif name in _SHIFTS and len(insn.operands) == 2 and insn.operands[1].type == 2:
+        count = insn.operands[1].imm & (0x3F if insn.operands[0].size == 8 else 0x1F)
+        text = f"{text[: text.rindex(',')]}, {count:#x}"
+    return name, text
+
+
+def _narrow(name: str) -> str:
+    """The lower half of a 64-bit register."""
+    return name + "d" if name[1:].isdigit() else "e" + name[1:]
 
 
 def _no_operation(one: Decoded) -> bool:
@@ -539,7 +590,7 @@ def _dead(effects: Sequence[_Effect], live: frozenset[str]) -> bool:
 def _independent(flow: CodeFlow, number: int) -> bool:
     """Whether the instruction and the next one may change places."""
     first, second = flow.effects[number], flow.effects[number + 1]
-    if first.control or second.control or first.special or second.special:
+    if first.control or second.control or not (_movable(first, second) and _movable(second, first)):
         return False
     if any(number + 1 in s for n, s in enumerate(flow.successors) if n != number):
         return False
@@ -553,6 +604,12 @@ def _independent(flow: CodeFlow, number: int) -> bool:
     if first.stores or second.stores:
         return _apart(first.loads | first.stores, second.loads | second.stores)
     return True
+
+
+def _movable(one: _Effect, other: _Effect) -> bool:
+    """Whether nothing but registers and flags keeps an instruction from changing places."""
+    plain = not (other.special or other.loads or other.stores)
+    return not one.special or (one.atomic and plain)
 
 
 def _apart(first: frozenset[tuple[str, int]], second: frozenset[tuple[str, int]]) -> bool:

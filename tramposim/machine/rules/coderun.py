@@ -99,6 +99,14 @@ class CodeRun:
         """What a violation tells of the inputs."""
         return "; ".join((f"inputs of seed {self.inputs.seed}", *map(str, self.turns)))
 
+    @property
+    def percpu(self) -> int:
+        """The per-CPU offset of the CPU that the code runs on."""
+        program = self.program
+        if program.percpu_at:
+            return self.memory.load(program.percpu_at, 8)
+        return program.target.percpu
+
     def found(self, rule: Rule, address: int, detail: str) -> None:
         """Note a violation at an instruction."""
         text = self.probe.listing.text(address)
@@ -121,7 +129,7 @@ class CodeRun:
             departure = probe.go(pc, left, turns[-1].at if turns else 0)
             left -= len(probe.segments[-1].pcs)
             if turns and departure.reason == "hypercall":
-                probe.set({program.registers[n]: value for n, value in turns.pop().values})
+                self._change(turns.pop())
                 self.doors.append(len(probe.segments) - 1)
                 pc = departure.target
                 continue
@@ -150,6 +158,13 @@ class CodeRun:
             pc = self._call(departure)
             if departure.target in program.target.noreturn:
                 return departure
+
+    def _change(self, turn: Turn) -> None:
+        probe, names = self.probe, self.program.registers
+        if turn.after:
+            probe.set({name: probe.noise() for name in turn.free})
+            probe.shake_flags()
+        probe.set({names[number]: value for number, value in turn.values})
 
     def close(self) -> None:
         """Unmap the memory that the run was given."""

@@ -15,6 +15,7 @@ __all__ = ["GS_BASE", "PERCPU_ARM64", "TASK_ARM64", "CompiledProgram"]
 GS_BASE = 0xFFFF888237800000
 PERCPU_ARM64 = 0x00007F0012340000
 TASK_ARM64 = 0xFFFF000012345000
+_MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,17 @@ class CompiledProgram:
     landing_pads: bool = False
     signed: bool = False
     interpreted: bool = True
+
+    def private_frame(self, number: int, percpu: int) -> int | None:
+        """The eBPF frame pointer of a function with a private stack, on the CPU with this
+        per-CPU offset; None if the function has none."""
+        function = self.functions[number]
+        if not function.private_stack:
+            return None
+        unit = _PRIVATE_UNIT[self.arch]
+        depth = -(-function.stack_depth // unit) * unit
+        return function.private_stack + unit + depth + percpu & _MASK
+
+
+_PRIVATE_UNIT = {Arch.X86_64: 8, Arch.ARM64: 16}
+"""Bytes of the guard below a private stack, and what its size is a multiple of."""

@@ -19,8 +19,8 @@ from tramposim.machine.rules.turns import Explorer, Plan
 
 __all__ = ["RUNS", "Counterexample", "ProgramReport", "check_program"]
 
-RUNS = 40
-"""Runs of a program unless told otherwise."""
+RUNS = 16
+"""Inputs of their own that a program runs on unless told otherwise."""
 _TURNED = 5
 """At most so many runs are made in all, times those on inputs of their own."""
 _TRIALS = 160
@@ -75,7 +75,7 @@ def check_program(
     constants = tuple(sorted(_constants(program.functions)))
     inconclusive = number = 0
     inputs, fresh = Inputs(seed * 1_000_003, constants), 0
-    explorer = Explorer(program, seed)
+    explorer = Explorer(program, seed, constants)
     planned = [Plan(inputs)]
     base: ProgramRun | None = None
     for made in range(runs * _TURNED):

@@ -8,6 +8,7 @@ noise, by its address and the seed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,27 +57,37 @@ class Inputs:
     kept: frozenset[int] | None = None
     chosen: tuple[tuple[int, int], ...] = ()
 
+    @cached_property
+    def _start(self) -> np.uint64:
+        return np.uint64(_mixed(np.array([self.seed], np.uint64))[0])
+
+    @cached_property
+    def _known(self) -> NDArray[np.uint64]:
+        return np.array((*self.constants, *_BOUNDS), np.uint64)
+
+    @cached_property
+    def _kinds(self) -> NDArray[np.uint8]:
+        """Which kind of word each value of the lowest byte stands for."""
+        limits = _MIXES[self.seed % len(_MIXES)]
+        return np.searchsorted(limits, np.arange(256), side="right").astype(np.uint8)
+
     def words(self, addresses: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """The 64-bit words at addresses."""
-        start = int(_mixed(np.array([self.seed], np.uint64))[0])
-        noise = _mixed(addresses ^ np.uint64(start))
+        noise = _mixed(addresses ^ self._start)
+        low = noise & np.uint64(0xFF)
         detail = noise >> np.uint64(8)
-        kind = noise & np.uint64(0xFF)
         small = detail % np.uint64(_SMALL)
         pointers = (
             np.uint64(_HEAP)
             + np.uint64(PAGE) * (detail % np.uint64(_HEAP_PAGES))
             + np.uint64(8) * (noise >> np.uint64(32) & np.uint64(0xFF))
         )
-        known = np.array((*self.constants, *_BOUNDS), np.uint64)
-        near = known[(detail % np.uint64(len(known))).astype(np.intp)]
+        near = self._known[(detail % np.uint64(len(self._known))).astype(np.intp)]
         step = (noise >> np.uint64(40) & np.uint64(3)) - np.uint64(1)
-        near = np.where(kind % np.uint64(3) == 0, near + step, near)
-        limits = _MIXES[self.seed % len(_MIXES)]
-        values = np.select(
-            [kind < np.uint64(limit) for limit in limits],
-            [pointers, np.uint64(0), small, near, np.uint64(0) - small],
-            _mixed(noise),
+        near = near + step * (low % np.uint64(3) == 0)
+        values = np.choose(
+            self._kinds[low.astype(np.intp)],
+            (pointers, np.uint64(0), small, near, np.uint64(0) - small, _mixed(noise)),
         ).astype(np.uint64)
         for address, word in self.chosen:
             values[addresses == np.uint64(address)] = word

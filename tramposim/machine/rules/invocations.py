@@ -35,7 +35,8 @@ class Invocations:
 def invocations_of(code: CodeRun) -> Invocations:
     """Find the calls in what ran.
 
-    A frame pointer is what its register held most of the time since it changed.
+    A frame pointer is what its register held most of the time since it changed, except on
+    private stacks, whose places are known.
     """
     probe, program = code.probe, code.program
     segments = [s for s in probe.segments if s.stack is not None]
@@ -51,8 +52,13 @@ def invocations_of(code: CodeRun) -> Invocations:
         name: np.concatenate([segment.followed[name] for segment in segments])
         for name in set(program.frames)
     }
+    percpu = code.percpu
     for invocation, function in enumerate(found.functions):
         name = program.frames[function]
+        private = program.private_frame(function, percpu)
+        if private is not None:
+            found.frames.append(private)
+            continue
         held = values[name][owners == invocation]
         if not len(held):
             found.frames.append(probe.stack_top - 16)

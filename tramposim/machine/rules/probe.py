@@ -40,7 +40,7 @@ _FILL = {Arch.X86_64: b"\xcc", Arch.ARM64: bytes.fromhex("002020d4")}
 _ARITHMETIC_FLAGS = {Arch.X86_64: 0x8D5, Arch.ARM64: 0xF0000000}
 _FIXED_FLAGS = {Arch.X86_64: 0x202, Arch.ARM64: 0}
 _MASK = (1 << 64) - 1
-_MAX_WATCHED = 2000
+_MAX_WATCHED = 16000
 _MEMORY_OPERAND = 3
 _MAX_PAGES = 1024
 _REASONS = {
@@ -168,7 +168,7 @@ class Probe:
         values = {name: self.noise() for name in (*convention.saved, *convention.volatile)}
         values[convention.stack] = self.stack_top
         self.set(values)
-        self._shake_flags()
+        self.shake_flags()
         return values
 
     def noise(self) -> int:
@@ -210,7 +210,7 @@ class Probe:
         if not preserving:
             self.set({name: self.noise() for name in convention.volatile})
         self.engine.set_register(preserving or convention.result, result & _MASK)
-        self._shake_flags()
+        self.shake_flags()
         below = self.get(convention.stack) - self.stack_base
         if 0 < below <= STACK_SIZE:
             count = min(below, 1024)
@@ -218,7 +218,8 @@ class Probe:
             noise = self._noise[start : start + count]
             self.engine.write(self.stack_base + below - count, noise)
 
-    def _shake_flags(self) -> None:
+    def shake_flags(self) -> None:
+        """Random arithmetic flags."""
         arch = self.arch
         shaken = self.random.getrandbits(32) & _ARITHMETIC_FLAGS[arch]
         self.engine.set_register(self.convention.flags, _FIXED_FLAGS[arch] | shaken)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from tramposim.machine.rules.coderun import CodeRun
 from tramposim.machine.rules.inputs import Pages
 from tramposim.machine.rules.invocations import Invocations
@@ -22,21 +20,18 @@ Store = tuple[int, int, bool]
 
 def compare_loads(code: CodeRun, pages: Pages) -> None:
     """The code reads memory only where the interpreter does: elsewhere it may fault."""
-    probe = code.probe
-    low, high = np.uint64(probe.stack_base), np.uint64(probe.stack_base + STACK_SIZE)
-    known = np.array(list(pages.read_words), np.uint64)
+    probe, known = code.probe, pages.read_words
+    low, high = probe.stack_base, probe.stack_base + STACK_SIZE
+    counter = code.program.depth & code.mask & -8
     for segment in probe.segments:
-        address = segment.accesses["address"].astype(np.uint64)
-        loads = (segment.accesses["flags"] & STORE) == 0
-        outside = (address < low) | (address >= high)
-        place = (address & np.uint64(code.mask)) & ~np.uint64(7)
-        if code.program.depth:
-            outside &= place != np.uint64(code.program.depth & code.mask & -8)
-        for which in np.flatnonzero(loads & outside & ~np.isin(place, known))[:1]:
-            pc = int(segment.pcs[segment.accesses["insn"][which]])
+        loads = segment.accesses[(segment.accesses["flags"] & STORE) == 0]
+        for address, index, _, _ in loads.tolist():
+            place = address & code.mask & -8
+            if low <= address < high or place in known or place == counter != 0:
+                continue
             raise Differs(
-                Rule.MEMORY, pc,
-                f"reads {int(address[which]):#x}, which the interpreter does not",
+                Rule.MEMORY, int(segment.pcs[index]),
+                f"reads {address:#x}, which the interpreter does not",
             )  # fmt: skip
 
 

@@ -44,12 +44,13 @@ class Move:
 class Turn:
     """Where eBPF registers get `values` (number, value): before the branch `place`, or behind
     the instruction there (`after`), when it is first come to after the turn before; in the
-    machine before the instruction at `at`."""
+    machine before the instruction at `at`. There the machine registers `free` hold nothing."""
 
     place: tuple[int, int]
     at: int
     values: tuple[tuple[int, int], ...]
     after: bool = False
+    free: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         values = ", ".join(f"r{number} = {value:#x}" for number, value in self.values)

@@ -25,6 +25,7 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.alu import COMPARISONS, M32, M64
 from tramposim.bpf.insn import Insn, Reg, decode
 from tramposim.machine.rules.compiled import CompiledProgram
+from tramposim.machine.rules.convention import CONVENTIONS
 from tramposim.machine.rules.inputs import Inputs
 from tramposim.machine.rules.listing import Flow
 from tramposim.machine.rules.program import ProgramRun
@@ -37,8 +38,10 @@ _COMPARES = {Arch.X86_64: ("cmp", "test"), Arch.ARM64: ("cmp", "cmn", "tst")}
 _SELF = ("cbz", "cbnz", "tbz", "tbnz")
 _SHAKEN = 0.3
 _TURNED = 0.6
-_MOVED = 0.2
+_MOVED = 0.3
 """Chances of a register, a branch, and a move to be changed."""
+_SHAKES = 2
+"""Runs with changed registers for each without."""
 _MOVES = (isa.ALU, isa.ALU64, isa.LDX, isa.LD)
 _MOST_TURNS = 24
 _BOUNDS = (0, 1, M64, 1 << 63, (1 << 63) - 1, M32, 1 << 31, (1 << 31) - 1)
@@ -55,9 +58,10 @@ class Plan:
 class Explorer:
     """Learns from runs of a program where its branches lie and which ways they went."""
 
-    def __init__(self, program: CompiledProgram, seed: int) -> None:
+    def __init__(self, program: CompiledProgram, seed: int, constants: Sequence[int]) -> None:
         self._program = program
         self._random = random.Random(seed)
+        self._constants = tuple(constants)
         listing = program.listing
         self._code = [decode(function.insns) for function in program.functions]
         self._sites: dict[tuple[int, int], int] = {}
@@ -139,7 +143,8 @@ class Explorer:
                         self._tried.add((*branch.place, taken))
                         yield Plan(run.inputs, (*turns[: branch.turned], turn))
         if not turns:
-            yield Plan(run.inputs, self._shaken(run, shaken))
+            for _ in range(_SHAKES):
+                yield Plan(run.inputs, self._shaken(run, shaken))
 
     def _shaken(self, run: ProgramRun, branches: list[tuple[Branch, int]]) -> tuple[Turn, ...]:
         """Registers changed at some of a run's branches, and behind some of its moves."""
@@ -158,10 +163,21 @@ class Explorer:
                 continue
             values = self._shake(move.defined - {self._insn(move.place).dst})
             if values:
-                found.append(((move.step, 0), Turn(move.place, at, tuple(values.items()), True)))
+                free = self._free(move.defined)
+                found.append((
+                    (move.step, 0), Turn(move.place, at, tuple(values.items()), True, free)
+                ))  # fmt: skip
         # A branch is met when the move behind the instruction before it has been made.
         found.sort(key=lambda item: item[0])
         return tuple(turn for _, turn in found if turn is not None)[:_MOST_TURNS]
+
+    def _free(self, defined: frozenset[int]) -> tuple[str, ...]:
+        """Machine registers that hold nothing between two instructions."""
+        program = self._program
+        held = {program.registers[number] for number in defined if number in program.registers}
+        volatile = CONVENTIONS[program.arch].volatile
+        link = CONVENTIONS[program.arch].link
+        return tuple(name for name in volatile if name not in {*held, *program.frames, link})
 
     def _compare_of(self, branch: Branch) -> int | None:
         """The machine instruction that compares for a branch, if that is certain."""
@@ -188,7 +204,7 @@ class Explorer:
         if Reg.FP in (insn.dst, insn.src):
             return None
         bits = 64 if insn.cls == isa.JMP else 32
-        pairs = self._operands(insn, branch.right, (1 << bits) - 1)
+        pairs = self._operands(insn, branch.right, (1 << bits) - 1, shake)
         pair = next((p for p in pairs if COMPARISONS[insn.op](*p, bits) == taken), None)
         if pair is None:
             return None
@@ -201,13 +217,19 @@ class Explorer:
             values |= self._shake(branch.defined - fixed)
         return Turn(branch.place, at, tuple(values.items()))
 
-    def _operands(self, insn: Insn, right: int, mask: int) -> Iterator[tuple[int, int]]:
-        """Values to compare: such that differ by little, then others; of one register if it is
-        compared with itself, of both if the second is one."""
+    def _operands(
+        self, insn: Insn, right: int, mask: int, loose: bool
+    ) -> Iterator[tuple[int, int]]:
+        """Values to compare: such that differ by little, then others, all mixed if `loose`; of
+        one register if it is compared with itself, of both if the second is one."""
         near = [right, right + 1, right - 1]
         self._random.shuffle(near)
         noise = self._random.getrandbits(64)
-        values = [*near, right ^ noise & 0xFF, ~right, right & -right, noise, *_BOUNDS]
+        far = [right ^ 1 << 32, right ^ 1 << 63, right + (1 << 32), noise]
+        self._random.shuffle(far)
+        values = [*near, *far, right ^ noise & 0xFF, ~right, right & -right, *_BOUNDS]
+        if loose:
+            self._random.shuffle(values)
         same = insn.from_register and insn.src == insn.dst
         for value in values:
             yield value & mask, (value & mask) if same else right
@@ -224,9 +246,11 @@ class Explorer:
         }
 
     def _value(self) -> int:
-        kind = self._random.randrange(4)
+        kind = self._random.randrange(5)
         if kind == 0:
             return self._random.choice(_BOUNDS)
+        if kind == 4:
+            return self._random.choice(self._constants) + self._random.randrange(-1, 2) & M64
         if kind == 1:
             return self._random.getrandbits(self._random.randrange(1, 33))
         return self._random.getrandbits(64)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
-__all__ = ["Branch", "Move", "Turn"]
+__all__ = ["Branch", "Move", "Reach", "Turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +15,7 @@ class Branch:
     `place` is (function, instruction index), `step` its number among the instructions
     executed, `row` the last executed machine instruction before it at which all registers were
     known, `turned` how many turns were made before, `right` what it compared with, `defined`
-    the registers that a program may read there.
+    the registers that a program may read there, `own` whether a turn was made here.
     """
 
     place: tuple[int, int]
@@ -24,6 +25,7 @@ class Branch:
     turned: int
     right: int
     defined: frozenset[int]
+    own: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,15 @@ class Move:
     defined: frozenset[int]
 
 
+class Reach(Enum):
+    """How far from each other a branch's operands are made: as near as may be, equal in the
+    lower half, or anyhow, with other registers changed as well."""
+
+    NEAR = "near"
+    FAR = "far"
+    ANY = "any"
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """Where eBPF registers get `values` (number, value): before the branch `place`, or behind
@@ -51,6 +62,7 @@ class Turn:
     values: tuple[tuple[int, int], ...]
     after: bool = False
     free: tuple[str, ...] = ()
+    reach: Reach = Reach.ANY
 
     def __str__(self) -> str:
         values = ", ".join(f"r{number} = {value:#x}" for number, value in self.values)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ from tramposim.machine.rules.convention import CONVENTIONS
 from tramposim.machine.rules.inputs import Inputs
 from tramposim.machine.rules.listing import Flow
 from tramposim.machine.rules.program import ProgramRun
-from tramposim.machine.rules.turn import Branch, Turn
+from tramposim.machine.rules.turn import Branch, Move, Reach, Turn
 from tramposim.spec import Arch
 
 __all__ = ["Explorer", "Plan"]
@@ -43,7 +44,8 @@ _MOVED = 0.3
 _SHAKES = 2
 """Runs with changed registers for each without."""
 _MOVES = (isa.ALU, isa.ALU64, isa.LDX, isa.LD)
-_MOST_TURNS = 24
+_MOST_TURNS = 32
+_ATTEMPTS = 2
 _BOUNDS = (0, 1, M64, 1 << 63, (1 << 63) - 1, M32, 1 << 31, (1 << 31) - 1)
 
 
@@ -66,10 +68,15 @@ class Explorer:
         self._code = [decode(function.insns) for function in program.functions]
         self._sites: dict[tuple[int, int], int] = {}
         self._unknown: set[tuple[int, int]] = set()
-        self._behind: dict[tuple[int, int], int] = {}
+        used = {*program.registers.values(), *program.frames}
+        convention = CONVENTIONS[program.arch]
+        # Between two instructions these hold nothing.
+        self._free = tuple(n for n in convention.volatile if n not in {*used, convention.link})
+        self._behind: dict[tuple[int, int], tuple[int, frozenset[int]]] = {}
         self._lengths = {start: len(code) for start, code in listing.chunks}
         self._targets = [set(_targets(insns)) for insns in self._code]
-        self._tried: set[tuple[int, int, bool]] = set()
+        self._tried: set[tuple[tuple[int, int], bool, Reach]] = set()
+        self._attempts: Counter[tuple[tuple[int, int], bool, Reach]] = Counter()
         self._before = {
             after.address: before
             for before, after in zip(listing.instructions, listing.instructions[1:], strict=False)
@@ -86,8 +93,12 @@ class Explorer:
         if lockstep is None or not len(lockstep.pcs):
             return
         pcs = lockstep.pcs
+        for branch in run.branches:
+            if branch.own:
+                reach = run.code.turns[branch.turned].reach
+                self._tried.add((branch.place, branch.taken, reach))
         for move in run.moves:
-            self._note(move.place, int(pcs[move.row]))
+            self._note(move, int(pcs[move.row]))
         rows = np.flatnonzero(np.isin(pcs, self._jumps)).tolist()
         branches, start = run.branches, 0
         while start < len(branches):
@@ -104,80 +115,109 @@ class Explorer:
                         self._match(branch.place, int(pcs[row]))
             start = end
 
-    def _note(self, place: tuple[int, int], address: int) -> None:
+    def _note(self, move: Move, address: int) -> None:
         """Where the code of an instruction ends that changes a register and does nothing else:
-        not before any moment at which the register had its value."""
-        function, index = place
+        not before any moment at which the registers had their values. Only those that were
+        known then may be changed there: others may still have to be restored."""
+        function, index = place = move.place
         insn = self._insn(place)
         following = index + (2 if insn.cls == isa.LD else 1)
         if insn.cls not in _MOVES or following in self._targets[function]:
             return
+        if insn.dst == self._program.target.scratch or _borrows(insn):
+            return
         start = self._program.addresses[function]
         if start <= address < start + self._lengths[start]:
-            self._behind[place] = max(address, self._behind.get(place, 0))
+            last, known = self._behind.get(place, (0, frozenset[int]()))
+            if address > last:
+                self._behind[place] = address, move.defined
+            elif address == last and not move.defined <= known:
+                self._behind[place] = address, known | move.defined
 
     def _match(self, place: tuple[int, int], address: int) -> None:
         if self._sites.setdefault(place, address) != address:
             self._unknown.add(place)
 
     def plans(self, run: ProgramRun) -> Iterator[Plan]:
-        """Runs that turn one branch each to where none went before, comparing at the bound;
-        then one that changes registers at many branches."""
-        seen: set[tuple[int, tuple[int, int]]] = set()
-        shaken = []
-        turns = run.code.turns
+        """A run that turns branches to where none went before, comparing at the bound; then, if
+        this one changed nothing, such that change registers at many branches and moves."""
+        turns, batch = run.code.turns, list[Turn]()
+        seen: set[tuple[int, int]] = set()
+        first = 0
         for branch in run.branches:
-            if (branch.turned, branch.place) in seen:
+            if branch.place in seen or (batch and branch.turned < first):
                 continue
-            seen.add((branch.turned, branch.place))
-            at = self._compare_of(branch)
-            if at is None:
+            turn = self._untried(branch)
+            if turn is None:
                 continue
-            shaken.append((branch, at))
-            if branch.turned < len(turns) or branch.turned >= _MOST_TURNS:
-                continue
-            for taken in (not branch.taken, branch.taken):
-                if (*branch.place, taken) not in self._tried:
-                    turn = self._turn(branch, at, taken, len(turns) % 2 == 1)
-                    if turn is not None:
-                        self._tried.add((*branch.place, taken))
-                        yield Plan(run.inputs, (*turns[: branch.turned], turn))
+            if not batch:
+                first = branch.turned
+                seen.clear()
+            seen.add(branch.place)
+            batch.append(turn)
+            if first + len(batch) >= _MOST_TURNS:
+                break
+        if batch:
+            yield Plan(run.inputs, (*turns[:first], *batch))
         if not turns:
             for _ in range(_SHAKES):
-                yield Plan(run.inputs, self._shaken(run, shaken))
+                yield Plan(run.inputs, self._shaken(run))
 
-    def _shaken(self, run: ProgramRun, branches: list[tuple[Branch, int]]) -> tuple[Turn, ...]:
+    def _divides(self, place: tuple[int, int], taken: bool) -> bool:
+        """Whether this way leads to a signed division that the verifier guards by a test of its
+        scratch register: what it divides by is not changed alike, and may make the CPU fault."""
+        insn = self._insn(place)
+        return taken and insn.dst == self._program.target.scratch and insn.op == isa.JGT
+
+    def _untried(self, branch: Branch) -> Turn | None:
+        """A way through the branch that was not gone yet."""
+        at = self._compare_of(branch)
+        if at is None:
+            return None
+        for reach in (Reach.NEAR, Reach.FAR):
+            for taken in (not branch.taken, branch.taken):
+                way = branch.place, taken, reach
+                if way in self._tried or self._divides(branch.place, taken):
+                    continue
+                if self._attempts[way] >= _ATTEMPTS:
+                    continue
+                self._attempts[way] += 1
+                turn = self._turn(branch, at, taken, reach)
+                if turn is not None:
+                    return turn
+        return None
+
+    def _shaken(self, run: ProgramRun) -> tuple[Turn, ...]:
         """Registers changed at some of a run's branches, and behind some of its moves."""
-        found: list[tuple[tuple[int, int], Turn | None]] = [
-            ((branch.step, 1), self._turn(branch, at, self._random.random() < 0.5, True))
-            for branch, at in branches
-            if self._random.random() < _TURNED
-        ]
+        found: list[tuple[tuple[int, int], Turn]] = []
         seen: set[tuple[int, int]] = set()
+        for branch in run.branches:
+            if branch.place in seen or self._random.random() >= _TURNED:
+                continue
+            seen.add(branch.place)
+            at, taken = self._compare_of(branch), self._random.random() < 0.5
+            if at is None or self._divides(branch.place, taken):
+                continue
+            turn = self._turn(branch, at, taken, Reach.ANY)
+            if turn:
+                found.append(((branch.step, 1), turn))
+        seen.clear()
         for move in run.moves:
             if move.place in seen:
                 continue
             seen.add(move.place)
-            at = self._behind.get(move.place)
-            if at is None or self._random.random() >= _MOVED:
+            at, known = self._behind.get(move.place, (0, frozenset[int]()))
+            if not at or self._random.random() >= _MOVED:
                 continue
-            values = self._shake(move.defined - {self._insn(move.place).dst})
+            values = self._shake((move.defined & known) - {self._insn(move.place).dst})
             if values:
-                free = self._free(move.defined)
-                found.append((
-                    (move.step, 0), Turn(move.place, at, tuple(values.items()), True, free)
-                ))  # fmt: skip
+                turn = Turn(move.place, at, tuple(values.items()), True, self._free)
+                found.append(((move.step, 0), turn))
+        if len(found) > _MOST_TURNS:
+            found = self._random.sample(found, _MOST_TURNS)
         # A branch is met when the move behind the instruction before it has been made.
         found.sort(key=lambda item: item[0])
-        return tuple(turn for _, turn in found if turn is not None)[:_MOST_TURNS]
-
-    def _free(self, defined: frozenset[int]) -> tuple[str, ...]:
-        """Machine registers that hold nothing between two instructions."""
-        program = self._program
-        held = {program.registers[number] for number in defined if number in program.registers}
-        volatile = CONVENTIONS[program.arch].volatile
-        link = CONVENTIONS[program.arch].link
-        return tuple(name for name in volatile if name not in {*held, *program.frames, link})
+        return tuple(turn for _, turn in found)
 
     def _compare_of(self, branch: Branch) -> int | None:
         """The machine instruction that compares for a branch, if that is certain."""
@@ -198,13 +238,13 @@ class Explorer:
     def _insn(self, place: tuple[int, int]) -> Insn:
         return self._code[place[0]][place[1]]
 
-    def _turn(self, branch: Branch, at: int, taken: bool, shake: bool) -> Turn | None:
+    def _turn(self, branch: Branch, at: int, taken: bool, reach: Reach) -> Turn | None:
         """Values that make the branch go this way; None if none were found."""
         insn = self._insn(branch.place)
         if Reg.FP in (insn.dst, insn.src):
             return None
         bits = 64 if insn.cls == isa.JMP else 32
-        pairs = self._operands(insn, branch.right, (1 << bits) - 1, shake)
+        pairs = self._operands(insn, branch.right, (1 << bits) - 1, reach)
         pair = next((p for p in pairs if COMPARISONS[insn.op](*p, bits) == taken), None)
         if pair is None:
             return None
@@ -212,23 +252,24 @@ class Explorer:
         values = {insn.dst: pair[0] | upper[0]}
         if pair[1] != branch.right and insn.src != insn.dst:
             values[insn.src] = pair[1] | upper[1]
-        if shake:
+        if reach is Reach.ANY:
             fixed = {insn.dst, insn.src} if insn.from_register else {insn.dst}
             values |= self._shake(branch.defined - fixed)
-        return Turn(branch.place, at, tuple(values.items()))
+        return Turn(branch.place, at, tuple(values.items()), reach=reach)
 
     def _operands(
-        self, insn: Insn, right: int, mask: int, loose: bool
+        self, insn: Insn, right: int, mask: int, reach: Reach
     ) -> Iterator[tuple[int, int]]:
-        """Values to compare: such that differ by little, then others, all mixed if `loose`; of
-        one register if it is compared with itself, of both if the second is one."""
+        """Values to compare: such that differ by little or in the upper half only, then others;
+        of one register if it is compared with itself, of both if the second is one."""
         near = [right, right + 1, right - 1]
         self._random.shuffle(near)
         noise = self._random.getrandbits(64)
-        far = [right ^ 1 << 32, right ^ 1 << 63, right + (1 << 32), noise]
+        far = [right + high + step for high in (1 << 32, -1 << 32, 1 << 63) for step in (-1, 0, 1)]
         self._random.shuffle(far)
-        values = [*near, *far, right ^ noise & 0xFF, ~right, right & -right, *_BOUNDS]
-        if loose:
+        rest = [right ^ noise & 0xFF, ~right, right & -right, noise, *_BOUNDS]
+        values = [*far, *near, *rest] if reach is Reach.FAR else [*near, *far, *rest]
+        if reach is Reach.ANY:
             self._random.shuffle(values)
         same = insn.from_register and insn.src == insn.dst
         for value in values:
@@ -254,6 +295,14 @@ class Explorer:
         if kind == 1:
             return self._random.getrandbits(self._random.randrange(1, 33))
         return self._random.getrandbits(64)
+
+
+def _borrows(insn: Insn) -> bool:
+    """Whether a JIT may save other eBPF registers for it, and restore them behind."""
+    if insn.cls not in (isa.ALU, isa.ALU64):
+        return False
+    shifts = insn.op in (isa.LSH, isa.RSH, isa.ARSH) and insn.from_register
+    return shifts or insn.op in (isa.DIV, isa.MOD)
 
 
 def _targets(insns: Sequence[Insn]) -> Iterator[int]:

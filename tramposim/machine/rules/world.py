@@ -22,8 +22,8 @@ from tramposim.spec import Arch
 __all__ = ["World"]
 
 _MAX_WISHES = 200
-_MAX_BRANCHES = 300
-_MAX_MOVES = 1000
+_MAX_BRANCHES = 1000
+_MAX_MOVES = 2000
 _FRAME = 512
 
 
@@ -52,7 +52,7 @@ class World:
         self.branches: list[Branch] = []
         self.moves: list[Move] = []
         self.lockstep = Lockstep(code)
-        self._turned = 0
+        self._turned = self._before = 0
         self._frames = invocations.frames
         self._entered = 0
         main = code.program.functions[0]
@@ -137,6 +137,7 @@ class World:
 
     def turn(self, function: int, index: int, state: State) -> None:
         """Give registers the values that the machine's were given before this branch."""
+        self._before = self._turned
         self._turn(function, index, state, False)
 
     def _turn(self, function: int, index: int, state: State, after: bool) -> None:
@@ -156,8 +157,8 @@ class World:
         if len(self.branches) < _MAX_BRANCHES:
             self.branches.append(
                 Branch(
-                    (function, index), self.steps, taken, self.lockstep.at, self._turned, right,
-                    frozenset(state.defined),
+                    (function, index), self.steps, taken, self.lockstep.at, self._before, right,
+                    frozenset(state.defined), self._turned > self._before,
                 )
             )  # fmt: skip
         for value, other in ((left, right), (right, left)):

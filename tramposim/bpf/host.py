@@ -39,6 +39,10 @@ _OTHER_MAPS: Mapping[MapType, Callable[[Map, Memory], HostMap]] = {
 }
 
 
+def _calls_kfunc(insn: Insn) -> bool:
+    return insn.opcode == isa.JMP | isa.CALL and insn.src == Pseudo.KFUNC
+
+
 def _place(insns: list[Insn], index: int, address: int) -> None:
     """Give the 64-bit load at `index` its address."""
     insns[index] = Insn(isa.LD_IMM64, insns[index].dst, 0, 0, signed(address, 32))
@@ -127,8 +131,10 @@ class Host:
         call: TracedCall | None = None,
         budget: int = BUDGET,
         arguments: Sequence[int] = (),
+        unnamed: Function | None = None,
     ) -> int:
-        """Run a program, in `call` if it traces a function; returns r0.
+        """Run a program, in `call` if it traces a function; returns r0. Calls by a BTF id that
+        has no name call `unnamed`.
 
         Raises what `interpret` raises, and `UnsupportedError` for a kernel function that is
         not known.
@@ -137,6 +143,8 @@ class Host:
         self._call = call
         insns = self._relocated(program)
         kfuncs = {index: self._kfunc(name, program) for index, name in program.kfuncs}
+        if unnamed is not None:
+            kfuncs = {i: unnamed for i, insn in enumerate(insns) if _calls_kfunc(insn)} | kfuncs
         calls = Calls(self._helpers(program.kind), kfuncs, probes=self._probes(program))
         if call is not None:
             arguments = (call.address,)

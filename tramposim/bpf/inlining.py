@@ -200,7 +200,10 @@ class Inliner:
 
     def _percpu_load(self, symbol: str, load: int) -> list[Insn]:
         address = self.env.symbol(symbol, "an inlined helper")
-        cls = isa.ALU64 if self.env.version >= (7, 0) else isa.ALU
+        # Kernels before 7.0 have per-CPU variables at addresses near zero, and move 32 bits. Where
+        # they lie elsewhere, as in the emulated kernel, the move has to extend the sign.
+        low = self.env.version < (7, 0) and address < 1 << 32
+        cls = isa.ALU if low else isa.ALU64
         return [
             Insn(cls | isa.MOV, Reg.R0, imm=signed32(address)),
             _percpu(Reg.R0),

@@ -49,7 +49,8 @@ def interpret_bare(code: bytes | Program, memory: bytes = b"", budget: int = BUD
     program = _checked(code, memory)
     host = Host()
     region = host.memory.allocate(max(len(memory), 1), "the memory", memory)
-    value = host.run(program, budget=budget, arguments=(region.address, len(memory)))
+    arguments = region.address, len(memory)
+    value = host.run(program, budget=budget, arguments=arguments, unnamed=lambda arguments: 0)
     return BareResult(value, bytes(region.data[: len(memory)]))
 
 

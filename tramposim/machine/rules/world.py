@@ -172,6 +172,8 @@ class World:
         self._entered += 1
         if number >= len(self._frames):
             events = self.code.events
+            if not self.code_should_have_come():
+                raise Undefined
             raise Differs(
                 Rule.EXECUTION,
                 events[self.calls].site

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from tramposim.bpf.insn import Insn, decode
 from tramposim.bpf.loaded import LoadedFunction
 from tramposim.bpf.lowered import Target
 from tramposim.machine.rules.listing import Listing
@@ -50,6 +52,11 @@ class CompiledProgram:
     landing_pads: bool = False
     signed: bool = False
     interpreted: bool = True
+
+    @cached_property
+    def insns(self) -> tuple[list[Insn], ...]:
+        """The functions' eBPF instructions."""
+        return tuple(decode(function.insns) for function in self.functions)
 
     def private_frame(self, number: int, percpu: int) -> int | None:
         """The eBPF frame pointer of a function with a private stack, on the CPU with this

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["Branch", "Move", "Reach", "Turn"]
+from tramposim.bpf import insn as isa
+
+__all__ = ["MOVES", "Branch", "Move", "Reach", "Turn"]
+
+
+MOVES = (isa.ALU, isa.ALU64, isa.LDX, isa.LD)
+"""Classes of instructions that give a register a value and do nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

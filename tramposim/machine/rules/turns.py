@@ -24,13 +24,13 @@ import numpy as np
 
 from tramposim.bpf import insn as isa
 from tramposim.bpf.alu import COMPARISONS, M32, M64
-from tramposim.bpf.insn import Insn, Reg, decode
+from tramposim.bpf.insn import Insn, Reg
 from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.convention import CONVENTIONS
 from tramposim.machine.rules.inputs import Inputs
 from tramposim.machine.rules.listing import Flow
 from tramposim.machine.rules.program import ProgramRun
-from tramposim.machine.rules.turn import Branch, Move, Reach, Turn
+from tramposim.machine.rules.turn import MOVES, Branch, Move, Reach, Turn
 from tramposim.spec import Arch
 
 __all__ = ["Explorer", "Plan"]
@@ -43,9 +43,11 @@ _MOVED = 0.3
 """Chances of a register, a branch, and a move to be changed."""
 _SHAKES = 2
 """Runs with changed registers for each without."""
-_MOVES = (isa.ALU, isa.ALU64, isa.LDX, isa.LD)
 _MOST_TURNS = 32
 _ATTEMPTS = 2
+_OFTEN = 3
+"""A place is known when it was seen so often."""
+_NOWHERE = 0, frozenset[int](), 0
 _BOUNDS = (0, 1, M64, 1 << 63, (1 << 63) - 1, M32, 1 << 31, (1 << 31) - 1)
 
 
@@ -65,14 +67,15 @@ class Explorer:
         self._random = random.Random(seed)
         self._constants = tuple(constants)
         listing = program.listing
-        self._code = [decode(function.insns) for function in program.functions]
+        self._code = program.insns
         self._sites: dict[tuple[int, int], int] = {}
+        self._places: list[list[tuple[int, int]] | None] = [None] * len(self._code)
         self._unknown: set[tuple[int, int]] = set()
         used = {*program.registers.values(), *program.frames}
         convention = CONVENTIONS[program.arch]
         # Between two instructions these hold nothing.
         self._free = tuple(n for n in convention.volatile if n not in {*used, convention.link})
-        self._behind: dict[tuple[int, int], tuple[int, frozenset[int]]] = {}
+        self._behind: dict[tuple[int, int], tuple[int, frozenset[int], int]] = {}
         self._lengths = {start: len(code) for start, code in listing.chunks}
         self._targets = [set(_targets(insns)) for insns in self._code]
         self._tried: set[tuple[tuple[int, int], bool, Reach]] = set()
@@ -122,21 +125,37 @@ class Explorer:
         function, index = place = move.place
         insn = self._insn(place)
         following = index + (2 if insn.cls == isa.LD else 1)
-        if insn.cls not in _MOVES or following in self._targets[function]:
+        if insn.cls not in MOVES or following in self._targets[function]:
             return
         if insn.dst == self._program.target.scratch or _borrows(insn):
             return
         start = self._program.addresses[function]
         if start <= address < start + self._lengths[start]:
-            last, known = self._behind.get(place, (0, frozenset[int]()))
+            last, known, seen = self._behind.get(place, _NOWHERE)
             if address > last:
-                self._behind[place] = address, move.defined
-            elif address == last and not move.defined <= known:
-                self._behind[place] = address, known | move.defined
+                self._behind[place] = address, move.defined, 1
+            elif address == last and (seen < _OFTEN or not move.defined <= known):
+                self._behind[place] = address, known | move.defined, seen + 1
 
     def _match(self, place: tuple[int, int], address: int) -> None:
+        if place not in self._sites:
+            self._places[place[0]] = None
         if self._sites.setdefault(place, address) != address:
             self._unknown.add(place)
+
+    def _in_order(self, place: tuple[int, int], address: int) -> bool:
+        """Whether the branches known before and behind an instruction lie so in the machine's
+        code as well: if registers do not change for long, a moment may have been mistaken."""
+        function, index = place
+        places = self._places[function]
+        if places is None:
+            places = self._places[function] = sorted(
+                (at, found) for (owner, at), found in self._sites.items() if owner == function
+            )
+        where = bisect_left(places, (index, 0))
+        below = where == 0 or places[where - 1][1] < address
+        where += where < len(places) and places[where][0] == index
+        return below and (where == len(places) or address < places[where][1])
 
     def plans(self, run: ProgramRun) -> Iterator[Plan]:
         """A run that turns branches to where none went before, comparing at the bound; then, if
@@ -206,8 +225,10 @@ class Explorer:
             if move.place in seen:
                 continue
             seen.add(move.place)
-            at, known = self._behind.get(move.place, (0, frozenset[int]()))
-            if not at or self._random.random() >= _MOVED:
+            at, known, often = self._behind.get(move.place, _NOWHERE)
+            if often < _OFTEN or self._random.random() >= _MOVED:
+                continue
+            if not self._in_order(move.place, at):
                 continue
             values = self._shake((move.defined & known) - {self._insn(move.place).dst})
             if values:
@@ -223,7 +244,7 @@ class Explorer:
         """The machine instruction that compares for a branch, if that is certain."""
         place = branch.place
         address = self._sites.get(place)
-        if address is None or place in self._unknown:
+        if address is None or place in self._unknown or not self._in_order(place, address):
             return None
         listing = self._program.listing
         own, before = listing.at[address], self._before.get(address)

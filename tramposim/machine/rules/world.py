@@ -7,6 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from tramposim.bpf import insn as isa
+from tramposim.bpf.alu import COMPARISONS
+from tramposim.bpf.insn import Insn
 from tramposim.bpf.lowered import State
 from tramposim.machine.rules.coderun import EXECUTED, MOST_EACH, CodeRun, Stopped, canonical
 from tramposim.machine.rules.inputs import CALLS, Pages
@@ -25,6 +28,13 @@ _MAX_WISHES = 200
 _MAX_BRANCHES = 1000
 _MAX_MOVES = 2000
 _FRAME = 512
+
+
+def _plain(insn: Insn) -> bool:
+    """Whether no machine code for the instruction changes any eBPF register."""
+    if insn.cls in (isa.ST, isa.STX):
+        return insn.mode == isa.MEM
+    return insn.cls in (isa.JMP, isa.JMP32) and insn.op in (*COMPARISONS, isa.JA)
 
 
 class World:
@@ -53,6 +63,7 @@ class World:
         self.moves: list[Move] = []
         self.lockstep = Lockstep(code)
         self._turned = self._before = 0
+        self._certain = True
         self._frames = invocations.frames
         self._entered = 0
         main = code.program.functions[0]
@@ -118,13 +129,17 @@ class World:
         self._turn(function, index, state, True)
         before = self.lockstep.at
         self.lockstep.step(function, index, state)
-        if self.lockstep.at != before and len(self.moves) < _MAX_MOVES:
+        moved = self.lockstep.at != before
+        if moved and self._certain and len(self.moves) < _MAX_MOVES:
             self.moves.append(
                 Move(
                     (function, index), self.steps, self.lockstep.at, self._turned,
                     frozenset(state.defined),
                 )
             )  # fmt: skip
+        if moved or not _plain(self.code.program.insns[function][index]):
+            # After moves that change nothing a later state may be seen where it is not yet.
+            self._certain = moved
         if self.lockstep.ran_out and not self.code_should_have_come():
             self.lockstep.parted = None
             raise Undefined
@@ -145,6 +160,10 @@ class World:
             return
         turn = self.code.turns[self._turned]
         if turn.place == (function, index) and turn.after == after:
+            if self._turned >= len(self.code.doors):
+                # The code went another way through this instruction than when its place was
+                # learned; if a wrong one, the registers tell.
+                raise Undefined
             for number, value in turn.values:
                 state.set(number, value)
             self.lockstep.turned(self._turned)

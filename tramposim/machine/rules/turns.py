@@ -238,7 +238,13 @@ class Explorer:
             found = self._random.sample(found, _MOST_TURNS)
         # A branch is met when the move behind the instruction before it has been made.
         found.sort(key=lambda item: item[0])
-        return tuple(turn for _, turn in found)
+        turns = [turn for _, turn in found]
+        # Behind a branch's turn the machine stands where it was made: no other can be there.
+        return tuple(
+            turn
+            for before, turn in zip([None, *turns], turns, strict=False)
+            if before is None or before.after or before.at != turn.at
+        )
 
     def _compare_of(self, branch: Branch) -> int | None:
         """The machine instruction that compares for a branch, if that is certain."""

@@ -295,10 +295,15 @@ class CodeRun:
 
     def _calls_since(self) -> int:
         """Call instructions since the last event, that one's excluded, this one's included."""
-        segments = self.probe.segments[self._counted :]
-        self._counted = len(self.probe.segments)
-        flow = self.probe.listing.flow
-        return sum(flow(pc) is Flow.CALL for s in segments for pc in s.pcs.tolist())
+        segments, flow, calls = self.probe.segments, self.probe.listing.flow, 0
+        for number in range(self._counted, len(segments)):
+            pcs = segments[number].pcs.tolist()
+            if number in self.doors:
+                # Where registers were changed the next instruction ends the segment.
+                pcs.pop()
+            calls += sum(flow(pc) is Flow.CALL for pc in pcs)
+        self._counted = len(segments)
+        return calls
 
     def _check_chain(self, departure: Departure) -> None:
         """From the frame pointer to the caller's frame, by (frame, return address) pairs."""

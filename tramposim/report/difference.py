@@ -184,7 +184,8 @@ def _in_words(
     total = number(rows[-1], "difference")
     parts = {str(row["part"]): number(row, "difference") for row in rows[:-1]}
     causes = {group: number(rows[-1], group_field(group)) for group in groups}
-    text = f"{name_of(second)} costs {total:+.1f} cycles per call against {name_of(first)}"
+    more = "more" if total >= 0 else "less"
+    text = f"{name_of(second)} costs {abs(total):.1f} cycles per call {more} than {name_of(first)}"
     for heading, values in (("most of it in", parts), ("by cause", causes)):
         largest = sorted(values, key=lambda name: -abs(values[name]))[:3]
         named = [f"{name} {values[name]:+.1f}" for name in largest if abs(values[name]) >= _LEAST]

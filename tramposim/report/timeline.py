@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -38,11 +38,16 @@ def timeline_text(timeline: Timeline, part: str | None = None) -> str:
         if (row.call, row.part) != current:
             current = row.call, row.part
             lines.append(f"{pad}-- {row.part}".rstrip())
-        notes = [*row.notes, *(f"{reason}: {n}" for reason, n in row.critical.items())]
+        notes = [*row.notes, *_critical(row)]
         note = f"  ; {', '.join(notes)}" if notes else ""
         picture = _stages(row, origin, width)
         lines.append(f"{_index(row):<{index}} {picture}  {row.text}  <{row.function}>{note}")
     return "\n".join([*lines, "", _LEGEND, ""])
+
+
+def _critical(row: TimelineRow) -> list[str]:
+    """What the instruction contributes to the critical path: `load latency 5`."""
+    return [f"{span.reason} {span.cycles}" for span in row.critical]
 
 
 def _index(row: TimelineRow) -> str:
@@ -73,6 +78,7 @@ def _stages(row: TimelineRow, origin: int, width: int) -> str:
     return "".join(cells)
 
 
+_PATH = "critical path"
 _NAMES = ("F", "Ds", "Ex", "Cm")
 """Stages of a Konata log: delivered by the front end, renamed, executing, complete."""
 
@@ -103,7 +109,7 @@ def konata_log(timeline: Timeline) -> str:
         spans = _spans(replace(row, delivered=entered, renamed=max(entered, row.renamed)))
         first = spans[0][1]
         text = f"{row.address:#x} {row.text}"
-        path = [f"critical path: {name} {n}" for name, n in row.critical.items()]
+        path = [f"critical path: {', '.join(_critical(row))}"] if row.critical else []
         detail = "; ".join([row.part, row.function, *row.notes, *path])
         events += [
             (first, number, 0, f"I\t{number}\t{row.retire_id}\t{row.call}"),
@@ -128,8 +134,9 @@ def konata_log(timeline: Timeline) -> str:
 def perfetto_json(timelines: tuple[Timeline, ...]) -> str:
     """Trace events (JSON) for ui.perfetto.dev or chrome://tracing, a process per timeline.
 
-    Parts are slices that end when their last instruction retires; instructions are nested
-    async slices with their stages. Times are microseconds at the core's clock.
+    Parts are slices that end when their last instruction retires, the links of the critical path
+    slices of a track of their own; instructions are nested async slices with their stages. Times
+    are microseconds at the core's clock.
     """
     events: list[dict[str, object]] = []
     for number, timeline in enumerate(timelines, 1):
@@ -145,6 +152,8 @@ def _perfetto(pid: int, timeline: Timeline) -> Iterator[dict[str, object]]:
     title = f"{timeline.title}, core {timeline.core} at {timeline.clock_ghz} GHz"
     yield {"name": "process_name", "ph": "M", "pid": pid, "tid": 0, "args": {"name": title}}
     yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": 1, "args": {"name": "parts"}}
+    yield {"name": "thread_name", "ph": "M", "pid": pid, "tid": 2, "args": {"name": _PATH}}
+    yield from _path(pid, timeline, at)
     begin = 0
     rows = timeline.rows
     for index, row in enumerate(rows):
@@ -173,10 +182,30 @@ def _perfetto(pid: int, timeline: Timeline) -> Iterator[dict[str, object]]:
             "executed": row.executed,
             "retired": row.retired,
             "notes": ", ".join(row.notes),
-            "critical_path": ", ".join(f"{name} {n}" for name, n in row.critical.items()),
+            "critical_path": ", ".join(_critical(row)),
         }
         yield {"name": row.text, "ph": "b", "ts": at(spans[0][1]), "args": arguments, **common}
         for name, first, last in spans:
             yield {"name": name, "ph": "b", "ts": at(first), **common}
             yield {"name": name, "ph": "e", "ts": at(last), **common}
         yield {"name": row.text, "ph": "e", "ts": at(spans[-1][2]), **common}
+
+
+def _path(pid: int, timeline: Timeline, at: Callable[[int], float]) -> Iterator[dict[str, object]]:
+    """The links of the critical path: they follow each other, one at a time."""
+    spans = [(span.begin, span, row) for row in timeline.rows for span in row.critical]
+    for begin, span, row in sorted(spans, key=lambda one: one[0]):
+        yield {
+            "name": span.reason,
+            "ph": "X",
+            "ts": at(begin),
+            "dur": round(at(begin + span.cycles) - at(begin), 6),
+            "pid": pid,
+            "tid": 2,
+            "args": {
+                "cycles": span.cycles,
+                "instruction": row.text,
+                "function": row.function,
+                "part": row.part,
+            },
+        }

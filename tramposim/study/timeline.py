@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
@@ -10,9 +10,17 @@ from tramposim.errors import InputError
 from tramposim.study.events import InstructionNames
 from tramposim.study.path import links_of_call
 from tramposim.study.staged import StagedCalls
-from tramposim.timing.critical import Link
 
-__all__ = ["Timeline", "TimelineRow", "align", "timeline"]
+__all__ = ["CriticalSpan", "Timeline", "TimelineRow", "align", "timeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class CriticalSpan:
+    """A stretch of the call's critical path that one instruction takes: `cycles` from `begin`."""
+
+    reason: str
+    begin: int
+    cycles: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +28,8 @@ class TimelineRow:
     """One executed instruction: what it is, where it belongs, when it passed the stages.
 
     Cycles count from the first one shown. `issued` is None for an instruction that needed no
-    port. `critical` are the cycles that the instruction is on the call's critical path, by what
-    it waits for there. `retire_id` numbers rows in order; in aligned timelines equal numbers
-    correspond.
+    port. `critical` are its stretches of the call's critical path. `retire_id` numbers rows in
+    order; in aligned timelines equal numbers correspond.
     """
 
     call: int
@@ -36,7 +43,7 @@ class TimelineRow:
     executed: int
     retired: int
     notes: tuple[str, ...]
-    critical: Mapping[str, int]
+    critical: tuple[CriticalSpan, ...]
     retire_id: int
 
 
@@ -63,21 +70,21 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
     trace = staged.trace
     if not 1 <= calls < trace.call_count:
         raise InputError(f"{calls} calls; 1 to {trace.call_count - 1} can be shown")
+    shown = range(trace.call_count - calls, trace.call_count)
+    stages = staged.stages[int(trace.calls[shown[0]] - trace.calls[0]) :]
+    paths = [_spans_of_call(staged, number) for number in shown]
+    begins = [span.begin for path in paths for spans in path.values() for span in spans]
+    origin = min([int(stages["delivered"].min()), *begins])
     name = InstructionNames(trace)
-    first = int(trace.calls[0])
-    begin = int(trace.calls[trace.call_count - calls])
-    origin = min(int(stage["delivered"]) for stage in staged.stages[begin - first :])
     rows: list[TimelineRow] = []
-    for number in range(trace.call_count - calls, trace.call_count):
-        low, high = int(trace.calls[number]), int(trace.calls[number + 1])
-        pcs = [int(pc) for pc in trace.pcs[low:high]]
-        links = links_of_call(staged, number)
-        for offset, (pc, (part, _, _)) in enumerate(zip(pcs, staged.parts(number), strict=True)):
-            stage = staged.stages[low - first + offset]
+    for call, (number, path) in enumerate(zip(shown, paths, strict=True)):
+        pcs = trace.pcs[int(trace.calls[number]) : int(trace.calls[number + 1])].tolist()
+        for index, (pc, (part, _, _)) in enumerate(zip(pcs, staged.parts(number), strict=True)):
+            stage = stages[len(rows)]
             issued = int(stage["issued"])
             rows.append(
                 TimelineRow(
-                    call=number - (trace.call_count - calls),
+                    call=call,
                     address=pc,
                     text=name.text(pc),
                     function=staged.places.function(pc),
@@ -88,7 +95,9 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
                     executed=int(stage["executed"]) - origin,
                     retired=int(stage["retired"]) - origin,
                     notes=_notes(stage),
-                    critical=_by_reason(links.get(offset, ())),
+                    critical=tuple(
+                        replace(span, begin=span.begin - origin) for span in path.get(index, ())
+                    ),
                     retire_id=len(rows),
                 )
             )
@@ -99,11 +108,14 @@ def timeline(staged: StagedCalls, calls: int = 1) -> Timeline:
     return Timeline(title, staged.core.name, staged.core.clock_ghz, tuple(rows))
 
 
-def _by_reason(links: Iterable[Link]) -> Mapping[str, int]:
-    sums: dict[str, int] = {}
-    for link in links:
-        sums[link.reason] = sums.get(link.reason, 0) + link.cycles
-    return sums
+def _spans_of_call(staged: StagedCalls, number: int) -> dict[int, list[CriticalSpan]]:
+    """The critical path of a call by the place of its instructions, in the cycles of the stages."""
+    before = staged.timing.recordings[:number] if staged.timing.calls else ()
+    start = sum(one.cycles for one in before)
+    return {
+        index: [CriticalSpan(link.reason, link.begin + start, link.cycles) for link in links]
+        for index, links in links_of_call(staged, number).items()
+    }
 
 
 def _notes(stage: object) -> tuple[str, ...]:

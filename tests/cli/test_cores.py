@@ -54,3 +54,15 @@ def test_misuse_is_one_clear_line(
 ) -> None:
     assert main(arguments) == 2
     assert complaint in capsys.readouterr().err
+
+
+def test_parameters_are_records_with_their_sources(tmp_path: Path) -> None:
+    target = tmp_path / "cores.json"
+    assert main(["cores", "zen3", "--format", "json", "-o", str(target)]) == 0
+    rows = json.loads(target.read_text())["rows"]
+    assert rows[0]["core_error"] == "uncalibrated"
+    for row in rows[1:]:
+        assert row["what"] in ("parameter", "class")
+        assert row["source"]
+        assert row["confidence"]
+    assert len({(row["what"], row.get("group"), row["name"]) for row in rows[1:]}) == len(rows) - 1

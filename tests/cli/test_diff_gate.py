@@ -78,3 +78,28 @@ def test_gates_say_what_they_need(base: Path, capsys: pytest.CaptureFixture[str]
     assert main(["gate", str(base), "--max-regression", "many"]) == 2
     assert main(["gate", str(base), "--field", "frob"]) == 2
     assert "say which --field" in capsys.readouterr().err
+
+
+def test_differences_are_records_too(tmp_path: Path) -> None:
+    target = tmp_path / "diff.json"
+    assert main(["diff", "fentry+fexit", "fsession", "--format", "json", "-o", str(target)]) == 0
+    rows = json.loads(target.read_text())["rows"]
+    sizes = {row["field"]: (row["before"], row["after"]) for row in rows if row["what"] == "change"}
+    # im_size - 64 of n1.bpf_fentry_test1.fe_fx and .fs as a 7.2 kernel captured them
+    assert sizes["image_bytes"] == (217, 237)
+    parts = {row["part"]: row for row in rows if row["what"] == "part"}
+    assert parts["mark return"]["bytes_before"] == 0
+    assert parts["mark return"]["instructions_added"] == 2
+
+
+def test_regressions_are_records_too(base: Path, tmp_path: Path) -> None:
+    worse = json.loads(base.read_text())
+    for row in worse["rows"]:
+        row["cycles_per_call"] *= 1.5
+    (tmp_path / "new.json").write_text(json.dumps(worse))
+    target = tmp_path / "gate.json"
+    words = ["gate", str(base), str(tmp_path / "new.json"), "--format", "json", "-o", str(target)]
+    assert main(words) == 1
+    found = json.loads(target.read_text())
+    assert found["meta"]["command"] == "gate"
+    assert {row["percent"] for row in found["rows"]} == {50.0}

@@ -12,7 +12,8 @@ import pytest
 
 from tramposim.cli import main
 from tramposim.report.page import html_page
-from tramposim.spec import Arch, Kernel
+from tramposim.spec import Arch
+from tramposim.study.kernels import kernel_of
 from tramposim.study.overview import Section, overview
 from tramposim.study.records import decode_records
 from tramposim.study.subject import cores_of, function_of
@@ -20,7 +21,7 @@ from tramposim.study.subject import cores_of, function_of
 
 @cache
 def _sections() -> tuple[Section, ...]:
-    kernels = [Kernel(Arch.X86_64)]
+    kernels = [kernel_of(Arch.X86_64, "7.2")]
     return overview(kernels, cores_of([Arch.X86_64]), function_of(), jobs=1)
 
 

@@ -20,6 +20,7 @@ _FOLDERS = (Path("hardware"), Path("../shared/hardware"))
 Examples:
   tramposim cores
   tramposim cores golden-cove
+  tramposim cores golden-cove --format csv
   tramposim cores --accuracy
   tramposim cores golden-cove --accuracy --sample 200 --data ../shared/hardware"""
 )
@@ -56,18 +57,24 @@ def cores(
 ) -> None:
     """List the core models, print every parameter of core NAME with its source, or, with
     --accuracy, how far the models are from measured cycles."""
+    from tramposim.report.output import write_result
+    from tramposim.study.coredata import core_records
+
     chosen = tuple(load_core(each) for each in ((name,) if name else core_names()))
     if accuracy:
         _accuracy(chosen, data, sample, seed, format_name, output)
         return
-    if data is not None or sample is not None or format_name != "table" or output != "-":
-        raise click.UsageError("--data, --sample, --format and -o need --accuracy")
-    if name is None:
-        for core in chosen:
-            click.echo(f"{core.name:16} {core.arch.value:7} {core.title}; error: {core.error}")
-        return
-    for line in _describe(chosen[0]):
-        click.echo(line)
+    if data is not None or sample is not None:
+        raise click.UsageError("--data and --sample need --accuracy")
+    if format_name != "table":
+        from tramposim.report.kinds import exported
+
+        write_result(exported(core_records(chosen), format_name), output)
+    elif name is None:
+        lines = (f"{c.name:16} {c.arch.value:7} {c.title}; error: {c.error}" for c in chosen)
+        write_result("".join(f"{line}\n" for line in lines), output)
+    else:
+        write_result("".join(f"{line}\n" for line in _describe(chosen[0])), output)
 
 
 def _accuracy(

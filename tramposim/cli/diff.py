@@ -10,6 +10,7 @@ import click
 from tramposim.cli.options import (
     arch_option,
     core_option,
+    format_option,
     output_option,
     proto_option,
     scenario_argument_completion,
@@ -47,6 +48,7 @@ Examples:
               help="x86_64 return thunks; given twice, one for each side.")  # fmt: skip
 @core_option(both=False)
 @proto_option()
+@format_option("text", "json", "csv", "md")
 @output_option()
 def diff(
     sides: tuple[str, ...],
@@ -56,17 +58,20 @@ def diff(
     returns: tuple[str, ...],
     core_name: str | None,
     proto: str | None,
+    format_name: str,
     output: str,
 ) -> None:
     """What differs between two images, instruction by instruction, and in cost.
 
     Two scenarios, or one with a knob (--kernel, --entry, --returns) given twice. Two files of
-    records (--format json of another command) are compared row by row.
+    records (--format json of another command) are compared row by row. json, csv and md have a
+    row for each changed number and for each part that differs.
     """
     from tramposim.report.changes import changes_text
-    from tramposim.report.imagediff import diff_text, image_diff
+    from tramposim.report.imagediff import diff_text, image_diff, part_rows
+    from tramposim.report.kinds import exported
     from tramposim.report.output import write_result
-    from tramposim.study.changes import changes_of
+    from tramposim.study.changes import changes_of, changes_records
     from tramposim.study.image import scenario_image
     from tramposim.study.kernels import kernel_of
     from tramposim.study.measure import measure
@@ -80,7 +85,11 @@ def diff(
         if len(sides) != 2:
             raise click.UsageError("give two files of records")
         found = changes_of(read_records(sides[0]), read_records(sides[1]))
-        write_result(changes_text(found, sides[0], sides[1], output), output)
+        if format_name == "text":
+            write_result(changes_text(found, sides[0], sides[1], output), output)
+        else:
+            records = changes_records(found, sides[0], sides[1], "diff")
+            write_result(exported(records, format_name), output)
         return
     knobs = [
         _both(versions or ("7.2",), "--kernel"),
@@ -100,12 +109,18 @@ def diff(
         " ".join([scenario.word, f"kernel {kernel.version}", *_words(knobs, side)])
         for side, (kernel, scenario) in enumerate(zip(kernels, scenarios, strict=True))
     ]
-    text = diff_text(image_diff(images[0], images[1]), names[0], names[1])
+    parts = image_diff(images[0], images[1])
     rows = [measure(Subject(kernel, prototype, scenario), core).record()
             for kernel, scenario in zip(kernels, scenarios, strict=True)]  # fmt: skip
     numbers = [Records({}, (_numbers(row),)) for row in rows]
-    costs = changes_text(changes_of(numbers[0], numbers[1]), names[0], names[1], output)
-    write_result(f"{text}\n{costs}", output)
+    found = changes_of(numbers[0], numbers[1])
+    if format_name == "text":
+        text = changes_text(found, names[0], names[1], output)
+        write_result(f"{diff_text(parts, names[0], names[1])}\n{text}", output)
+        return
+    costs = changes_records(found, names[0], names[1], "diff")
+    together = Records(costs.meta, (*costs.rows, *part_rows(parts)))
+    write_result(exported(together, format_name), output)
 
 
 def _numbers(row: Mapping[str, Value]) -> Mapping[str, Value]:

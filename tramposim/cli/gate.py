@@ -7,7 +7,7 @@ import re
 import click
 
 from tramposim.cli.diff import read_records
-from tramposim.cli.options import output_option
+from tramposim.cli.options import format_option, output_option
 
 __all__ = ["gate"]
 
@@ -45,8 +45,16 @@ Examples:
     metavar="NAME",
     help="Field that is held to it (may be given more than once).  [default: cycles_per_call]",
 )
+@format_option("text", "json", "csv", "md")
 @output_option()
-def gate(base: str, new: str | None, limit: float, fields: tuple[str, ...], output: str) -> None:
+def gate(
+    base: str,
+    new: str | None,
+    limit: float,
+    fields: tuple[str, ...],
+    format_name: str,
+    output: str,
+) -> None:
     """Exit with status 1 if a number is worse than in BASE by more than --max-regression.
 
     NEW is a record of the same command; without it the rows of BASE (from compare or bench)
@@ -56,8 +64,9 @@ def gate(base: str, new: str | None, limit: float, fields: tuple[str, ...], outp
     from tramposim.cli.progress import progress
     from tramposim.errors import InputError
     from tramposim.report.changes import regressions_text
+    from tramposim.report.kinds import exported
     from tramposim.report.output import write_result
-    from tramposim.study.changes import changes_of, regressions
+    from tramposim.study.changes import changes_of, changes_records, regressions
     from tramposim.study.remeasure import remeasure
 
     before = read_records(base)
@@ -68,6 +77,10 @@ def gate(base: str, new: str | None, limit: float, fields: tuple[str, ...], outp
         after = read_records(new) if new else remeasure(before, base, step)
     changes = changes_of(before, after)
     worse = regressions(changes, held, limit)
-    write_result(regressions_text(changes, worse, limit, output), output)
+    if format_name == "text":
+        write_result(regressions_text(changes, worse, limit, output), output)
+    else:
+        records = changes_records(changes, base, new or "measured now", "gate", worse)
+        write_result(exported(records, format_name), output)
     if worse or changes.gone:
         click.get_current_context().exit(1)

@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from tramposim.kernel.image import Image
 from tramposim.report.listing import image_lines
 
-__all__ = ["PartDiff", "diff_text", "image_diff"]
+__all__ = ["PartDiff", "diff_text", "image_diff", "part_rows"]
 
 _OFFSET = re.compile(r"(?<=[ ,])\+(0x[0-9a-f]+)$")
 
@@ -91,6 +91,22 @@ def _alone(sign: str, part: _PartText) -> PartDiff:
     name, texts, size = part
     sizes: Sequence[int] = (size, 0) if sign == "-" else (0, size)
     return PartDiff(name, tuple((sign, text) for text in texts), *sizes)
+
+
+def part_rows(parts: Sequence[PartDiff]) -> list[dict[str, str | int]]:
+    """A row of a record for each part that differs: its sizes and how many lines changed."""
+    return [
+        {
+            "what": "part",
+            "part": part.name,
+            "bytes_before": part.bytes_before,
+            "bytes_after": part.bytes_after,
+            "instructions_removed": sum(sign == "-" for sign, _ in part.lines),
+            "instructions_added": sum(sign == "+" for sign, _ in part.lines),
+        }
+        for part in parts
+        if not part.same
+    ]
 
 
 def diff_text(parts: Sequence[PartDiff], before: str, after: str, context: int = 2) -> str:

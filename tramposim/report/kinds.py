@@ -8,15 +8,15 @@ from tramposim.report.accuracy import accuracy_markdown
 from tramposim.report.columns import Column
 from tramposim.report.compare import compare_markdown
 from tramposim.report.curve import curve_markdown
-from tramposim.report.export import markdown_table
+from tramposim.report.export import markdown_table, records_csv
 from tramposim.report.load import load_markdown
 from tramposim.report.native import native_markdown
 from tramposim.report.own import own_markdown
 from tramposim.report.replay import replay_markdown
 from tramposim.report.sweep import sweep_markdown
-from tramposim.study.records import Records
+from tramposim.study.records import Records, encode_records
 
-__all__ = ["all_columns", "kind_of", "records_markdown"]
+__all__ = ["all_columns", "exported", "kind_of", "records_markdown"]
 
 
 def kind_of(records: Records) -> str:
@@ -36,6 +36,13 @@ def kind_of(records: Records) -> str:
 def records_markdown(records: Records) -> str:
     """The tables that the record's command prints; for one that prints none, all fields."""
     return _MARKDOWN.get(kind_of(records), _anything)(records)
+
+
+def exported(records: Records, format_name: str) -> str:
+    """The record as `json`, `csv` or `md`."""
+    return {"json": encode_records, "csv": records_csv, "md": records_markdown}[format_name](
+        records
+    )
 
 
 def all_columns(records: Records) -> list[Column]:

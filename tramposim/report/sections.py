@@ -320,6 +320,6 @@ _RENDERERS: Mapping[str, Callable[[Records, str], list[str]]] = {
     "sweep": _cores,
     "functions": _functions,
     "curve": _curve,
-    "cores": _accuracy,
+    "accuracy": _accuracy,
     "cores --accuracy": _accuracy,
 }

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tramposim import __version__
 from tramposim.errors import InputError
 from tramposim.study.records import Records, Value
 
-__all__ = ["Change", "Changes", "changes_of", "regressions"]
+__all__ = ["Change", "Changes", "changes_of", "changes_records", "regressions"]
 
 _NO_IDENTITY = frozenset(["core_error", "error", "refused", "clock"])
 """Texts that say something about a row without being what it stands for."""
@@ -73,6 +74,39 @@ def changes_of(before: Records, after: Records) -> Changes:
         len(old.keys() & new.keys()),
         tuple(_label(identity, old) for identity in old if identity not in new),
         tuple(_label(identity, new) for identity in new if identity not in old),
+    )
+
+
+def changes_records(
+    changes: Changes, before: str, after: str, command: str, only: Sequence[Change] | None = None
+) -> Records:
+    """A row per changed number (or per number of `only`), then the rows that one side lacks.
+
+    `what` is `change`, `gone` or `added`; `before` and `after` name the sides in `meta`.
+    """
+    rows: list[Row] = [
+        {
+            "what": "change",
+            "row": change.row,
+            "field": change.field,
+            "before": change.before,
+            "after": change.after,
+            "difference": round(change.difference, 6),
+            "percent": None if change.percent is None else round(change.percent, 4),
+        }
+        for change in (changes.changes if only is None else only)
+    ]
+    rows += [{"what": "gone", "row": row} for row in changes.gone]
+    rows += [{"what": "added", "row": row} for row in changes.added]
+    return Records(
+        meta={
+            "command": command,
+            "version": __version__,
+            "before": before,
+            "after": after,
+            "compared": changes.compared,
+        },
+        rows=tuple(rows),
     )
 
 

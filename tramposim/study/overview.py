@@ -247,7 +247,7 @@ def accuracy_records() -> Records:
             )
     return Records(
         meta={
-            "command": "cores",
+            "command": "accuracy",
             "version": __version__,
             "basis": "mean of the absolute errors against measured hardware",
         },

@@ -44,8 +44,18 @@ cdef inline int64_t execute_on_port(
     return done
 
 
+cdef inline uint32_t banks_of(const AccessRec *access) noexcept nogil:
+    """The banks of the first-level cache, four bytes of a line each, that an access needs."""
+    cdef uint32_t first = (access.address >> 2) & 15, banks
+    cdef uint64_t last = (access.address + access.size - 1) >> 2
+    if access.size == 0 or last - (access.address >> 2) >= 15:
+        return 0xFFFF
+    banks = ((<uint32_t>2 << (last - (access.address >> 2))) - 1) << first
+    return (banks | banks >> 16) & 0xFFFF
+
+
 cdef inline uint32_t narrowed(const Hardware *unit, uint32_t ports) noexcept nogil:
-    """The ports on which loads of one and the same word can start together."""
+    """The ports on which loads of one and the same bank can start together."""
     cdef uint32_t kept = 0, lowest
     cdef int k
     for k in range(unit.core.same_line_load_ports):
@@ -60,6 +70,7 @@ cdef inline int64_t load_issue(
 ) noexcept nogil:
     """Wait for load buffer, scheduler, fences and a port; return the cycle of issue."""
     cdef UopRec narrow
+    cdef uint32_t banks = banks_of(used) if used != NULL else 0
     cdef int64_t start
     if unit.load_count >= unit.core.load_buffer:
         start = unit.load_retire[(unit.load_count - unit.core.load_buffer) & (LOADS - 1)]
@@ -79,13 +90,13 @@ cdef inline int64_t load_issue(
             flight.sources = unit.lock_done
         if unit.drained > flight.sources:
             flight.sources = unit.drained
-    if used != NULL and used.address == unit.last_load:
+    if banks & unit.last_banks:
         narrow = uop[0]
         narrow.ports = narrowed(unit, uop.ports)
         start = scheduler_issue(&unit.scheduler, &narrow, flight.alloc, flight.sources)
     else:
         start = scheduler_issue(&unit.scheduler, uop, flight.alloc, flight.sources)
-    unit.last_load = used.address if used != NULL else 0
+    unit.last_banks = banks
     return start
 
 

@@ -1,6 +1,6 @@
 """The units of a core that the pipeline's stages work on, and an instruction on its way."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from tramposim._native.fetch cimport Fetch
 from tramposim._native.frontend cimport FrontEnd
@@ -61,7 +61,7 @@ cdef struct Hardware:
     int64_t lock_done              # cycle in which the last locked operation is done
     int64_t drained                # cycle in which no store is in the way of the next
     int64_t memory_done            # cycle in which all loads so far have their data
-    uint64_t last_load             # address of the last load
+    uint32_t last_banks            # of the first-level cache that the last load needed
     int64_t stalls[CAUSES_COUNT]   # cycles of rename by what kept it
     int64_t waits[CAUSES_COUNT]    # cycles of retirement by what it waited for
     int64_t events[EVENT_COUNT]

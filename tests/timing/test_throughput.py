@@ -27,6 +27,22 @@ def test_blocks_cost_and_rank_as_on_silicon(shared: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("code", "cycles"),
+    [
+        # golden-cove-blocks.csv: two loads of a bank (in two lines), of neighbouring banks
+        ("4c8b7c2468498b5d284885db", 1.010),
+        ("418b4028413b402c", 0.670),
+        # an address that is scaled: latency, throughput
+        ("488d2cfd000000004889ef", 1.999),
+        ("4e8d74ee18", 0.332),
+    ],
+)
+def test_banks_and_scaled_addresses_of_a_golden_cove(code: str, cycles: float) -> None:
+    found = throughput(bytes.fromhex(code), load_core("golden-cove")).cycles
+    assert found == pytest.approx(cycles, rel=0.05)
+
+
+@pytest.mark.parametrize(
     ("core", "code", "cycles"),
     [
         # Arm Neoverse N1 Software Optimization Guide, section 3: add 1, mul X 4, madd 4,

@@ -58,7 +58,7 @@ cdef inline uint32_t narrowed(const Hardware *unit, uint32_t ports) noexcept nog
     """The ports on which loads of one and the same bank can start together."""
     cdef uint32_t kept = 0, lowest
     cdef int k
-    for k in range(unit.core.same_line_load_ports):
+    for k in range(unit.core.same_bank_load_ports):
         lowest = ports & (~ports + 1)
         kept |= lowest
         ports &= ~lowest

@@ -155,7 +155,7 @@ cdef struct CoreParams:
     int lock_hold
     int rename_memory
     int rename_memory_latency
-    int same_line_load_ports
+    int same_bank_load_ports
     int stack_engine
     int folded_source_wait
     int stack_sync_slots

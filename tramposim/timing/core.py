@@ -100,7 +100,8 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Load/store unit and first-level cache; latencies in cycles.
 
     `store_drain`: from a store's retirement until a locked operation behind it can begin;
-    `lock_hold`: from its begin until loads behind it can issue.
+    `lock_hold`: from its begin until loads behind it can issue. `same_bank_load_ports`: loads
+    that one cycle can start of the same bank, four bytes of a line.
     """
 
     load_buffer: Parameter
@@ -115,7 +116,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rename_memory: Parameter
     rename_memory_latency: Parameter
     rename_memory_density: Parameter
-    same_line_load_ports: Parameter
+    same_bank_load_ports: Parameter
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tramposim.spec import Arch
-from tramposim.study.equivalence import CodeFlow, reason_of
+from tramposim.study.codeflow import CodeFlow
+from tramposim.study.equivalence import reason_of
 from tramposim.study.mutants import KINDS, Mutant, decode_code, mutants_of
 from tramposim.study.mutation import Outcome, main, outcomes_of
 

@@ -27,7 +27,8 @@ from tramposim.machine.rules.listing import Listing
 from tramposim.machine.rules.probe import Probe
 from tramposim.machine.rules.subject import compiled_program
 from tramposim.spec import Arch
-from tramposim.study.equivalence import CodeFlow, reason_of
+from tramposim.study.codeflow import CodeFlow
+from tramposim.study.equivalence import reason_of
 from tramposim.study.mutants import Mutant, mutants_of
 from tramposim.study.validate import ImageSubject, chunks_of, image_subject
 

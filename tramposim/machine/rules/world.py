@@ -67,9 +67,10 @@ class World:
         self._frames = invocations.frames
         self._entered = 0
         main = code.program.functions[0]
-        self._clobbered = self.base + STACK_SIZE
+        # Of what the program has not written, its frame is as before: nothing else comes there.
+        self._untouched = range(0)
         if self._frames and not main.private_stack:
-            self._clobbered = self._frames[0] - (main.stack_depth + 15 & ~15)
+            self._untouched = range(self._frames[0] - main.stack_depth, self._frames[0])
 
     def _on_stack(self, address: int, size: int) -> bool:
         return self.base <= address and address + size <= self.base + STACK_SIZE
@@ -81,7 +82,8 @@ class World:
         """Memory, or the stack."""
         if self._on_stack(address, size):
             at = address - self.base
-            if address < self._clobbered and not self.written[at : at + size].all():
+            untouched = address in self._untouched and address + size - 1 in self._untouched
+            if not untouched and not self.written[at : at + size].all():
                 self._adopt(address, size, into)
             return int.from_bytes(self.stack[at : at + size], "little")
         self.wild |= not canonical(address)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from tramposim.spec import Arch, Entry, Kernel
 from tramposim.study.explain import Explanation, explain
+from tramposim.study.measure import measure
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_CORES, Subject, function_of
-from tramposim.timing import load_core
+from tramposim.timing import Core, load_core
 
 
 def _explained(kernel: Kernel, words: str, body: str = "empty") -> Explanation:
@@ -56,3 +58,33 @@ def test_call_mode_leaves_a_call_without_return() -> None:
     assert missed
     assert any("bpf_fentry_test1" in event.first for event in missed)
     assert {"function entry", "prologue", "call original"} <= {p.part for p in by_call.totals}
+
+
+def _longer(core: Core, section: str, name: str) -> Core:
+    """The core with one parameter a cycle larger."""
+    fields = getattr(core, section)
+    parameter = getattr(fields, name)
+    larger = structs.replace(parameter, value=parameter.value + 1)
+    return structs.replace(core, **{section: structs.replace(fields, **{name: larger})})
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "section", "parameter", "reason"),
+    [
+        ("neoverse-n1", "fsession", "memory", "forward_block", "blocked store forwarding"),
+        ("golden-cove", "fexit", "branches", "redirect_return", "misprediction"),
+        ("zen3", "fsession", "memory", "forward_latency", "store forwarding"),
+    ],
+)
+def test_a_wait_on_the_path_that_lasts_longer_makes_the_call_longer(
+    name: str, words: str, section: str, parameter: str, reason: str
+) -> None:
+    """As often as the path waits for something, so many cycles more if that takes one more."""
+    core = load_core(name)
+    entry = Entry.CALL if core.arch is Arch.X86_64 else None
+    subject = Subject(Kernel(core.arch, entry=entry), function_of(), parse_scenario(words))
+    found = explain(subject, core)
+    waited = sum(link.cycles for link in found.path if link.reason == reason)
+    times = waited / getattr(getattr(core, section), parameter).value
+    longer = measure(subject, _longer(core, section, parameter)).cycles_per_call
+    assert longer - found.cycles == pytest.approx(times, abs=1.01)

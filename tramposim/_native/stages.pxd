@@ -16,6 +16,7 @@ cdef packed struct StageRec:
     uint16_t uops                  # 0: fused into the instruction after it
     int64_t resumed                # front end ready for it (with `noted` uops: these and below)
     int64_t fetched                # its code was there
+    int64_t committed              # its newest store was in the cache; kept if it has none
     uint8_t resumed_cause          # Cause: why not earlier
     uint8_t delivered_cause
     uint8_t queued                 # it waited for room in the uop queue
@@ -48,6 +49,7 @@ cdef inline void shift_records(
         stages[i].retired += cycles
         stages[i].resumed += cycles
         stages[i].fetched += cycles
+        stages[i].committed += cycles
     if uops is None:
         return
     for i in range(uops.shape[0]):

@@ -153,6 +153,7 @@ cdef inline void step(
     stage.retired = unit.retired
     if flight.store != NULL:
         retire_store(unit, &flight)
+        stage.committed = flight.store.commit
     if insn.branch != NOT_BRANCH:
         branch(unit, insn, next_pc, resolved)
     unit.after_taken = insn.branch != NOT_BRANCH and next_pc != insn.pc + insn.size

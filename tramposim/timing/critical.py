@@ -40,7 +40,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "serialising": ("serialisation", "locked operation"),
         "widths and buffers": (
             "rename width", "retire width", "reorder buffer", "scheduler", "load buffer",
-            "store buffer",
+            "store buffer", "store commit",
         ),
     }
 )  # fmt: skip
@@ -111,8 +111,9 @@ class _Walk:
         self.chains = chains_of(prepared, recording)
         self.pcs = prepared.code.insns["pc"][recording.order].tolist()
         self.first_of = {pc: position for position, pc in reversed([*enumerate(self.pcs)])}
-        self.delivered, self.retired, self.resumed, self.fetched = (
-            stages[name].tolist() for name in ("delivered", "retired", "resumed", "fetched")
+        self.delivered, self.retired, self.resumed, self.fetched, self.committed = (
+            stages[name].tolist()
+            for name in ("delivered", "retired", "resumed", "fetched", "committed")
         )
         self.resumed_cause, self.delivered_cause, self.queued, self.mispredicted = (
             stages[name].tolist()
@@ -244,25 +245,25 @@ class _Walk:
         return min(self.started[k], ready), (_START, k), k
 
     def _committed(self, k: int, position: int, reason: str) -> _Event:
-        """The store of uop `k` is in the cache, behind all others: `position` waits for that.
+        """The store of uop `k` is in the cache: `position` waits for that, for `reason`.
 
-        Stores wait for their lines after they retire, and for the stores before them.
+        A store goes to the cache when it has retired and its line is there, behind all older
+        ones: back to the one that did not wait for others.
         """
         stores = self.chains.stores
-        place = bisect_right(stores, k)
-        size = int(self.core.memory.store_buffer.value)
-        latest = self.retired[self.chains.position[k]]
-        event, line = (_RETIRE, self.chains.position[k]), None
-        for other in stores[max(0, place - size) : place]:
-            retired = self.retired[self.chains.position[other]]
-            asked = self._line_of_store(other)
-            if asked is not None and latest < retired + asked.wait <= self.time:
-                event, line = (_RETIRE, self.chains.position[other]), asked
-                latest = retired + asked.wait
-        self.to(min(latest, self.time), position, reason)
-        if line is not None:
-            self.to(self.retired[event[1]], event[1], line.kind, line.found, line.address)
-        return event
+        place = bisect_right(stores, k) - 1
+        self.to(self.committed[self.chains.position[k]], position, reason)
+        while place >= 0:
+            store = self.chains.position[stores[place]]
+            line = self._line_of_store(stores[place])
+            if self.retired[store] + (line.wait if line else 0) >= self.time:
+                if line:
+                    self.to(self.retired[store], store, line.kind, line.found, line.address)
+                return _RETIRE, store
+            place -= 1
+            before = self.chains.position[stores[place]] if place >= 0 else 0
+            self.to(self.committed[before] if place >= 0 else 0, store, "store commit")
+        return _STOP, 0
 
     def _line_of_store(self, k: int) -> Miss | None:
         """The line that a store asked for, if it was not there."""

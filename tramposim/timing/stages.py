@@ -17,7 +17,7 @@ STAGES = np.dtype(
     [(name, "<i8") for name in ("delivered", "renamed", "issued", "executed", "retired")]
     + [("bubbles", "<u2")]
     + [(name, "u1") for name in ("mispredicted", "forwarded", "memory_renamed", "blocked")]
-    + [("uops", "<u2"), ("resumed", "<i8"), ("fetched", "<i8")]
+    + [("uops", "<u2"), ("resumed", "<i8"), ("fetched", "<i8"), ("committed", "<i8")]
     + [(name, "u1") for name in ("resumed_cause", "delivered_cause", "queued")]
     + [("pad", "u1", 5)]
 )
@@ -74,7 +74,7 @@ def record_calls(
     uops = np.zeros(int(prepared.code.insns["uops"][order].sum()), dtype=UOP_STAGES)
     start = pipeline.cycle
     pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS, stages, uops)
-    for name in ("delivered", "renamed", "executed", "retired", "resumed", "fetched"):
+    for name in ("delivered", "renamed", "executed", "retired", "resumed", "fetched", "committed"):
         stages[name] -= start
     for name in ("renamed", "ready", "done"):
         uops[name] -= start

@@ -40,7 +40,8 @@ LEGEND_OF_GROUPS = (
     "What the path waits for: front end: delivery of uops, taken branches, prediction that is "
     "behind; mispred: redirects after mispredictions; misses: of caches, TLBs and branch targets; "
     "ports; latency: of executing chains, and of loads that hit; forward: from stores to loads; "
-    "serial: fences and locked operations; buffers: widths of rename and retirement, full queues."
+    "serial: fences and locked operations; buffers: widths of rename, retirement and the stores' "
+    "way to the cache, full queues."
 )
 
 

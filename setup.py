@@ -16,6 +16,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "batch",
     "blocktrace",
     "caches",
+    "callpath",
     "corestate",
     "engine",
     "eventlog",

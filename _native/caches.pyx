@@ -4,8 +4,8 @@ TLBs, paging-structure caches and the uop cache.
 A line is found if it is among the `ways` lines of its set touched last (LRU), or as long as
 the tree of a tree-PLRU set has not chosen it. Lines of other code and data need not be
 entered one by one: `foreign` counts them, spread evenly over the sets and never touched again,
-so that a line is gone when the foreign lines of its set since its last touch and the younger
-lines beside it fill the ways. That is exact for LRU (Mattson's stack distance, IBM Systems
+so that a line is gone when the foreign lines of its set since its last touch (`distinct` in all
+sets at most) and the younger lines beside it fill the ways. That is exact for LRU (Mattson's stack distance, IBM Systems
 Journal 9(2), 1970) and makes eviction by background work cost nothing.
 """
 
@@ -61,7 +61,9 @@ cdef int cache_copy(Cache *to, const Cache *source) except -1:
 
 
 cdef inline int _set_of(const Cache *cache, uint64_t key) noexcept nogil:
-    """Low bits of the key where they number the sets, else a remainder."""
+    """Low bits of the key where they number the sets, else a remainder; of its hash if hashed."""
+    if cache.hashed:
+        key ^= key >> 16 ^ key >> 24 ^ key >> 40
     if cache.sets & (cache.sets - 1) == 0:
         return <int>(key & <uint64_t>(cache.sets - 1))
     return <int>(key % <uint64_t>cache.sets)
@@ -84,6 +86,8 @@ cdef bint _alive(const Cache *cache, int number, const Line *line) noexcept nogi
     if line.stamp == cache.foreign:
         return True
     since = _foreign_in(cache, number, cache.foreign) - _foreign_in(cache, number, line.stamp)
+    if cache.distinct and since > cache.distinct // <uint64_t>cache.sets + 1:
+        since = _foreign_in(cache, number, cache.distinct)
     for way in range(cache.ways):
         if set_lines[way].epoch == cache.epoch and set_lines[way].age > line.age:
             since += 1

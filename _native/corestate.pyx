@@ -39,12 +39,17 @@ _STRUCTURES = {
 
 
 cdef class LastLevel:
-    """The last-level cache that CPUs share."""
+    """The last-level cache that CPUs share.
+
+    Its sets are numbered by a hash of the address, as those of sliced caches are, so that what
+    lies at the same place of each CPU's memory does not compete for one set.
+    """
 
     def __init__(self, dict params):
         cdef CacheParams sizes = params
         cache_close(&self.cache)
         cache_open(&self.cache, <int64_t>sizes.l3_kib << 4, sizes.l3_ways, sizes.l3_policy)
+        self.cache.hashed = True
 
     def __dealloc__(self):
         cache_close(&self.cache)
@@ -159,6 +164,27 @@ cdef class CoreState:
         for name in _STRUCTURES.get(structure, (structure,)):
             cache = self._cache(name)
             cache.foreign += <uint64_t>entries
+
+    def limit(self, str structure, int64_t entries) -> None:
+        """The lines (or pages) of others are only so many different ones, over and over."""
+        if not 1 <= entries <= 1 << 48:
+            raise ValueError("others have at least one line")
+        for name in _STRUCTURES.get(structure, (structure,)):
+            self._cache(name).distinct = <uint64_t>entries
+
+    def exchange(self, CoreState other not None) -> None:
+        """Swap caches, TLBs and branch targets with those of another state of the same core.
+
+        Directions, histories and indirect targets stay: what is learnt is not moved. Callers
+        swap back.
+        """
+        if self.params is not other.params and self.params != other.params:
+            raise ValueError("states of different cores")
+        self.memory, other.memory = other.memory, self.memory
+        self.predictors.fast, other.predictors.fast = other.predictors.fast, self.predictors.fast
+        self.predictors.main, other.predictors.main = other.predictors.main, self.predictors.main
+        self.predictors.last_level, other.predictors.last_level = (
+            other.predictors.last_level, self.predictors.last_level)
 
     def drop(self, const uint64_t[::1] addresses) -> None:
         """Remove the lines at `addresses` from every cache, as clflush does."""

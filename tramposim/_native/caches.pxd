@@ -23,9 +23,11 @@ cdef struct Cache:
     int sets                       # 0: the core has no such structure
     int ways
     int policy
+    bint hashed                    # sets are numbered by a hash of the key
     uint32_t clock
     uint32_t epoch
     uint64_t foreign               # lines of others taken in so far, evenly over the sets
+    uint64_t distinct              # they are these many, over and over; 0: all different
 
 cdef int cache_open(Cache *cache, int64_t entries, int ways, int policy) except -1
 cdef void cache_close(Cache *cache) noexcept nogil

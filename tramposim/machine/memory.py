@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +113,12 @@ class KernelMemory:
             if address + size <= start + len(block):
                 return block, address - start
         raise InputError(f"{size} bytes at {address:#x} are not allocated kernel memory")
+
+    def blocks(self) -> Iterator[tuple[int, int, str]]:
+        """(address, size, name) of every allocation, in ascending order."""
+        for start in self._starts:
+            block, name = self._blocks[start]
+            yield start, len(block), name
 
     def name_at(self, address: int) -> str:
         """What lies at an address, empty outside allocations."""

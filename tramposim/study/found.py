@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tramposim._native.warmth import CpuCalls
+from tramposim._native.corestate import LastLevel
+from tramposim._native.warmth import CallsOf, CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.contention import EVERY_CALL, Contended
-from tramposim.study.warmth import Background, Warmth
+from tramposim.study.warmth import Background, Warmth, passing
+from tramposim.timing.calls import miss_name
 
 __all__ = ["Finding", "Outcome", "Population", "alias_tables"]
 
@@ -73,7 +76,10 @@ def alias_tables(weights: Sequence[float]) -> tuple[array[int], array[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What makes the calls of a scenario cost what they find."""
+    """What makes the calls of a scenario cost what they find.
+
+    `full`: every traced call is executed. The costs of each CPU's first `log` calls are kept.
+    """
 
     traced: Warmth
     untraced: Warmth
@@ -81,26 +87,48 @@ class Finding:
     population: Population
     clock: Clock
     seed: int
+    full: bool = False
+    log: int = 0
 
-    def on_cpu(self, cpu: int) -> CpuCalls:
-        """The calls of one CPU, none made yet."""
+    def machine(self) -> Callable[[int], CpuCalls]:
+        """Gives the calls of each CPU of a machine on which none was made yet."""
+        background, population = self.background, self.population
+        passed = passing(background, self.traced.core, self.clock)
         chances, aliases = alias_tables(
-            [1.0 / (k + 1) ** self.population.zipf for k in range(self.population.count)]
+            [1.0 / (k + 1) ** population.zipf for k in range(population.count)]
         )
-        rate = self.clock.per_subcycle(self.background.lines_per_s)
-        return CpuCalls(
-            self.traced.costs,
-            self.untraced.costs,
-            rate,
-            self.background.footprint // 64,
-            chances,
-            aliases,
-            self.population.depth,
-            self.seed,
-            _STREAMS + cpu,
-            self.population.fanout,
-            self.population.recursion,
-        )
+        last_levels: dict[tuple[int, bool], LastLevel] = {}
+
+        def calls_of(warmth: Warmth, number: int, traced: bool) -> CallsOf:
+            key = number // background.sharers, traced
+            if key not in last_levels:
+                last_levels[key] = warmth.new_last_level()
+            return warmth.on_cpu(
+                number,
+                background.sharers,
+                last_levels[key],
+                passed,
+                population.count == 1,
+                self.full and traced,
+            )
+
+        def on_cpu(number: int) -> CpuCalls:
+            return CpuCalls(
+                calls_of(self.traced, number, True),
+                calls_of(self.untraced, number, False),
+                passed,
+                chances,
+                aliases,
+                _scatter(population.count),
+                population.depth,
+                self.seed,
+                _STREAMS + number,
+                population.fanout,
+                population.recursion,
+                self.log,
+            )
+
+        return on_cpu
 
     @property
     def contended(self) -> Contended | None:
@@ -114,30 +142,18 @@ class Finding:
 
     def outcome(self, cpus: Sequence[CpuCalls]) -> Outcome:
         """What all calls found on all CPUs, per call."""
-        uses: Counter[int] = Counter()
-        before: Counter[int] = Counter()
-        for cpu in cpus:
-            traced, untraced = cpu.used
-            uses.update(traced)
-            before.update(untraced)
         for costs in (self.traced.costs, self.untraced.costs):
             if costs.failure is not None:
                 raise costs.failure
-        calls = sum(uses.values())
+        calls = sum(cpu.made for cpu in cpus)
         if not calls:
             return Outcome(0, self.traced.hot_cycles, self.untraced.hot_cycles, {}, 0.0, 0.0)
         misses: Counter[tuple[str, str]] = Counter()
-        mispredicts = cycles = 0.0
-        for cell, count in uses.items():
-            found = self.traced.call(cell)
-            cycles += count * found.cycles
-            mispredicts += count * found.mispredicts
-            for kind, number in found.misses.items():
-                misses[kind] += count * number
-        untraced_cycles = sum(
-            count * self.untraced.call(cell).cycles for cell, count in before.items()
-        )
-        cycles += sum(self.clock.to_cycles(cpu.shared.waited) for cpu in cpus)
+        for cpu in cpus:
+            for (kind, level), number in cpu.traced.found.items():
+                misses[miss_name(kind, level)] += number
+        traced = sum(cpu.traced.subcycles + cpu.shared.waited for cpu in cpus)
+        untraced = sum(cpu.untraced.subcycles for cpu in cpus)
         transfers = sum(
             cpu.shared.taken(group) * len(lines)
             for cpu in cpus
@@ -145,12 +161,20 @@ class Finding:
         )
         return Outcome(
             calls,
-            cycles / calls,
-            untraced_cycles / calls,
+            self.clock.to_cycles(traced) / calls,
+            self.clock.to_cycles(untraced) / calls,
             {kind: number / calls for kind, number in sorted(misses.items())},
-            mispredicts / calls,
+            sum(cpu.traced.mispredicts for cpu in cpus) / calls,
             transfers / calls,
         )
+
+
+def _scatter(count: int) -> int:
+    """A step that visits all of `count` functions: popular ones do not lie side by side."""
+    step = round(count * 0.618) or 1
+    while math.gcd(step, count) != 1:
+        step += 1
+    return step
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,34 +1,42 @@
-"""Memoised costs against the truth: every call of a stretch executed in the state it finds."""
+"""Memoised costs against the truth: the same calls simulated again, every one executed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 
 from tramposim._native.warmth import CpuCalls
-from tramposim.machine.traced import TracedWorld
-from tramposim.schedule.arrivals import arrival_source
-from tramposim.schedule.clock import Clock
 from tramposim.study.found import Finding
-from tramposim.study.warmth import LINE, displace
-from tramposim.study.workload_schema import Workload, arrivals_of
-from tramposim.timing import Core
-from tramposim.timing.calls import CallTimer
 
-__all__ = ["FullCheck", "check_costs"]
+__all__ = ["CHECKED_CALLS", "FullCheck", "check_costs"]
 
-CALLS = 400
-"""Calls that are executed one by one."""
+CHECKED_CALLS = 4000
+"""Calls that are executed one by one, on all CPUs together."""
 
-_CALL = 8
+_WARM_UP = 0.2
+"""Share of the calls that only bring the CPUs into their usual state, cold ones among them."""
+
+_BATCHES = 20
+
+Simulation = Callable[[Finding], Sequence[CpuCalls]]
+"""Simulates the workload for as many calls as are to be checked; gives each CPU's calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class FullCheck:
-    """Mean cycles of the same calls, looked up and executed."""
+    """Mean cycles of the same calls, looked up and executed, and how sure the difference is.
+
+    `executed` is the share of calls that the look-up executed, too. `interval` is the half-width
+    of the 95 % confidence interval of `error_percent`, from means of batches of calls.
+    """
 
     calls: int
     memoised_cycles: float
     executed_cycles: float
+    executed: float
+    interval: float
 
     @property
     def error_percent(self) -> float:
@@ -36,46 +44,42 @@ class FullCheck:
         return 100 * (self.memoised_cycles / self.executed_cycles - 1)
 
 
-def check_costs(
-    world: TracedWorld, core: Core, workload: Workload, clock: Clock, finding: Finding
-) -> FullCheck:
-    """Execute the first calls of the workload's first task, each in the state it finds.
+def check_costs(finding: Finding, simulate: Simulation) -> FullCheck | None:
+    """Simulate calls twice with the same seed: as costs were learnt, and executing every one.
 
-    The world must have been run before. Ticks, interrupts and other CPUs are left out.
+    Arrivals, functions, interrupts, ticks and other CPUs are the same in both. None if
+    there are no calls. Raises what executing raises.
     """
-    source = arrival_source(arrivals_of(workload), clock, workload.run.seed, 0)
-    table = finding.on_cpu(0)
-    trace = world.run(2 * _CALL).trace
-    assert trace is not None
-    timer = CallTimer(trace, core)
-    timer.warm()
-    alone = timer.time(_CALL).cycles
-    background = finding.background
-    most = background.footprint // LINE
-    work = clock.from_cycles(workload.function.work_cycles)
-    ended, free, executed, calls = 0, 0, 0.0, 0
-    starts: list[int] = []
-    while calls < CALLS:
-        arrival = source.next()
-        if arrival is None:
-            break
-        start = max(arrival, free)
-        if calls:
-            elapsed = clock.to_seconds(start - ended)
-            lines = min(most, round(background.lines_per_s * elapsed))
-            displace(timer.state, core, background, lines, common=finding.traced.shared.common)
-        else:
-            displace(timer.state, core, background, 1 << 30)
-        cycles = finding.traced.hot_cycles + timer.time(_CALL).cycles - alone
-        executed += cycles
-        ended = start + clock.from_cycles(cycles)
-        free = ended + work
-        starts.append(start)
-        calls += 1
-    return FullCheck(calls, _looked_up(table, starts, finding), executed / max(calls, 1))
+    chosen = replace(finding, log=CHECKED_CALLS)
+    memoised = simulate(chosen)
+    executed = simulate(replace(chosen, full=True))
+    pairs: list[tuple[int, int]] = []
+    for one, other in zip(memoised, executed, strict=True):
+        costs = list(zip(one.costs, other.costs, strict=False))
+        pairs += costs[round(len(costs) * _WARM_UP) :]
+    for costs_of in (finding.traced.costs, finding.untraced.costs):
+        if costs_of.failure is not None:
+            raise costs_of.failure
+    if not pairs:
+        return None
+    mean = fmean(truth for _, truth in pairs)
+    to_cycles = finding.clock.to_cycles
+    made = sum(cpu.made for cpu in memoised)
+    return FullCheck(
+        len(pairs),
+        to_cycles(fmean(cost for cost, _ in pairs)),
+        to_cycles(mean),
+        sum(cpu.traced.executed for cpu in memoised) / made,
+        100 * _half_width([cost - truth for cost, truth in pairs]) / mean,
+    )
 
 
-def _looked_up(table: CpuCalls, starts: list[int], finding: Finding) -> float:
-    for start in starts:
-        table.call(start)
-    return finding.outcome([table]).cycles
+def _half_width(differences: Sequence[int]) -> float:
+    """Of the 95 % confidence interval of the mean, by the method of batch means."""
+    size = max(1, len(differences) // _BATCHES)
+    means = [
+        fmean(differences[at : at + size]) for at in range(0, len(differences) - size + 1, size)
+    ]
+    if len(means) < 2:
+        return 0.0
+    return 2.093 * stdev(means) / math.sqrt(len(means))

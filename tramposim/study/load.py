@@ -13,13 +13,14 @@ from typing import Protocol
 
 from tramposim import __version__
 from tramposim._native.eventlog import EventLog
+from tramposim._native.warmth import CpuCalls
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate
-from tramposim.schedule.world import Competitor, Flow, Interrupts, Task, World
+from tramposim.schedule.world import Competitor, Flow, Interrupts, Task, World, WorldResult
 from tramposim.spec import Arch
 from tramposim.study.found import Finding
-from tramposim.study.fullcheck import FullCheck
+from tramposim.study.fullcheck import CHECKED_CALLS, check_costs
 from tramposim.study.load_rows import RunOutcome, row_of, run_outcome
 from tramposim.study.load_trace import (
     MOST_TRACED_EVENTS,
@@ -29,7 +30,7 @@ from tramposim.study.load_trace import (
 )
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
-from tramposim.study.warmth import Background, Warmth
+from tramposim.study.warmth import Warmth
 from tramposim.study.workload_schema import Workload, arrivals_of, split_scenario
 
 __all__ = ["BASIS", "BASIS_FOUND", "CallMeter", "MeteredCall", "Progress", "load"]
@@ -75,21 +76,13 @@ class CallMeter(Protocol):
         """One hot call with `scenario` of programs attached that do `body`."""
         ...
 
-    def found(
-        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
-    ) -> Warmth:
-        """The same call by what it finds after `background`; `alone`: no other function,
-        `migrating`: threads move between CPUs."""
+    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
+        """The same call by what it finds; `alone`: no other function is traced, `migrating`:
+        threads move between CPUs."""
         ...
 
     def nested(self, scenario: str, body: str) -> Nested:
         """The same call made by an interrupt handler."""
-        ...
-
-    def check(
-        self, scenario: str, body: str, workload: Workload, clock: Clock, finding: Finding
-    ) -> FullCheck:
-        """What costs by what calls find are off from executing every call."""
         ...
 
 
@@ -147,7 +140,7 @@ def load(
                 "body": body,
                 **row_of(workload, clock, cost, outcomes, costs.finding),
                 **(
-                    meter.checked(costs.finding, workload, clock, scenario, body)
+                    _checked(workload, clock, costs)
                     if workload is workloads[len(workloads) // 2]
                     else {}
                 ),
@@ -179,7 +172,7 @@ class _Calls:
     def __init__(self, meter: CallMeter) -> None:
         self.meter = meter
         self._measured: dict[tuple[str, str], MeteredCall] = {}
-        self._found: dict[tuple[str, str, Background, bool, bool], Warmth] = {}
+        self._found: dict[tuple[str, str, bool, bool], Warmth] = {}
 
     def finding(self, workload: Workload, clock: Clock, scenario: str, body: str) -> Finding | None:
         """What makes calls cost what they find; None if the workload lets all be hot."""
@@ -188,28 +181,14 @@ class _Calls:
             return None
         alone = workload.population.count == 1
         traced, untraced = (
-            self._warmth(
-                word, "empty" if word == UNTRACED else body, background, alone, workload.migrating
-            )
+            self._warmth(word, "empty" if word == UNTRACED else body, alone, workload.migrating)
             for word in (scenario, UNTRACED)
         )
         seed = workload.run.seed
         return Finding(traced, untraced, background, workload.population, clock, seed)
 
-    def checked(
-        self, finding: Finding | None, workload: Workload, clock: Clock, scenario: str, body: str
-    ) -> dict[str, Value]:
-        """How far memoised costs are from executed ones, on calls of a single function."""
-        if finding is None or workload.population.count > 1 or workload.population.depth > 1:
-            return {}
-        body = "empty" if scenario == UNTRACED else body
-        found = self.meter.check(scenario, body, workload, clock, finding)
-        return {"memo_error_percent": round(found.error_percent, 3), "memo_calls": found.calls}
-
-    def _warmth(
-        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
-    ) -> Warmth:
-        key = scenario, body, background, alone, migrating
+    def _warmth(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
+        key = scenario, body, alone, migrating
         if key not in self._found:
             self._found[key] = self.meter.found(*key)
         return self._found[key]
@@ -260,9 +239,40 @@ def _run(
     watch: Watcher,
     log: EventLog | None,
 ) -> RunOutcome:
+    world = _world(workload, clock, workload.run.seed + run)
+    finding = replace(costs.finding, seed=world.seed) if costs.finding else None
+    result = _simulated(workload, world, costs, finding, watch, log)
+    return run_outcome(world, costs.hot, finding, result)
+
+
+def _checked(workload: Workload, clock: Clock, costs: _Costs) -> dict[str, Value]:
+    """How far memoised costs are from executed ones, on as many calls as are executed for it."""
+    if costs.finding is None:
+        return {}
+    world = _world(workload, clock, workload.run.seed)
+    busy = costs.hot.traced_cycles * workload.population.calls + workload.function.work_cycles
+    rate = workload.rate_hz or workload.machine.cpus * clock.hz / busy
+    seconds = CHECKED_CALLS / (rate * workload.population.calls)
+    short = replace(world, duration_s=min(world.duration_s, seconds))
+
+    def simulated(finding: Finding) -> Sequence[CpuCalls]:
+        return _simulated(workload, short, costs, finding).found
+
+    found = check_costs(costs.finding, simulated)
+    if found is None:
+        return {}
+    return {
+        "memo_error_percent": round(found.error_percent, 3),
+        "memo_error_percent_ci95": round(found.interval, 3),
+        "memo_calls": found.calls,
+        "memo_executed_percent": round(100 * found.executed, 3),
+    }
+
+
+def _world(workload: Workload, clock: Clock, seed: int) -> World:
     machine, function = workload.machine, workload.prototype.name
     work_cycles = workload.function.work_cycles
-    world = World(
+    return World(
         clock=clock,
         cpus=machine.cpus,
         tasks=tuple(
@@ -274,7 +284,7 @@ def _run(
             for index in range(workload.tasks)
         ),
         duration_s=workload.duration_s,
-        seed=workload.run.seed + run,
+        seed=seed,
         tick_hz=machine.tick_hz,
         tick_cycles=machine.tick_cycles,
         switch_cycles=machine.switch_cycles,
@@ -284,17 +294,25 @@ def _run(
         ),
         competitors=tuple(_competitors(workload)),
     )
-    finding = replace(costs.finding, seed=world.seed) if costs.finding else None
-    result = simulate(
+
+
+def _simulated(
+    workload: Workload,
+    world: World,
+    costs: _Costs,
+    finding: Finding | None,
+    watch: Watcher | None = None,
+    log: EventLog | None = None,
+) -> WorldResult:
+    return simulate(
         world,
-        FixedCosts({function: costs.hot}),
+        FixedCosts({workload.prototype.name: costs.hot}),
         watch,
-        found=finding.on_cpu if finding else None,
+        found=finding.machine() if finding else None,
         nested=costs.nested,
         contended=finding.contended if finding else None,
         log=log,
     )
-    return run_outcome(world, costs.hot, finding, result)
 
 
 def _competitors(workload: Workload) -> Iterator[Competitor]:

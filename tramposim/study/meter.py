@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tramposim.machine.traced import TracedWorld
-from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import Nested
 from tramposim.spec import Arch, Attachment, Kernel, Prototype
 from tramposim.study.bodies import programs_of
-from tramposim.study.found import Finding
-from tramposim.study.fullcheck import FullCheck, check_costs
 from tramposim.study.kernels import kernel_of
 from tramposim.study.load import CallMeter, MeteredCall
 from tramposim.study.measure import WARM_CALLS, measure
 from tramposim.study.recursion import nested_costs
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import Subject, cores_of
-from tramposim.study.warmth import Background, Warmth, measure_warmth
+from tramposim.study.warmth import Warmth, measure_warmth
 from tramposim.study.workload_schema import Workload
 from tramposim.timing import Core
 
@@ -56,19 +53,10 @@ class MeasuredCalls:
         }
         return MeteredCall(measured.cycles_per_call, facts)
 
-    def found(
-        self, scenario: str, body: str, background: Background, alone: bool, migrating: bool
-    ) -> Warmth:
+    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
         """What calls cost by what they find; raises what building and timing raise."""
         hot = self.call(scenario, body).cycles
-        world = self._world(scenario, body)
-        return measure_warmth(world, self.core, background, hot, alone, migrating)
-
-    def check(
-        self, scenario: str, body: str, workload: Workload, clock: Clock, finding: Finding
-    ) -> FullCheck:
-        """Some of the workload's calls executed one by one, against what was looked up."""
-        return check_costs(self._world(scenario, body), self.core, workload, clock, finding)
+        return measure_warmth(self._world(scenario, body), self.core, hot, alone, migrating)
 
     def _world(self, scenario: str, body: str) -> TracedWorld:
         attachments = [Attachment(p) for p in programs_of(parse_scenario(scenario), body)]

@@ -1,50 +1,43 @@
-"""What a call costs by what it finds: costs by how far the background has displaced its lines.
+"""What a call costs by what it finds: the core model executes it in the states that occur.
 
 Between two calls other code runs on the CPU. It passes lines, pages and branches through the
-caches, TLBs and predictors, over and over the same working set; how many have passed is the
-age of what a call left there. Ages at which something changes place are found on the core
-model's own caches; between two of them every call costs the same. One call is executed for
-every pair of levels: of what all traced calls share, and of what belongs to one function.
+caches, TLBs and predictors, over and over the same working set. `tramposim._native.warmth`
+carries each CPU's state from call to call and asks for the calls that it wants executed.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tramposim._native.corestate import CoreState
+from tramposim._native.corestate import CoreState, LastLevel
 from tramposim._native.pipeline import EVENTS
-from tramposim._native.warmth import CallCosts
+from tramposim._native.warmth import CallCosts, CallsOf, Passing
 from tramposim.errors import InputError
+from tramposim.machine.trace import PageRange
 from tramposim.machine.traced import TracedWorld
-from tramposim.schedule.clock import SUBCYCLES
+from tramposim.schedule.clock import Clock
+from tramposim.study.places import LINE, Moves, call_path, moves_of, with_moved_text
 from tramposim.study.sharing import SharedLines, shared_lines
 from tramposim.timing import Core
-from tramposim.timing.calls import CallTimer, TimedCall
-from tramposim.timing.footprint import Footprint, footprint_of
-from tramposim.timing.states import signature
+from tramposim.timing.calls import CallTimer
+from tramposim.timing.decode import parameters
+from tramposim.timing.footprint import footprint_of
 
-__all__ = ["Background", "FoundCall", "Warmth", "displace", "measure_warmth"]
+__all__ = ["Background", "Warmth", "measure_warmth", "passing"]
 
-LINE = 64
-_NONE = np.zeros(0, np.uint64)
-_MOST_LINES = 1 << 30
-"""More than any cache holds: an age at which nothing is left."""
-
-_OWN_BLOCKS = ("struct bpf_tramp_image", "percpu_ref", "struct ftrace_ops")
 _CALL = 8
 """Which of the recorded calls is timed: one in the middle."""
 
-Ages = tuple[int, int, int, int]
+TOLERANCE = 0.002
+"""Calls are executed until the standard error of the mean cost is this share of it."""
 
 _MISPREDICTS = ("conditional_mispredicts", "indirect_mispredicts", "return_mispredicts")
+
+_PAGES_PER_TABLE_ENTRY = 16
+"""Pages of the background per entry that it brings into the paging-structure caches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,146 +68,147 @@ class Background:
             raise InputError("1 to 8192 CPUs share a last-level cache")
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCall:
-    """A call in one pair of levels: cycles, misses by (kind, where found), mispredicts."""
-
-    cycles: float
-    misses: Mapping[tuple[str, str], int]
-    mispredicts: int
+def passing(background: Background, core: Core, clock: Clock) -> Passing:
+    """The background of a CPU of this core, as the native code wants it."""
+    code, data = background.code_share, 1.0 - background.code_share
+    page = 1.0 / background.lines_per_page
+    windows = parameters(core)["uop_cache_window"]
+    shares = [
+        code * max(1, LINE // windows) if windows else code,
+        data,
+        data * page,
+        code,
+        code * page,
+        1.0,
+        page,
+        page / _PAGES_PER_TABLE_ENTRY,
+    ]
+    branches = core.branches
+    fast, main = int(branches.fast_btb_entries.value), int(branches.main_btb_entries.value)
+    last = int(branches.last_btb_entries.value)
+    return Passing(
+        clock.per_subcycle(background.lines_per_s),
+        background.footprint // LINE,
+        [min(1 << 16, round(share * 2.0**16)) for share in shares],
+        round(background.branches_per_line * code * 2.0**16),
+        fast + main,
+        fast + main + last,
+    )
 
 
 class Warmth:
-    """Costs for the scheduler, and what they stand for: found when they are first needed.
+    """The calls of a scenario on CPUs whose state is carried from call to call.
 
-    `limits` are the ages (lines) up to which the levels hold, `shared` the lines that other CPUs
-    use too, `transfer_cycles` what it takes to fetch one that another CPU has written.
+    `costs` are what was learnt so far; it is kept from run to run. `shared` are the
+    lines that other CPUs use too, `transfer_cycles` what it takes to fetch one that another CPU
+    has written, `hot_cycles` what a call costs back to back.
     """
 
     def __init__(
         self,
-        places: _Places,
-        own: Mapping[str, NDArray[np.uint64]],
+        core: Core,
+        timer: CallTimer,
+        pages: tuple[PageRange, ...],
+        moves: Moves,
         shared: SharedLines,
         hot_cycles: float,
-        alone: bool,
     ) -> None:
-        self._places = places
-        self._own = own
-        self.shared = shared
-        self.transfer_cycles = float(places.core.caches.remote_latency.value)
-        self._alone = alone
-        self._calls: dict[int, FoundCall] = {}
+        self._params = parameters(core)
+        self._ranges = [(page.start, page.end, page.shift) for page in pages]
+        self.core = core
         self.hot_cycles = hot_cycles
-        first, lower, second_tlb = places.limits()
-        limits = (first, lower, second_tlb, lower)
-        if not alone:
-            both = _clusters(sorted({*first, *lower}))
-            limits = (both, both, second_tlb, lower)
-        self.limits = limits
-        self._ages = [_representatives(each) for each in limits]
-        self._base = places.time_alone((0, 0, 0, 0), _NONE).cycles
+        self.shared = shared
+        self.transfer_cycles = float(core.caches.remote_latency.value)
+        window = self._params["uop_cache_window"]
         self.costs = CallCosts(
-            [array("q", (limit << 16 for limit in each)) for each in limits],
-            self._fill,
-            sum(map(len, own.values())),
-            alone,
-            shared.groups,
+            call_path(timer.prepared, _CALL, pages, moves, window),
+            _Execution(timer, moves, hot_cycles).execute,
+            moves.arrays,
+            _contended(shared, moves),
+            TOLERANCE,
         )
 
-    def _fill(self, cell: int) -> tuple[int, int]:
-        found = self.call(cell)
-        kinds = {kind for kind, _ in found.misses}
-        lines = sum(n for (kind, _), n in found.misses.items() if kind.endswith("line"))
-        walked = any(where == "walk" for _, where in found.misses)
-        refreshed = (
-            _LINES * (2 * lines > self._places.line_count)
-            | _CODE_PAGES * ("code page" in kinds)
-            | _TABLES * walked
-        )
-        return max(1, round(found.cycles * SUBCYCLES)), refreshed
+    def new_state(self, last_level: LastLevel | None = None) -> CoreState:
+        """A CPU that has never made a call."""
+        return CoreState(self._params, self._ranges, last_level)
 
-    def call(self, cell: int) -> FoundCall:
-        """The call that a cell of `costs` stands for, executed if it was not yet."""
-        found = self._calls.get(cell)
-        if found is None:
-            elsewhere, *levels = self.costs.levels_of(cell)
-            stolen = self.shared.written(elsewhere)
-            chosen = [self._ages[age][level] for age, level in enumerate(levels)]
-            ages = (chosen[0], chosen[1], chosen[2], chosen[3])
-            if self._alone:
-                timed = self._places.time_alone(ages, stolen)
-            else:
-                timed = self._places.time_among(ages, self._own, stolen)
-            found = _found(timed, self.hot_cycles + timed.cycles - self._base)
-            self._calls[cell] = found
-        return found
+    def new_last_level(self) -> LastLevel:
+        """An empty last-level cache for CPUs to share."""
+        return LastLevel(self._params)
+
+    def on_cpu(
+        self,
+        number: int,
+        sharers: int,
+        last_level: LastLevel,
+        background: Passing,
+        alone: bool,
+        full: bool,
+    ) -> CallsOf:
+        """The calls of CPU `number`, none made yet; `full`: each will be executed."""
+        state = self.new_state(last_level)
+        return CallsOf(self.costs, state, background, number, sharers, alone, full)
 
 
-_LINES, _CODE_PAGES, _TABLES = 1, 2, 4
-"""`Refreshed` of `_native/warmth.pxd`."""
+class _Execution:
+    """Executes calls in the states of CPUs, wherever their function's own lines are.
 
-
-def _representatives(limits: Sequence[int]) -> list[int]:
-    """An age in the middle of each level; the first level begins at none, the last has no end."""
-    middles = [(low + 1 + high) // 2 for low, high in pairwise(limits)]
-    return [0, *middles, _MOST_LINES] if limits else [0]
-
-
-FIRST, LINES, SECOND_TLB = "first", "lines", "second TLB"
-"""What calls refresh at different times: what every call uses (first-level caches, the data
-TLB, predictors); what only fetching a line uses (L2, L3 and, behind the uop cache, the code TLB);
-what only a miss of a first TLB uses."""
-
-
-def displace(
-    state: CoreState,
-    core: Core,
-    background: Background,
-    lines: int,
-    groups: Sequence[str] = (FIRST, LINES, SECOND_TLB),
-    common: NDArray[np.uint64] = _NONE,
-) -> None:
-    """Let `lines` lines of the background pass through these groups of a CPU's structures.
-
-    CPUs that share the last level pass as many, and use the `common` lines as this one does.
+    Predictors' directions and indirect targets are those of the executing core: it has learnt
+    every function, and what other code leaves behind is other history.
     """
-    code = round(lines * background.code_share)
-    data = lines - code
-    code_pages, data_pages = (n // background.lines_per_page for n in (code, data))
-    if LINES in groups:
-        state.displace("l2", lines)
-        if background.sharers > 1:
-            state.displace("l3", (background.sharers - 1) * lines)
-            state.touch("l3", common)
-        state.displace("l3", lines)
-    # Behind a uop cache the code TLB is asked only when a line has to be fetched and decoded.
-    asked = LINES if core.front_end.uop_cache_width.value else FIRST
-    if asked in groups:
-        state.displace("itlb", code_pages)
-    if SECOND_TLB in groups:
-        state.displace("stlb", code_pages + data_pages)
-        state.displace("walk caches", (code_pages + data_pages) // 16)
-    if FIRST not in groups:
-        return
-    state.displace("code", code)
-    state.displace("uops", code)
-    state.displace("data", data)
-    state.displace("dtlb", data_pages)
-    branches = code * background.branches_per_line
-    kept = core.branches
-    if branches >= 1:
-        state.evict("history")
-    if branches > int(kept.fast_btb_entries.value) + int(kept.main_btb_entries.value):
-        state.evict("upper btb")
-    if branches > 2 * int(kept.main_btb_entries.value) + 8192:
-        state.evict("btb")
+
+    def __init__(self, timer: CallTimer, moves: Moves, hot_cycles: float) -> None:
+        prepared = timer.prepared
+        self._timer = timer
+        self._code = prepared.code.insns["pc"].copy()
+        self._accesses = prepared.call(_CALL)[1]["address"].astype(np.uint64)
+        self._regions = moves.of(self._code), moves.of(self._accesses)
+        self._moves = moves.arrays
+        self._placed = (0, 0)
+        timer.warm()
+        self._base = hot_cycles - timer.time(_CALL).cycles
+        self._train()
+        self._move(0, 0)
+
+    def execute(
+        self, state: CoreState, function: int, cpu: int, disturbed: bool
+    ) -> tuple[float, int]:
+        """Cycles and mispredicts of a call in `state`, which is then as the call leaves it."""
+        timer = self._timer
+        if (function, cpu) != self._placed:
+            self._move(function, cpu)
+        if disturbed:
+            timer.state.evict("history")
+        timer.state.exchange(state)
+        try:
+            call = timer.time(_CALL)
+        finally:
+            timer.state.exchange(state)
+        events = dict(zip(EVENTS, call.events, strict=True))
+        mispredicts = sum(events[name] for name in _MISPREDICTS)
+        return max(1.0, self._base + call.cycles), mispredicts
+
+    def _move(self, function: int, cpu: int) -> None:
+        """Place function and CPU's own places, and let the predictors know them."""
+        fixed, by_function, by_cpu = self._moves
+        offsets = (fixed + function * by_function + cpu * by_cpu).astype(np.uint64)
+        code, accesses = self._regions
+        self._timer.place(_CALL, self._code + offsets[code], self._accesses + offsets[accesses])
+        if function != self._placed[0]:
+            self._train()
+        self._placed = (function, cpu)
+
+    def _train(self) -> None:
+        """Let the predictors learn the calls, after others of them and after other code."""
+        for disturbed in (True, True, False):
+            if disturbed:
+                self._timer.state.evict("history")
+            self._timer.train(_CALL)
 
 
 def measure_warmth(
     world: TracedWorld,
     core: Core,
-    background: Background,
     hot_cycles: float,
     alone: bool = True,
     migrating: bool = False,
@@ -228,203 +222,16 @@ def measure_warmth(
     trace = world.run(2 * _CALL).trace
     assert trace is not None
     timer = CallTimer(trace, core)
-    timer.warm()
+    pages = trace.pages if alone else with_moved_text(trace.pages, world)
     footprint = footprint_of(timer.prepared, trace.pages, _CALL)
     shared = shared_lines(world, footprint, migrating)
-    places = _Places(timer, core, background, footprint, shared.common)
-    return Warmth(places, _own_lines(world, footprint), shared, hot_cycles, alone)
+    return Warmth(core, timer, pages, moves_of(world, not alone), shared, hot_cycles)
 
 
-class _Places:
-    """A call's lines on a CPU whose caches the background has passed through."""
-
-    def __init__(
-        self,
-        timer: CallTimer,
-        core: Core,
-        background: Background,
-        footprint: Footprint,
-        common: NDArray[np.uint64],
-    ) -> None:
-        self.timer = timer
-        self.core = core
-        self.background = background
-        self.footprint = footprint
-        self.common = common
-        self._hot = timer.state.copy()
-
-    def _heat(self) -> None:
-        """Everything in the first level, as after a call that had to fetch it all.
-
-        The last level is no part of a copy; pages that are walked bring their tables in.
-        """
-        state = self.timer.state
-        state.restore(self._hot)
-        for structure in ("l3", "itlb", "dtlb", "stlb", "walk caches"):
-            state.evict(structure)
-        for kind, addresses in self.footprint.kinds():
-            state.touch(kind, addresses)
-        self.timer.time(_CALL)
-
-    @property
-    def line_count(self) -> int:
-        """Lines of code and data that a call touches."""
-        return len(self.footprint.code_lines) + len(self.footprint.data_lines)
-
-    def limits(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Ages after which something is elsewhere than before, ascending.
-
-        Of first-level structures and predictors; of L2 and L3; of the second TLB.
-        """
-        state, background = self.timer.state, self.background
-
-        def first(lines: int) -> object:
-            self._heat()
-            displace(state, self.core, background, lines, (FIRST,))
-            changed = lines * background.code_share * background.branches_per_line >= 1
-            return signature(state, self.footprint), changed
-
-        def lower(lines: int) -> object:
-            self._heat()
-            for structure in ("code", "data"):
-                state.evict(structure)
-            displace(state, self.core, background, lines, (LINES,), self.common)
-            kinds = dict(self.footprint.kinds())
-            return [state.levels(kind, kinds[kind]) for kind in ("code", "data", "code page")]
-
-        def second_tlb(lines: int) -> object:
-            self._heat()
-            for structure in ("itlb", "dtlb"):
-                state.evict(structure)
-            displace(state, self.core, background, lines, (SECOND_TLB,))
-            kinds = dict(self.footprint.kinds())
-            found = (state.levels(kind, kinds[kind]) for kind in ("code page", "data page"))
-            return [[level > 2 for level in levels] for levels in found]
-
-        one, two, three = (_clusters(_all_changes(key)) for key in (first, lower, second_tlb))
-        return one, two, three[:1]
-
-    def _age_tables(self, lines: int) -> None:
-        """Displace what a walk reads, and only that, from L2 and L3."""
-        if lines <= 0:
-            return
-        state = self.timer.state
-        state.displace("l2", lines)
-        state.displace("l3", lines)
-        state.evict("walk caches")
-        for kind, addresses in self.footprint.kinds():
-            if kind in ("code", "data"):
-                state.drop(addresses)
-                state.touch(kind, addresses)
-        state.touch("uops", self.footprint.code_lines)
-
-    def _lose_code_pages(self) -> None:
-        """Code pages are known to the first TLB only."""
-        state = self.timer.state
-        state.evict("stlb")
-        state.touch("data page", self.footprint.data_pages)
-
-    def time_alone(self, ages: Ages, stolen: NDArray[np.uint64]) -> TimedCall:
-        """One call after the ages that `_native/warmth.pyx` describes for one function."""
-        first, lines, code_pages, tables = ages
-        self._heat()
-        state = self.timer.state
-        if code_pages:
-            self._lose_code_pages()
-        self._age_tables(tables - lines)
-        displace(state, self.core, self.background, lines, (LINES,), self.common)
-        displace(state, self.core, self.background, first, (FIRST, SECOND_TLB))
-        if len(stolen):
-            state.steal(stolen)
-        return self.timer.time(_CALL)
-
-    def time_among(
-        self, ages: Ages, own: Mapping[str, NDArray[np.uint64]], stolen: NDArray[np.uint64]
-    ) -> TimedCall:
-        """One call after the ages that `_native/warmth.pyx` describes for many functions."""
-        shared_age, own_age, code_pages, tables = ages
-        self._heat()
-        state = self.timer.state
-        if code_pages:
-            self._lose_code_pages()
-        self._age_tables(tables - max(shared_age, own_age))
-        older = max(shared_age, own_age) - min(shared_age, own_age)
-        displace(state, self.core, self.background, older, common=self.common)
-        if older:
-            for kind, addresses in self.footprint.kinds():
-                mine = np.isin(addresses, own.get(kind, _NONE))
-                newer = addresses[mine if own_age < shared_age else ~mine]
-                state.touch(kind, np.ascontiguousarray(newer))
-        younger = min(shared_age, own_age)
-        displace(state, self.core, self.background, younger, common=self.common)
-        if len(stolen):
-            state.steal(stolen)
-        return self.timer.time(_CALL)
-
-
-def _changes(key: Callable[[int], object], low: int, high: int) -> list[int]:
-    """Last values before `key` changes, between two at which it is known."""
-    if key(low) == key(high):
-        return []
-    if high - low <= max(1, low // 64):
-        return [low]
-    middle = (low + high) // 2
-    return _changes(key, low, middle) + _changes(key, middle, high)
-
-
-def _all_changes(key: Callable[[int], object]) -> list[int]:
-    """Ages after which `key` changes, found by bisection between powers of the root of 2."""
-    known: dict[int, object] = {}
-
-    def remembered(lines: int) -> object:
-        if lines not in known:
-            known[lines] = key(lines)
-        return known[lines]
-
-    grid = sorted({0, *(round(2 ** (step / 2)) for step in range(61)), _MOST_LINES})
-    return [change for low, high in pairwise(grid) for change in _changes(remembered, low, high)]
-
-
-def _clusters(limits: Sequence[int]) -> tuple[int, ...]:
-    """First and last limit of each cluster: lines of a level go set by set, in quick succession."""
-    clusters: list[list[int]] = []
-    for limit in limits:
-        if clusters and limit <= clusters[-1][0] + clusters[-1][0] // 8:
-            clusters[-1].append(limit)
-        else:
-            clusters.append([limit])
-    return tuple(sorted({edge for cluster in clusters for edge in (cluster[0], cluster[-1])}))
-
-
-def _found(call: TimedCall, cycles: float) -> FoundCall:
-    misses = Counter((miss.kind, miss.found) for miss in call.misses)
-    events = dict(zip(EVENTS, call.events, strict=True))
-    return FoundCall(
-        max(cycles, 1.0),
-        MappingProxyType(dict(misses)),
-        sum(events[name] for name in _MISPREDICTS),
-    )
-
-
-def _own_lines(world: TracedWorld, footprint: Footprint) -> dict[str, NDArray[np.uint64]]:
-    """The footprint's addresses that belong to one traced function, by kind."""
-    memory = world.guest.memory
-    ranges = [(world.target.address - 16, world.target.address + 256)]
-    if world.image is not None:
-        ranges.append((world.image.address, world.image.address + len(world.image.code)))
-
-    def is_own(kind: str, address: int) -> bool:
-        if kind in ("code", "uops", "branch"):
-            return any(low <= address + LINE - 1 and address < high for low, high in ranges)
-        if kind == "data":
-            return any(
-                memory.name_at(at).startswith(_OWN_BLOCKS)
-                for at in range(address, address + LINE, 8)
-            )
-        return False
-
-    return {
-        kind: np.array([a for a in addresses.tolist() if is_own(kind, a)], dtype=np.uint64)
-        for kind, addresses in footprint.kinds()
-        if kind != "uops"
-    }
+def _contended(shared: SharedLines, moves: Moves) -> NDArray[np.int64]:
+    """(Address, region, group) of the lines that other CPUs write."""
+    rows = [
+        np.stack([lines.astype(np.int64), moves.of(lines), np.full(len(lines), group)], axis=1)
+        for group, lines in enumerate(shared.by_group)
+    ]
+    return np.ascontiguousarray(np.concatenate(rows), np.int64)

@@ -118,6 +118,23 @@ class CallTimer:
             stack = pushed.astype(np.uint64)
         return np.unique(code), stack
 
+    def place(
+        self, number: int, code: NDArray[np.uint64], accesses: NDArray[np.uint64]
+    ) -> None:
+        """Let the instructions lie at `code`, and call `number` access `accesses`, from now on.
+
+        One address per static instruction, and per access of the call; the code is what it was.
+        """
+        self.prepared.code.insns["pc"] = code
+        self._calls[number][1]["address"] = accesses
+
+    def train(self, number: int) -> None:
+        """Execute call `number` with all memory at hand: predictors learn it, caches do not."""
+        order, accesses = self._calls[number]
+        self._pipeline.simulate_memory(False)
+        self._pipeline.run(order, accesses, _NO_MARKS, _NO_MARKS)
+        self._pipeline.simulate_memory(True)
+
     def warm(self) -> None:
         """Execute all calls until predictors know them and every line is there."""
         prepared, pipeline = self.prepared, self._pipeline

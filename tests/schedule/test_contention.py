@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from array import array
 from random import Random
 
 import pytest
 
-from tramposim._native.warmth import CallCosts, CpuCalls
+from tests.support.calls import idle_cpus
 from tramposim.schedule.contention import (
     BUCKETS,
     EVERY_CALL,
@@ -18,14 +17,6 @@ from tramposim.schedule.contention import (
     Contention,
     mean_wait,
 )
-
-ONE = (array("Q", [(1 << 64) - 1]), array("i", [0]))
-NONE = array("q")
-
-
-def _cpus(count: int, groups: int = 2) -> list[CpuCalls]:
-    costs = CallCosts([NONE] * 4, lambda cell: (100 + cell, 0), 0, True, groups)
-    return [CpuCalls(costs, costs, 0, 0, *ONE, 1, 1, cpu) for cpu in range(count)]
 
 
 def _repairman(customers: int, think: float, service: float) -> float:
@@ -60,7 +51,7 @@ def test_one_cpu_never_waits() -> None:
 
 
 def test_lines_of_every_call_are_lost_as_often_as_others_write() -> None:
-    cpus = _cpus(2)
+    cpus = idle_cpus(2)
     gap = 400 * 65536
     for number in range(2000):
         cpus[0].call(number * gap)
@@ -80,7 +71,7 @@ def test_buckets_are_shared_as_birthdays_are() -> None:
     # 64 threads with keys in 256 lines: each shares its line with any of 63 others
     shared = 0
     for seed in range(20):
-        cpus = _cpus(64)
+        cpus = idle_cpus(64)
         for cpu in cpus:
             for number in range(100):
                 cpu.call(number * 1000)
@@ -94,7 +85,7 @@ def test_buckets_are_shared_as_birthdays_are() -> None:
 
 
 def test_rates_out_of_range_are_refused() -> None:
-    (cpu,) = _cpus(1)
+    (cpu,) = idle_cpus(1)
     for arguments in ((TASK, 1.0, 0), (-1, 1.0, 0), (0, -1.0, 0), (0, math.nan, 0), (0, 1.0, -1)):
         with pytest.raises(ValueError, match="out of range"):
             cpu.shared.contend(*arguments)

@@ -118,9 +118,7 @@ class CallTimer:
             stack = pushed.astype(np.uint64)
         return np.unique(code), stack
 
-    def place(
-        self, number: int, code: NDArray[np.uint64], accesses: NDArray[np.uint64]
-    ) -> None:
+    def place(self, number: int, code: NDArray[np.uint64], accesses: NDArray[np.uint64]) -> None:
         """Let the instructions lie at `code`, and call `number` access `accesses`, from now on.
 
         One address per static instruction, and per access of the call; the code is what it was.

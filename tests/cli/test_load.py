@@ -108,7 +108,7 @@ def test_the_first_interrupt_asks_and_the_second_breaks() -> None:
 def test_ctrl_c_ends_with_what_there_is(tmp_path: Path) -> None:
     """On a terminal, with a progress bar; simulated time and the time left are shown."""
     trace = tmp_path / "trace.json"
-    words = [sys.executable, "-m", "tramposim", "load", WORKLOAD, *SMALL, "--duration", "500s"]
+    words = [sys.executable, "-m", "tramposim", "load", WORKLOAD, *SMALL, "--duration", "60s"]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [*words, "--trace", str(trace)], stdout=subprocess.PIPE, stderr=theirs, text=True
@@ -116,7 +116,7 @@ def test_ctrl_c_ends_with_what_there_is(tmp_path: Path) -> None:
     os.close(theirs)
     shown = ""
     deadline = time.monotonic() + 100
-    while not re.search(r"━.* %, \d+ s left; \S+ s of 500s, x86_64", shown):
+    while not re.search(r"━.* %, \d+ s left; \S+ s of 60s, x86_64", shown):
         assert time.monotonic() < deadline, shown
         if select.select([ours], [], [], 1)[0]:
             shown += os.read(ours, 65536).decode()

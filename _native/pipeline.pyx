@@ -33,6 +33,9 @@ from tramposim._native.uarch cimport (
     FIRST_PORT, FUSED_HEAD, NOP, NO_REGISTER, REGISTERS, SERIALIZED, STORE_DATA, AccessRec,
     InsnRec, UopRec)
 
+cdef enum:
+    MANY = 16           # segments of a pass, from which on a period within it is looked for
+
 EVENTS = (
     "instructions", "uops", "slots", "taken_branches", "taken_bubbles",
     "conditional_mispredicts", "indirect_mispredicts", "return_mispredicts",
@@ -58,7 +61,8 @@ cdef class Pipeline:
     cdef const InsnRec[::1] insns
     cdef const UopRec[::1] uops
     cdef StageRec stage            # of the instruction executed last
-    cdef Steady steady
+    cdef Steady steady             # within a pass
+    cdef Steady passes             # from pass to pass
     cdef int64_t skipped           # cycles of repetitions that were recognised, not executed
     cdef const int32_t[::1] order          # of the last run; segments lie between marks
     cdef const AccessRec[::1] accesses
@@ -99,7 +103,8 @@ cdef class Pipeline:
         unit.predictors.unlocked = 0
         scheduler_open(&unit.scheduler, &unit.core)
         lsu_open(&unit.lsu, &unit.core, <int>self.insns.shape[0])
-        steady_open(&self.steady, <int>self.insns.shape[0], self._branches())
+        steady_open(&self.steady, <int>self.insns.shape[0], self._branches(), True)
+        steady_open(&self.passes, <int>self.insns.shape[0], self._branches(), False)
         self.order = None
 
     def __dealloc__(self):
@@ -111,6 +116,7 @@ cdef class Pipeline:
         scheduler_close(&self.hardware.scheduler)
         lsu_close(&self.hardware.lsu)
         steady_close(&self.steady)
+        steady_close(&self.passes)
         free(self.took)
 
     cdef bint _branches(self) noexcept nogil:
@@ -157,6 +163,7 @@ cdef class Pipeline:
     def clear(self) -> None:
         """Set the counters to zero; the state of the core stays."""
         steady_clear(&self.steady, &self.hardware)
+        steady_clear(&self.passes, &self.hardware)
         memset(self.hardware.events, 0, sizeof(self.hardware.events))
         memset(self.hardware.share, 0, 8 * self.insns.shape[0])
 
@@ -221,6 +228,7 @@ cdef class Pipeline:
         if not segmented:
             self.order = None
             steady_forget(&self.steady, &self.hardware)
+            steady_forget(&self.passes, &self.hardware)
         with nogil:
             i = 0
             while i < n:
@@ -312,6 +320,7 @@ cdef class Pipeline:
         self.marks = marks
         self.segments = 0
         steady_forget(&self.steady, &self.hardware)
+        steady_forget(&self.passes, &self.hardware)
         free(self.took)
         self.took = <int64_t *>calloc(count, 8)
         if self.took == NULL:
@@ -324,9 +333,14 @@ cdef class Pipeline:
         Those between them only repeat, in a steady state, and are counted.
         """
         cdef Py_ssize_t count = self.marks.shape[0] - 1, same = 0, i
-        cdef int64_t period = steady_period(
-            &self.steady, &self.hardware, self.segments, segment, count)
-        cdef int64_t length = 0
+        cdef Steady *unit = &self.passes
+        cdef int64_t period = 0, length
+        if segment == 0:
+            period = steady_period(unit, &self.hardware, self.segments, True)
+        if period == 0 and count >= MANY:
+            unit = &self.steady
+            period = steady_period(
+                unit, &self.hardware, self.segments, 2 * segment < count)
         if period == 0 or period > count:
             return segment
         while segment + same < count and alike(
@@ -336,7 +350,7 @@ cdef class Pipeline:
         same -= same % period
         if same == 0:
             return segment
-        steady_repeat(&self.steady, &self.hardware, self.segments, same // period)
+        steady_repeat(unit, &self.hardware, self.segments, same // period)
         self.segments += same
         for i in range(segment, segment + same):
             cycles[i] = self.hardware.retired + self.skipped

@@ -24,19 +24,20 @@ from tramposim._native.scheduler cimport HORIZON, Cell
 from tramposim._native.uarch cimport CAUSES_COUNT, REGISTERS
 
 cdef enum:
-    MANY = 16               # segments of a pass
     FIRST_GAP = 256         # instructions after which the first state is kept
     COMPARISON = 64         # instructions that execute in about the time of a comparison
 
 cdef int64_t LONG_AGO = -(<int64_t>1 << 40)
 
 
-cdef int steady_open(Steady *unit, int instructions, bint branches) except -1:
+cdef int steady_open(Steady *unit, int instructions, bint branches, bint doubling) except -1:
+    """`doubling`: the search is Brent's, else every state is compared with the one before it."""
     memset(unit, 0, sizeof(Steady))
     unit.instructions = instructions
     unit.branches = branches
+    unit.first_gap = FIRST_GAP if doubling else 0
     unit.due = FIRST_GAP
-    unit.gap = FIRST_GAP
+    unit.gap = unit.first_gap
     return 0
 
 
@@ -51,7 +52,7 @@ cdef void steady_close(Steady *unit) noexcept nogil:
 cdef void steady_forget(Steady *unit, const Hardware *hardware) noexcept nogil:
     """What executes from now on is another trace."""
     unit.held = False
-    unit.gap = FIRST_GAP
+    unit.gap = unit.first_gap
     unit.due = hardware.events[INSTRUCTIONS]
     if unit.due == 0:
         unit.due = FIRST_GAP
@@ -258,18 +259,15 @@ cdef bint _same(Steady *unit, const Hardware *hardware) noexcept nogil:
 
 
 cdef int64_t steady_period(
-    Steady *unit, const Hardware *hardware, int64_t segment, int64_t passed, int64_t count
+    Steady *unit, const Hardware *hardware, int64_t segment, bint keep
 ) noexcept nogil:
     """Before `segment`: the number of segments since the same state, 0 if none is known.
 
-    `passed` of the pass's `count` segments have been executed. States are kept where a match
-    leaves much to skip: where passes begin, which then repeat as a whole, and in the first half
-    of one with many segments.
+    `keep`: the present state may be the one that is waited for from now on.
     """
     if unit.held and segment > unit.segment and _same(unit, hardware):
         return segment - unit.segment
-    if hardware.events[INSTRUCTIONS] >= unit.due and (
-            passed == 0 or (count >= MANY and 2 * passed < count)):
+    if keep and hardware.events[INSTRUCTIONS] >= unit.due:
         _keep(unit, hardware, segment)
     return 0
 

@@ -16,6 +16,7 @@ cdef struct Steady:
     bint held
     int64_t due                    # instructions executed when the next state is to be kept
     int64_t gap                    # instructions until the one after it
+    int64_t first_gap
     int64_t compare_at             # instructions executed before which nothing is compared
     int64_t segment                # that began in the kept state
     int64_t front_lead             # differences that tell most states apart at little cost
@@ -27,12 +28,11 @@ cdef struct Steady:
     int64_t waits[CAUSES_COUNT]
     int64_t *share
 
-cdef int steady_open(Steady *unit, int instructions, bint branches) except -1
+cdef int steady_open(Steady *unit, int instructions, bint branches, bint doubling) except -1
 cdef void steady_close(Steady *unit) noexcept nogil
 cdef void steady_forget(Steady *unit, const Hardware *hardware) noexcept nogil
 cdef void steady_clear(Steady *unit, const Hardware *hardware) noexcept nogil
 cdef int64_t steady_period(
-    Steady *unit, const Hardware *hardware, int64_t segment, int64_t passed,
-    int64_t count) noexcept nogil
+    Steady *unit, const Hardware *hardware, int64_t segment, bint keep) noexcept nogil
 cdef void steady_repeat(
     Steady *unit, Hardware *hardware, int64_t segment, int64_t times) noexcept nogil

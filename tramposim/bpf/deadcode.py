@@ -13,21 +13,25 @@ from tramposim.bpf import insn as isa
 from tramposim.bpf.constants import fold_branches
 from tramposim.bpf.explore import reached
 from tramposim.bpf.insn import Insn, Pseudo, decode, encode
-from tramposim.bpf.stack import successors
+from tramposim.bpf.stack import result_read_wide, successors
 from tramposim.bpf.steps import Facts
 from tramposim.errors import UnsupportedError
 from tramposim.spec import MapFlag, Program, Relocation
 
 __all__ = ["LiveProgram", "live_program"]
 
+_NARROW = isa.STX | isa.ATOMIC | isa.W
+
 
 @dataclass(frozen=True, slots=True)
 class LiveProgram:
     """A program without dead code; `tail_calls` are map and index of the tail calls (by
-    instruction) for which both are constant."""
+    instruction) for which both are constant, `wide` the 32-bit cmpxchg whose results are read
+    as 64-bit values, if only by branches that go one way."""
 
     program: Program
     tail_calls: Mapping[int, tuple[str, int]]
+    wide: frozenset[int]
 
 
 def live_program(program: Program, version: tuple[int, int]) -> LiveProgram:
@@ -52,7 +56,14 @@ def live_program(program: Program, version: tuple[int, int]) -> LiveProgram:
             break
     places = {index: number for number, index in enumerate(kept)}
     calls = {places[i]: call for i, call in reach.tail_calls.items() if call is not None}
-    return LiveProgram(_renumbered(program, wired, places), calls)
+    wide = frozenset(
+        place
+        for index, place in places.items()
+        if insns[index].opcode == _NARROW
+        and insns[index].imm == isa.CMPXCHG
+        and result_read_wide(insns, index, reach.instructions)
+    )
+    return LiveProgram(_renumbered(program, wired, places), calls, wide)
 
 
 def _facts(program: Program, version: tuple[int, int]) -> Facts:

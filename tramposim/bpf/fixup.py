@@ -67,7 +67,7 @@ def fixup(program: Program, env: FixupEnvironment) -> LoadedProgram:
             raise InputError(f"{program.name}: instruction {index}: a register beyond r10")
     analyse(insns, _map_loads(program), program.name)
     live = live_program(program, env.version)
-    return Rewriter(live.program, env, live.tail_calls).run()
+    return Rewriter(live.program, env, live.tail_calls, live.wide).run()
 
 
 def _map_loads(program: Program) -> dict[int, str]:
@@ -82,8 +82,10 @@ class Rewriter:
         program: Program,
         env: FixupEnvironment,
         tail_calls: Mapping[int, tuple[str, int]] = MappingProxyType({}),
+        wide: frozenset[int] | None = None,
     ) -> None:
         self.tail_calls = tail_calls
+        self._wide = wide
         self.pokes = 0
         self.program = program
         self.env = env
@@ -233,15 +235,16 @@ class Rewriter:
         if index in analysis.kernel_loads and self.program.kind not in _TRUSTED:
             return self._probe(insn)
         narrow = isa.STX | isa.ATOMIC | isa.W
-        if (
-            insn.opcode == narrow
-            and insn.imm == isa.CMPXCHG
-            and result_read_wide(self.insns, index)
-        ):
+        if insn.opcode == narrow and insn.imm == isa.CMPXCHG and self._read_wide(index):
             return [insn, Insn(isa.ALU | isa.MOV | isa.X, Reg.R0, Reg.R0, imm=_ZERO_EXTENSION)]
         if insn.cls in (isa.ALU, isa.ALU64) and insn.op in (isa.DIV, isa.MOD):
             return checked_division(insn, self._scratch)
         return [insn]
+
+    def _read_wide(self, index: int) -> bool:
+        if self._wide is None:
+            return result_read_wide(self.insns, index)
+        return index in self._wide
 
     @property
     def _scratch(self) -> int:

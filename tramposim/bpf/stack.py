@@ -8,7 +8,7 @@ out of it, or nothing is known.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeVar
@@ -217,8 +217,11 @@ def _arithmetic(insn: Insn, state: _State) -> _Value:
     return None
 
 
-def result_read_wide(insns: list[Insn], index: int) -> bool:
-    """Whether r0 as instruction `index` leaves it may be read as a 64-bit value later.
+def result_read_wide(
+    insns: Sequence[Insn], index: int, reached: Container[int] | None = None
+) -> bool:
+    """Whether r0 as instruction `index` leaves it may be read as a 64-bit value later, by one of
+    the `reached` instructions if these are known.
 
     What the verifier asks before it zero-extends the result of a 32-bit cmpxchg
     (is_reg64, mark_insn_zext); returning from the program counts as such a read.
@@ -227,7 +230,7 @@ def result_read_wide(insns: list[Insn], index: int) -> bool:
     work = list(successors(insns[index], index))
     while work:
         at = work.pop()
-        if at in seen or not 0 <= at < len(insns):
+        if at in seen or not 0 <= at < len(insns) or (reached is not None and at not in reached):
             continue
         seen.add(at)
         insn = insns[at]

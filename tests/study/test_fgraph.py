@@ -34,14 +34,15 @@ lines_per_s = "40M"
 footprint = "8MiB"
 [run]
 duration = "50ms"
-scenarios = ["fsession"]
+scenarios = ["{scenario}"]
 """
 
 
 @cache
-def row(functions: str = "") -> dict[str, Value]:
-    """The row of one fsession with this table of functions."""
-    workload = parse_workload(TEXT.format(functions=functions.replace(", ", "\n")), "t")
+def row(functions: str = "", scenario: str = "fsession") -> dict[str, Value]:
+    """The row of a scenario with this table of functions."""
+    text = TEXT.format(functions=functions.replace(", ", "\n"), scenario=scenario)
+    workload = parse_workload(text, "t")
     (found,) = load([workload], meters_of(workload)).rows
     return dict(found)
 
@@ -50,8 +51,9 @@ def number(found: dict[str, Value], field: str) -> float:
     return float(str(found[field]))
 
 
-def tree(count: int, more: str = "") -> dict[str, Value]:
-    return row(f"[functions], count = {count}, depth = 5" + (f", {more}" if more else ""))
+def tree(count: int, more: str = "", scenario: str = "fsession") -> dict[str, Value]:
+    table = f"[functions], count = {count}, depth = 5" + (f", {more}" if more else "")
+    return row(table, scenario)
 
 
 def cycles(found: dict[str, Value]) -> float:
@@ -96,6 +98,18 @@ def test_cost_grows_with_the_lines_of_more_functions() -> None:
         assert 0 < cycles(found) - cycles(rows[0]) < most
 
 
+def test_state_by_function_is_further_lines_of_each() -> None:
+    def more(count: int) -> float:
+        pair = tree(count, scenario="fentry+fexit:latency-stack")
+        session = tree(count, scenario="fsession+cookie:latency-cookie")
+        fields = ("l2_misses_per_call", "l3_misses_per_call")
+        return sum(number(pair, field) - number(session, field) for field in fields)
+
+    # an entry of the map for every function, a cookie on the stack for all
+    assert abs(more(1)) < 0.1
+    assert more(5000) > 0.3
+
+
 def test_recursive_calls_find_the_functions_own_lines() -> None:
     assert cycles(tree(1)) < cycles(tree(5000, "recursion = 0.9")) < cycles(tree(5000))
 
@@ -115,4 +129,4 @@ def test_a_call_that_makes_three_calls_makes_a_tree() -> None:
 )
 def test_impossible_call_graphs_are_located(table: str) -> None:
     with pytest.raises(InputError, match=r"t:\d+.*functions"):
-        parse_workload(TEXT.format(functions="[functions]\n" + table.replace(", ", "\n")), "t")
+        row(f"[functions], {table}")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tramposim._native.callpath import PLACE_KINDS, CallPath
 from tramposim.machine.trace import PageRange
 from tramposim.machine.traced import TracedWorld
+from tramposim.spec import MapType
 from tramposim.timing.prepare import PreparedTrace
 
 __all__ = ["LINE", "Moves", "call_path", "moves_of", "with_moved_text"]
@@ -86,15 +87,35 @@ def moves_of(world: TracedWorld, many: bool) -> Moves:
             start = world.image.address
             regions.append(_Region(start, start + size, _FAR, stride))
     mine = f"CPU {world.guest.cpu.number}"
+    elements = _elements(world)
+    # programs that ask for the function's address keep state by function
+    by_function = any(program.loaded.uses_func_ip for program in world.programs)
     for start, size, name in memory.blocks():
-        own = many and name.startswith(_OWN_BLOCKS)
-        percpu = mine in name
+        element = elements.get(name, 0)
+        own = many and (name.startswith(_OWN_BLOCKS) or (element > 0 and by_function))
+        percpu = mine in name or element > 0
         if own or percpu:
-            stride = 1 << max(3 if percpu else 6, (size - 1).bit_length())
+            stride = element or 1 << max(3 if percpu else 6, (size - 1).bit_length())
             fixed = own * _FAR + percpu * _CPU_FAR
             moves = fixed, own * stride, percpu * _CPU_STRIDE
             regions.append(_Region(start, start + size, *moves))
     return Moves(tuple(regions))
+
+
+def _elements(world: TracedWorld) -> dict[str, int]:
+    """Bytes from one element of a hash map to the next, in whole lines, by name of their block.
+
+    Keys are of threads, so that every CPU has elements of its own.
+    """
+    found = {}
+    for name, placed in world.guest.maps.items():
+        if placed.map.type in (MapType.HASH, MapType.LRU_HASH):
+            key, value = (
+                -(-size // 8) * 8 for size in (placed.map.key_size, placed.map.value_size)
+            )
+            size = world.guest.runtime.structs.sizes["htab_elem"] + key + value
+            found[f"elements of {name}"] = -(-size // LINE) * LINE
+    return found
 
 
 def with_moved_text(pages: tuple[PageRange, ...], world: TracedWorld) -> tuple[PageRange, ...]:

@@ -16,7 +16,7 @@ from tramposim.study.records import Value
 from tramposim.study.recursion import nested_costs
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import Subject, function_of
-from tramposim.study.workload import read_workload
+from tramposim.study.workload import Changes, change_workload, read_workload
 from tramposim.timing import load_core
 
 TEXT = """
@@ -95,3 +95,29 @@ def test_alias_tables_draw_in_proportion() -> None:
         counts[k if random.next_u64() < chances[k] else aliases[k]] += 1
     for k, weight in enumerate(weights):
         assert counts[k] / 100_000 == pytest.approx(weight / sum(weights), abs=0.006)
+
+
+WORKLOADS = sorted((Path(__file__).parents[2] / "workloads").glob("*.toml"))
+SHOWN = {"icmp_rcv"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=() if path.stem in SHOWN else pytest.mark.slow, id=path.stem)
+        for path in WORKLOADS
+    ],
+)
+def test_memoised_calls_cost_what_calls_executed_one_by_one_do(path: Path) -> None:
+    changes = Changes(duration="50ms", scenarios=("fentry+fexit", "fsession"))
+    workload = change_workload(read_workload(path), changes)
+    for row in load([workload], meters_of(workload)).rows:
+        if workload.between_calls is None:
+            assert "memo_calls" not in row
+            continue
+        assert int(str(row["memo_calls"])) > 2500
+        error, interval = (
+            float(str(row[f"memo_error_percent{suffix}"])) for suffix in ("", "_ci95")
+        )
+        assert abs(error) < 1 + interval, (row["arch"], row["scenario"])
+        assert interval < 1

@@ -78,19 +78,25 @@ def check_program(
     explorer = Explorer(program, seed, constants)
     planned = [Plan(inputs)]
     base: ProgramRun | None = None
+    doubted = False
     for made in range(runs * _TURNED):
         plan = planned.pop()
         run = ProgramRun(program, probe, plan.inputs, plan.turns)
         found = run.run()
         inconclusive += not run.conclusive
         base = base if plan.turns and base is not None else run
-        if found:
+        if found and not doubted and any(turn.after for turn in plan.turns):
+            # A place that was learned may be wrong once; another one will not be as well.
+            doubted = True
+            explorer.distrust(plan)
+        elif found:
             example = None
             if minimise:
                 example, found = _minimised(probe, program, plan, run, found)
             return ProgramReport(tuple(found), made + 1, inconclusive, example)
-        explorer.learn(run)
-        planned += explorer.plans(run)
+        else:
+            explorer.learn(run)
+            planned += explorer.plans(run)
         if planned:
             continue
         number += 1

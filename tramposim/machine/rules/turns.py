@@ -70,6 +70,7 @@ class Explorer:
         self._code = program.insns
         self._sites: dict[tuple[int, int], int] = {}
         self._places: list[list[tuple[int, int]] | None] = [None] * len(self._code)
+        self._doubted: set[tuple[int, int]] = set()
         self._unknown: set[tuple[int, int]] = set()
         used = {*program.registers.values(), *program.frames}
         convention = CONVENTIONS[program.arch]
@@ -142,6 +143,10 @@ class Explorer:
             self._places[place[0]] = None
         if self._sites.setdefault(place, address) != address:
             self._unknown.add(place)
+
+    def distrust(self, plan: Plan) -> None:
+        """Do not change registers any more behind the instructions where this plan did."""
+        self._doubted.update(turn.place for turn in plan.turns if turn.after)
 
     def _in_order(self, place: tuple[int, int], address: int) -> bool:
         """Whether the branches known before and behind an instruction lie so in the machine's
@@ -226,7 +231,7 @@ class Explorer:
                 continue
             seen.add(move.place)
             at, known, often = self._behind.get(move.place, _NOWHERE)
-            if often < _OFTEN or self._random.random() >= _MOVED:
+            if often < _OFTEN or move.place in self._doubted or self._random.random() >= _MOVED:
                 continue
             if not self._in_order(move.place, at):
                 continue

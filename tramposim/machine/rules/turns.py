@@ -70,6 +70,7 @@ class Explorer:
         self._code = program.insns
         self._sites: dict[tuple[int, int], int] = {}
         self._places: list[list[tuple[int, int]] | None] = [None] * len(self._code)
+        self._shakes = _SHAKES
         self._doubted: set[tuple[int, int]] = set()
         self._unknown: set[tuple[int, int]] = set()
         used = {*program.registers.values(), *program.frames}
@@ -145,7 +146,9 @@ class Explorer:
             self._unknown.add(place)
 
     def distrust(self, plan: Plan) -> None:
-        """Do not change registers any more behind the instructions where this plan did."""
+        """Do not change registers any more behind the instructions where this plan did, but more
+        often elsewhere."""
+        self._shakes = 3 * _SHAKES
         self._doubted.update(turn.place for turn in plan.turns if turn.after)
 
     def _in_order(self, place: tuple[int, int], address: int) -> bool:
@@ -184,7 +187,7 @@ class Explorer:
         if batch:
             yield Plan(run.inputs, (*turns[:first], *batch))
         if not turns:
-            for _ in range(_SHAKES):
+            for _ in range(self._shakes):
                 yield Plan(run.inputs, self._shaken(run))
 
     def _divides(self, place: tuple[int, int], taken: bool) -> bool:

@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from tramposim.report.columns import Column
+from tramposim.report.columns import Column, format_value
 from tramposim.report.table import TextTable
 
 COLUMNS = (Column("name", "name", text=True), Column("cycles", "cycles"), Column("bytes", "bytes"))
@@ -28,3 +28,7 @@ def test_columns_that_do_not_fit_are_left_out_and_named() -> None:
 def test_numbers_are_never_cut() -> None:
     for width in range(10, 60):
         assert not any("…" in line for line in lines(width))
+
+
+def test_what_rounds_to_zero_has_no_sign() -> None:
+    assert format_value(Column("over", "over"), {"over": -0.04}) == "0.0"

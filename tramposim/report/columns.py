@@ -26,7 +26,7 @@ def format_value(column: Column, row: Mapping[str, object]) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:,.{column.decimals}f}"
+        return f"{value:z,.{column.decimals}f}"
     if isinstance(value, int):
         return f"{value:,}"
     return str(value)

@@ -20,7 +20,7 @@ from tramposim._native.arrivals cimport (
 from tramposim._native.batch cimport FlowState
 from tramposim._native.eventlog cimport COMPETING, REQUEST, Event, EventLog
 from tramposim._native.histogram cimport LatencyHistogram, record
-from tramposim._native.warmth cimport CpuCalls
+from tramposim._native.cpucalls cimport CpuCalls
 
 cdef enum:
     MOST_FLOWS = 4096

@@ -10,7 +10,7 @@ from libc.stdint cimport int64_t
 from tramposim._native.arrivals cimport LAST_TIME, NEVER
 from tramposim._native.batch cimport CallQueue
 from tramposim._native.eventlog cimport INTERRUPT, SWITCH, EventLog
-from tramposim._native.warmth cimport CpuCalls
+from tramposim._native.cpucalls cimport CpuCalls
 
 
 cdef class RunQueue:

@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from tests.support.calls import PARAMETERS, Execute, costs_of, cpu_of, path_of
 from tramposim._native.arrivals import ArrivalSource
 from tramposim._native.batch import CallQueue
+from tramposim._native.callcosts import CallCosts
 from tramposim._native.callpath import SEEN_NAMES, CallPath
 from tramposim._native.corestate import CoreState
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.histogram import LatencyHistogram
-from tramposim._native.warmth import CallCosts, CallsOf, CpuCalls, Passing
+from tramposim._native.warmth import CallsOf, Passing
 
 HOME = np.zeros(2, np.int64)
 LINE = 1 << 32

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tramposim._native.callcosts import CallCosts
 from tramposim._native.callpath import CallPath
 from tramposim._native.corestate import CoreState
-from tramposim._native.warmth import CallCosts, CallsOf, CpuCalls, Passing
+from tramposim._native.cpucalls import CpuCalls
+from tramposim._native.warmth import CallsOf, Passing
 from tramposim.timing import load_core
 from tramposim.timing.decode import parameters
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 from tramposim._native.arrivals cimport Source
 from tramposim._native.eventlog cimport EventLog
 from tramposim._native.histogram cimport LatencyHistogram
-from tramposim._native.warmth cimport CpuCalls
+from tramposim._native.cpucalls cimport CpuCalls
 
 ctypedef struct FlowState:
     Source source

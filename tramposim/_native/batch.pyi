@@ -1,7 +1,7 @@
 from tramposim._native.arrivals import ArrivalSource
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog
 from tramposim._native.histogram import LatencyHistogram
-from tramposim._native.warmth import CpuCalls
 
 class CallQueue:
     def __init__(self) -> None: ...

@@ -1,6 +1,6 @@
 from tramposim._native.batch import CallQueue
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog
-from tramposim._native.warmth import CpuCalls
 
 class RunQueue:
     def __init__(

@@ -1,13 +1,11 @@
 # cython: language_level=3
-"""What calls find on a CPU, as the call queue asks for it."""
+"""What calls find on a CPU."""
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
-from tramposim._native.callpath cimport CallPath
+from tramposim._native.callcosts cimport CallCosts, Lump
 from tramposim._native.corestate cimport CoreState
 from tramposim._native.memory cimport KINDS, LEVELS
-from tramposim._native.rng cimport Xoshiro
-from tramposim._native.sharing cimport SharedWrites
 
 cdef enum Passed:              # what the background passes through structures, per line
     PASSED_WINDOWS = 0         # of the uop cache
@@ -19,37 +17,6 @@ cdef enum Passed:              # what the background passes through structures, 
     PASSED_PAGES = 6
     PASSED_TABLES = 7          # entries of paging-structure caches
     PASSED = 8
-
-cdef struct Lump:              # calls of one signature
-    uint64_t[2] key
-    int64_t uses
-    int64_t samples            # of them were executed
-    int64_t cost               # mean of those, subcycles
-    double mean
-    double squares             # sum of squared deviations from the mean
-    double deviation           # of one call
-    double mispredicts         # of all samples
-
-
-cdef class CallCosts:
-    cdef readonly object failure
-    cdef readonly CallPath path
-    cdef object execute
-    cdef const int64_t[::1] fixed, by_function, by_cpu
-    cdef const int64_t[:, ::1] contended       # address, region, group
-    cdef Lump *lumps           # the first two: nothing missing, history as left and disturbed
-    cdef int32_t *table        # numbers of lumps by hash of the key, -1: none
-    cdef int64_t count, room, slots
-    cdef double spread         # sum of uses times deviation of all lumps
-    cdef double spent          # cycles of all calls so far
-    cdef double tolerance
-
-    cdef Lump *lump_of(self, const int *seen, bint disturbed) noexcept nogil
-    cdef bint wants(self, Lump *lump) noexcept nogil
-    cdef void learn(self, Lump *lump, double cycles, double mispredicts) noexcept nogil
-    cdef int grow(self) noexcept nogil
-    cdef double ask(self, CoreState state, int64_t function, int cpu, bint disturbed,
-                    double *mispredicts) noexcept with gil
 
 
 cdef class Passing:
@@ -86,26 +53,3 @@ cdef class CallsOf:
     cdef void _steal(self, int64_t function, int stolen) noexcept nogil
     cdef void _count(self) noexcept nogil
     cdef int64_t _execute(self, Lump *lump, int64_t function, bint disturbed) noexcept nogil
-
-
-cdef class CpuCalls:
-    cdef readonly CallsOf traced, untraced
-    cdef Passing passing
-    cdef Xoshiro random
-    cdef int64_t functions, scatter
-    cdef int depth, fanout
-    cdef uint64_t recursion    # chance (2**-64) that a nested call is of the caller itself
-    cdef uint64_t *chances     # of staying with the drawn function (alias method)
-    cdef int32_t *aliases
-    cdef int64_t calls
-    cdef int64_t last          # when the last call of any function ended; -1: never
-    cdef int64_t *log          # costs of the first calls
-    cdef int64_t logged
-    cdef int64_t extra         # lines that other tasks passed since the last call, 2**-16
-    cdef readonly SharedWrites shared
-
-    cdef int64_t price(self, int64_t start) noexcept nogil
-    cdef int64_t tree(self, int64_t start, int level, int64_t caller) noexcept nogil
-    cdef int64_t draw(self, int64_t caller) noexcept nogil
-    cdef int64_t one(self, int64_t start, int64_t function) noexcept nogil
-    cdef void displaced(self, int64_t time, uint64_t rate) noexcept nogil

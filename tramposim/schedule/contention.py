@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.rng import Generator
-from tramposim._native.warmth import CpuCalls
 
 __all__ = ["BUCKETS", "EVERY_CALL", "TASK", "Contended", "Contention", "mean_wait"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 
 from tramposim._native.batch import CallQueue
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog, What
 from tramposim._native.runqueue import RunQueue
-from tramposim._native.warmth import CpuCalls
 from tramposim.schedule.world import CpuResult
 
 __all__ = ["Cpu"]

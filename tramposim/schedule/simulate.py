@@ -14,9 +14,9 @@ from typing import Any
 import simpy
 
 from tramposim._native.batch import CallQueue
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog
 from tramposim._native.histogram import LatencyHistogram
-from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.arrivals import arrival_source
 from tramposim.schedule.contention import Contended, Contention

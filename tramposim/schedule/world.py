@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.histogram import LatencyHistogram
-from tramposim._native.warmth import CpuCalls
 from tramposim.errors import InputError
 from tramposim.schedule.arrivals import Arrivals, ClosedLoop
 from tramposim.schedule.clock import Clock

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tramposim._native.corestate import LastLevel
-from tramposim._native.warmth import CallsOf, CpuCalls
+from tramposim._native.cpucalls import CpuCalls
+from tramposim._native.warmth import CallsOf
 from tramposim.errors import InputError
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.contention import EVERY_CALL, Contended

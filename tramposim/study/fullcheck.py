@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 
-from tramposim._native.warmth import CpuCalls
+from tramposim._native.cpucalls import CpuCalls
 from tramposim.study.found import Finding
 
 __all__ = ["CHECKED_CALLS", "FullCheck", "check_costs"]

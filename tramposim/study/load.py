@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from tramposim import __version__
+from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog
-from tramposim._native.warmth import CpuCalls
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate

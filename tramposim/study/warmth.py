@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tramposim._native.callcosts import CallCosts
 from tramposim._native.corestate import CoreState, LastLevel
 from tramposim._native.pipeline import EVENTS
-from tramposim._native.warmth import CallCosts, CallsOf, Passing
+from tramposim._native.warmth import CallsOf, Passing
 from tramposim.errors import InputError
 from tramposim.machine.trace import PageRange
 from tramposim.machine.traced import TracedWorld

@@ -1,10 +1,11 @@
 """Bare programs: eBPF of RFC 9669 that no verifier has analysed, made ready for a JIT.
 
 Only what machine code relies on is rewritten: checked division, zero-extended results, calls
-by number, counted may_goto. An indirect call (callx), which kernels do not have, becomes a
-comparison with everything that may be called: the functions whose address is taken, and the
-helpers by their ids. A call by BTF id (src 2) has no BTF to name what it calls; conformance
-tests ask that it does nothing and returns 0.
+by number, counted may_goto. Immediates that verifiers refuse mean what RFC 9669 (section 4.1)
+says: shift counts are masked, a division by zero gives zero. An indirect call (callx), which
+kernels do not have, becomes a comparison with everything that may be called: the functions
+whose address is taken, and the helpers by their ids. A call by BTF id (src 2) has no BTF to
+name what it calls; conformance tests ask that it does nothing and returns 0.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _CALL = isa.JMP | isa.CALL
 _CALLX = _CALL | isa.X
 _STACK = 512
 """Bytes of every function's stack (MAX_BPF_STACK): no analysis says that it needs less."""
+_SHIFTS = (isa.LSH, isa.RSH, isa.ARSH)
 _MAX_LOOPS = 1 << 23
 """Passes that a may_goto allows (BPF_MAX_LOOPS)."""
 
@@ -135,6 +137,11 @@ class _Bare(Rewriter):
             return self._indirect(insn.dst)
         if insn.cls == isa.LD:
             raise UnsupportedError(f"instruction {index}: eBPF {bytes(insn).hex()}")
+        if insn.cls in (isa.ALU, isa.ALU64) and not insn.from_register:
+            if insn.op in _SHIFTS:
+                return [replace(insn, imm=insn.imm & (63 if insn.cls == isa.ALU64 else 31))]
+            if insn.op in (isa.DIV, isa.MOD) and insn.imm == 0:
+                return _divided_by_zero(insn)
         return super()._rewrite(index, analysis)
 
     def _kfunc(self, index: int) -> list[Insn]:
@@ -172,6 +179,13 @@ class _Bare(Rewriter):
             behind = sum(sizes[number + 1 :]) + len(nothing)
             dispatch += [*case, Insn(isa.JMP | isa.JA, offset=behind)]
         return dispatch + nothing
+
+
+def _divided_by_zero(insn: Insn) -> list[Insn]:
+    """A quotient of zero; the dividend as remainder, of which 32 bits are zero-extended."""
+    if insn.op == isa.DIV:
+        return [Insn(insn.cls | isa.MOV, insn.dst)]
+    return [] if insn.cls == isa.ALU64 else [Insn(isa.ALU | isa.MOV | isa.X, insn.dst, insn.dst)]
 
 
 def _load_address(address: int) -> tuple[Insn, Insn]:

@@ -34,11 +34,8 @@ def source(seed: int) -> str:
         if kind < 3:
             op = rng.choice(ALU)
             immediate = rng.choice(VALUES)
-            shifts = op in ("<<=", ">>=", "s>>=")
-            if shifts:
-                immediate = rng.randrange(32)
-            if op in ("/=", "%=", "s/=", "s%=") and immediate == 0:
-                immediate = 3
+            if op in ("<<=", ">>=", "s>>="):
+                immediate = rng.randrange(-70, 70)
             operand = f"{width}{src}" if rng.random() < 0.6 else str(immediate)
             lines.append(f"{width}{dst} {op} {operand}")
         elif kind == 3:

@@ -289,3 +289,18 @@ def test_programs_that_are_none_are_refused(engine: str) -> None:
     for code in (b"", b"1234567", bytes.fromhex("1800000000000000")):
         with pytest.raises(InputError):
             ENGINES[engine](code, b"")
+
+
+@pytest.mark.parametrize(
+    ("insn", "field"),
+    [
+        ("b7 00 02 00 00 00 00 00", "off"),  # r0 = 0
+        ("bf 10 00 00 01 00 00 00", "imm"),  # r0 = r1
+        ("d4 10 00 00 10 00 00 00", "src"),  # r0 = le16 r0
+        ("95 01 00 00 00 00 00 00", "dst"),  # exit
+    ],
+)
+def test_unused_fields_are_zero(engine: str, insn: str, field: str) -> None:
+    code = bytes.fromhex(insn + " 95 00 00 00 00 00 00 00")
+    with pytest.raises(InputError, match=f"instruction 0: the unused field {field}"):
+        ENGINES[engine](code, b"")

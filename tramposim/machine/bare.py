@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tramposim.bpf import insn as isa
 from tramposim.bpf.bare import bare_program
 from tramposim.bpf.environment import FixupEnvironment
+from tramposim.bpf.fields import reserved
 from tramposim.bpf.host import Host
 from tramposim.bpf.insn import Pseudo, decode
 from tramposim.bpf.loaded import LoadedProgram
@@ -44,7 +45,8 @@ def interpret_bare(code: bytes | Program, memory: bytes = b"", budget: int = BUD
     """Run a program on the reference interpreter; `budget` counts its instructions.
 
     Raises `GuestFault` for a bad access, jump or exhausted budget, `UnsupportedError` for
-    what is not known, `InputError` for a program or memory that cannot be read.
+    what is not known, `InputError` for a program or memory that cannot be read, or a field
+    that is not zero where its instruction has no use for it (RFC 9669, section 3.1).
     """
     program = _checked(code, memory)
     host = Host()
@@ -119,7 +121,9 @@ def _checked(code: bytes | Program, memory: bytes) -> Program:
     program = Program("bare", ProgKind.SOCKET, code) if isinstance(code, bytes) else code
     if not program.insns:
         raise InputError("a program without instructions")
-    decode(program.insns)
+    for index, insn in enumerate(decode(program.insns)):
+        for field, value in reserved(insn).items():
+            raise InputError(f"instruction {index}: the unused field {field} is {value}, not 0")
     if len(memory) > _MAX_MEMORY:
         raise InputError(f"{len(memory):,} bytes of memory; at most {_MAX_MEMORY:,} are possible")
     return program

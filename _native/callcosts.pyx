@@ -46,6 +46,7 @@ cdef class CallCosts:
         for i in range(contended.shape[0]):
             if not 0 <= contended[i, 1] < len(moves[0]) or not 0 <= contended[i, 2] < GROUPS:
                 raise ValueError("a contended line lies in no region, or is of no group")
+            path.contend(<uint64_t>contended[i, 0], <int>contended[i, 1])
         self.contended = contended
         self.tolerance = tolerance
         self.count = QUICK

@@ -76,6 +76,7 @@ cdef class CallPath:
             self.places[i].kind = kinds[i]
             self.places[i].region = regions[i]
             self.places[i].again = again[i] != 0
+            self.places[i].contended = False
             if regions[i] >= self.regions:
                 self.regions = regions[i] + 1
         self.count = <int>n
@@ -85,6 +86,14 @@ cdef class CallPath:
 
     def __len__(self):
         return self.count
+
+    cdef void contend(self, uint64_t address, int region) noexcept nogil:
+        """Other CPUs write the line at `address` of a region."""
+        cdef int i
+        for i in range(self.count):
+            if (self.places[i].region == region
+                    and self.places[i].address >> LINE_SHIFT == address >> LINE_SHIFT):
+                self.places[i].contended = True
 
     def safe(self, CoreState state not None):
         """How much may pass through the first level before a call can miss anything there.
@@ -181,7 +190,7 @@ cdef class CallPath:
                     seen[CODE_SEEN + level - 1] += 1
                 _see_page(state, True, address, place.page, code_pages, &seen[<int>CODE_PAGE_SEEN])
             elif place.kind == DATA_PLACE:
-                if visits & VISIT_DATA:
+                if _visits_data(place, visits):
                     level = state._line_level(&state.memory.data, address >> LINE_SHIFT)
                     if level > 1:
                         seen[DATA_SEEN + level - 2] += 1
@@ -217,7 +226,7 @@ cdef class CallPath:
             elif place.kind == DATA_PLACE:
                 if visits & VISIT_PAGES:
                     memory_translate(&state.memory, address, 1, address, cycle)
-                if visits & VISIT_DATA:
+                if _visits_data(place, visits):
                     memory_data(&state.memory, address, 1, address, cycle)
             elif visits & VISIT_BRANCHES:
                 known = btb_touch(&state.predictors.fast, address)
@@ -225,6 +234,10 @@ cdef class CallPath:
                 if not known and not btb_touch(&state.predictors.last_level, address):
                     state.memory.counts[<int>BRANCH_TARGET][3] += 1
             cycle += ALL_THERE
+
+
+cdef inline bint _visits_data(const Place *place, int visits) noexcept nogil:
+    return visits & VISIT_DATA or (place.contended and visits & VISIT_CONTENDED)
 
 
 cdef int _window_shift(CoreState state) noexcept nogil:

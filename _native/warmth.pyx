@@ -21,7 +21,7 @@ from libc.string cimport memset
 from tramposim._native.caches cimport Line, cache_drop, cache_fill, cache_find
 from tramposim._native.callcosts cimport SUBCYCLES, CallCosts, Lump
 from tramposim._native.callpath cimport (
-    SEEN, VISIT_ALL, VISIT_BRANCHES, VISIT_CODE, VISIT_DATA, VISIT_PAGES)
+    SEEN, VISIT_ALL, VISIT_BRANCHES, VISIT_CODE, VISIT_CONTENDED, VISIT_DATA, VISIT_PAGES)
 from tramposim._native.corestate cimport CoreState
 from tramposim._native.memory cimport KINDS, LEVELS, LINE_SHIFT
 from tramposim._native.predictors cimport btb_empty
@@ -137,7 +137,7 @@ cdef class CallsOf:
         if self.alone and not (first or self.full):
             visits = self.visits(lines, branches)
             if stolen:
-                visits |= VISIT_DATA
+                visits |= VISIT_CONTENDED
             if not visits:
                 lump = &self.costs.lumps[<int>disturbed]
                 if not self.costs.wants(lump):

@@ -17,6 +17,7 @@ cdef enum Visit:               # what of a call's places is looked at and touche
     VISIT_PAGES = 4            # of data
     VISIT_BRANCHES = 8
     VISIT_ALL = 15
+    VISIT_CONTENDED = 16       # those of the data that other CPUs write, too
 
 cdef enum Seen:                # what a look counts, each followed by the next farther level
     CODE_SEEN = 0              # windows that the uop cache lacks: line in L1, ... , other CPU
@@ -32,12 +33,14 @@ cdef struct Place:
     uint8_t kind
     uint8_t region             # it lies in: 0 is where it is, others move
     bint again                 # the call has touched it before
+    bint contended             # other CPUs write its line
 
 
 cdef class CallPath:
     cdef Place *places
     cdef int count
     cdef readonly int regions
+    cdef void contend(self, uint64_t address, int region) noexcept nogil
     cdef void _safe(self, CoreState state, int64_t *found) noexcept nogil
     cdef void _narrow(self, int64_t *most, const Cache *cache, const Place *place,
                       int shift) noexcept nogil

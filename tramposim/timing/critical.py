@@ -207,11 +207,14 @@ class _Walk:
         if self.time <= hit or j not in self.chains.accesses:
             return
         page, line = self.missed.data(self.pcs[position], *self.chains.accesses[j])
+        self._waited(hit, position, page, line)
+
+    def _waited(self, begin: int, position: int, page: Miss | None, line: Miss) -> None:
+        """Links back to `begin`: the line, and before it the page that it lies on, if missing."""
         if page is not None:
-            self.to(hit + page.wait, position, line.kind, line.found, line.address)
-            self.to(hit, position, page.kind, page.found, page.address)
-        else:
-            self.to(hit, position, line.kind, line.found, line.address)
+            self.to(begin + page.wait, position, line.kind, line.found, line.address)
+        last = line if page is None else page
+        self.to(begin, position, last.kind, last.found, last.address)
 
     def _start(self, j: int) -> _Event:
         position, renamed, ready = self.chains.position[j], self.renamed[j], self.ready[j]
@@ -348,11 +351,7 @@ class _Walk:
         if self.time <= resumed:
             return
         page, line = self.missed.code(self.pcs[position])
-        if page is not None:
-            self.to(resumed + page.wait, position, line.kind, line.found, line.address)
-            self.to(resumed, position, page.kind, page.found, page.address)
-        else:
-            self.to(resumed, position, line.kind, line.found, line.address)
+        self._waited(resumed, position, page, line)
 
     def _resume(self, position: int) -> _Event:
         """Why delivery did not go on to `position` at once after the instruction before it."""

@@ -12,6 +12,19 @@ from collections.abc import Callable
 import capstone
 from capstone import arm64_const as arm
 
+from tramposim.timing.arm64_data import (
+    arithmetic,
+    compare,
+    conditional_compare,
+    divide,
+    extract,
+    merge,
+    move,
+    multiply,
+    select,
+    shift,
+    simple,
+)
 from tramposim.timing.arm64_operands import (
     CONDITIONS,
     FLAGS,
@@ -27,105 +40,6 @@ from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
 __all__ = ["decode"]
 
 _ALL_BRANCHES = frozenset(f"b.{c}" for c in CONDITIONS)
-
-_SETS_FLAGS = frozenset(["adds", "subs", "ands", "bics", "adcs", "sbcs", "negs"])
-_LOGICAL = frozenset(["and", "orr", "eor", "bic", "orn", "eon"])
-_READS_FLAGS = frozenset(["adc", "adcs", "sbc", "sbcs", "ngc", "ngcs"])
-
-
-def _arithmetic(o: Operands, base: str) -> None:
-    """add sub and orr eor ... : destination, sources, the last perhaps shifted or extended."""
-    flags = (FLAGS,) if base in _SETS_FLAGS else ()
-    reads = (FLAGS,) if base in _READS_FLAGS else ()
-    name = _shifted("alu_flags" if flags else "alu", o)
-    if name.startswith("alu_sh") and base in _LOGICAL:
-        name = "logical_shifted"
-    o.execute(name, (*o.sources(1), *reads), (*o.registers(o.ops[0]), *flags))
-
-
-def _shifted(plain: str, o: Operands) -> str:
-    last = o.ops[-1]
-    if last.type != arm.ARM64_OP_REG:
-        return plain
-    if last.ext:
-        return "alu_extended"
-    if last.shift.type and last.shift.value:
-        short = last.shift.type == arm.ARM64_SFT_LSL and last.shift.value <= 4
-        return "alu_short_shift" if short else "alu_shifted"
-    return plain
-
-
-def _compare(o: Operands, _base: str) -> None:
-    o.execute(_shifted("alu_flags", o), o.sources(0), (FLAGS,))
-
-
-def _move(o: Operands, base: str) -> None:
-    dst, src = o.registers(o.ops[0]), o.ops[1]
-    if base == "movk":
-        o.execute("move_immediate", dst, dst)
-    elif src.type == arm.ARM64_OP_IMM:
-        kind = Kind.ZERO if src.imm == 0 else Kind.EXEC
-        o.execute("move_immediate", (), dst, kind=kind)
-    else:
-        sources = o.registers(src)
-        if base == "mvn":
-            o.execute(_shifted("alu", o), sources, dst)
-        elif not sources:
-            o.execute("move_immediate", (), dst, kind=Kind.ZERO)
-        else:
-            kind = Kind.ELIMINATED if o.wide() else Kind.EXEC
-            o.execute("move", sources, dst, kind=kind)
-
-
-def _simple(name: str) -> Callable[[Operands, str], None]:
-    """Destination first, sources after it."""
-
-    def handler(o: Operands, _base: str) -> None:
-        o.execute(name, o.sources(1), o.registers(o.ops[0]))
-
-    return handler
-
-
-def _merge(o: Operands, _base: str) -> None:
-    """bfi, bfxil: the destination is a source too."""
-    o.execute("bitfield_insert", o.sources(0), o.registers(o.ops[0]))
-
-
-def _extract(o: Operands, base: str) -> None:
-    by_register = base == "ror" and o.ops[2].type == arm.ARM64_OP_REG
-    two = base == "extr" and o.ops[1].reg != o.ops[2].reg
-    o.execute(
-        "extract" if two else "shift_register" if by_register else "shift",
-        o.sources(1),
-        o.registers(o.ops[0]),
-    )
-
-
-def _shift(o: Operands, _base: str) -> None:
-    by_register = o.ops[-1].type == arm.ARM64_OP_REG
-    o.execute("shift_register" if by_register else "shift", o.sources(1), o.registers(o.ops[0]))
-
-
-def _multiply(o: Operands, base: str) -> None:
-    if base in ("umulh", "smulh"):
-        name = "multiply_high"
-    elif o.wide() and base in ("mul", "madd", "msub", "mneg"):
-        name = "multiply64"
-    else:
-        name = "multiply32"
-    o.execute(name, o.sources(1), o.registers(o.ops[0]))
-
-
-def _divide(o: Operands, _base: str) -> None:
-    o.execute("divide64" if o.wide() else "divide32", o.sources(1), o.registers(o.ops[0]))
-
-
-def _select(o: Operands, _base: str) -> None:
-    o.execute("select", (*o.sources(1), FLAGS), o.registers(o.ops[0]))
-
-
-def _conditional_compare(o: Operands, _base: str) -> None:
-    o.execute("conditional_compare", (*o.sources(0), FLAGS), (FLAGS,))
 
 
 def _load(o: Operands, base: str) -> None:
@@ -294,21 +208,21 @@ _HANDLERS: dict[str, Callable[[Operands, str], None]] = {
             "ngc",
             "ngcs",
         ],
-        _arithmetic,
+        arithmetic,
     ),
-    **dict.fromkeys(("cmp", "cmn", "tst"), _compare),
-    **dict.fromkeys(("mov", "movz", "movn", "movk", "mvn"), _move),
-    **dict.fromkeys(("adr", "adrp"), _simple("adr")),
+    **dict.fromkeys(("cmp", "cmn", "tst"), compare),
+    **dict.fromkeys(("mov", "movz", "movn", "movk", "mvn"), move),
+    **dict.fromkeys(("adr", "adrp"), simple("adr")),
     **dict.fromkeys(
-        ("rev", "rev16", "rev32", "rev64", "rbit", "clz", "cls"), _simple("bit_reverse")
+        ("rev", "rev16", "rev32", "rev64", "rbit", "clz", "cls"), simple("bit_reverse")
     ),
     **dict.fromkeys(
         ["ubfx", "sbfx", "ubfiz", "sbfiz", "sxtb", "sxth", "sxtw", "uxtb", "uxth", "uxtw"],
-        _simple("shift"),
+        simple("shift"),
     ),
-    **dict.fromkeys(("bfi", "bfxil", "bfm", "bfc"), _merge),
-    **dict.fromkeys(("lsl", "lsr", "asr"), _shift),
-    **dict.fromkeys(("ror", "extr"), _extract),
+    **dict.fromkeys(("bfi", "bfxil", "bfm", "bfc"), merge),
+    **dict.fromkeys(("lsl", "lsr", "asr"), shift),
+    **dict.fromkeys(("ror", "extr"), extract),
     **dict.fromkeys(
         [
             "mul",
@@ -326,13 +240,13 @@ _HANDLERS: dict[str, Callable[[Operands, str], None]] = {
             "umulh",
             "smulh",
         ],
-        _multiply,
+        multiply,
     ),
-    **dict.fromkeys(("udiv", "sdiv"), _divide),
+    **dict.fromkeys(("udiv", "sdiv"), divide),
     **dict.fromkeys(
-        ["csel", "csinc", "csinv", "csneg", "cset", "csetm", "cinc", "cinv", "cneg"], _select
+        ["csel", "csinc", "csinv", "csneg", "cset", "csetm", "cinc", "cinv", "cneg"], select
     ),
-    **dict.fromkeys(("ccmp", "ccmn"), _conditional_compare),
+    **dict.fromkeys(("ccmp", "ccmn"), conditional_compare),
     **dict.fromkeys(_LOADS, _load),
     **dict.fromkeys(("ldp", "ldnp", "ldpsw"), _load_pair),
     **dict.fromkeys(_STORES, _store),

@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
+from tramposim.bpf.branching import compare, learn
 from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.insn import Insn
 from tramposim.bpf.scalars import Scalar, unknown
 from tramposim.bpf.stack import successors
-from tramposim.bpf.steps import Facts, Note, Steps
-from tramposim.bpf.verifierstate import Frame, Location, Pointer, Slot, State, Value
+from tramposim.bpf.steps import Facts, Steps
+from tramposim.bpf.verifierstate import Frame, Location, Note, Pointer, Slot, State, Value
 from tramposim.errors import InputError, UnsupportedError
 
 __all__ = ["Reach", "reached"]
@@ -77,6 +78,7 @@ class _Explorer:
         self._insns = insns
         self._where = where
         self._steps = Steps(insns, facts)
+        self._recent = facts.recent
         self._seen: set[int] = set()
         self._tail_calls: dict[int, tuple[str, int] | None] = {}
         self._passing: dict[int, list[_Saved]] = {}
@@ -178,15 +180,15 @@ class _Explorer:
 
     def _branch(self, path: _Path, insn: Insn) -> None:
         index = path.index
-        result = self._steps.compare(path.state, insn)
+        result = compare(path.state, insn, self._recent)
         target = index + 1 + insn.offset
         if result.taken is not None:
             self._mark(path.parent, path.trail, set(result.decisive))
             path.index = target if result.taken else index + 1
             return
         other = path.state.copy()
-        self._steps.learn(other, insn, True)
-        self._steps.learn(path.state, insn, False)
+        learn(other, insn, True)
+        learn(path.state, insn, False)
         notes = result.notes
         if path.parent is not None:
             path.parent.open_paths += 1

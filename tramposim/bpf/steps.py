@@ -1,4 +1,4 @@
-"""What single instructions do to the state that the verifier tracks."""
+"""What single instructions, but conditional jumps, do to the state that the verifier tracks."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tramposim.bpf import insn as isa
-from tramposim.bpf import scalars
-from tramposim.bpf.conditions import outcome, refine
+from tramposim.bpf import scalarmath, scalars
 from tramposim.bpf.helpers import HELPER_NAMES
 from tramposim.bpf.insn import Insn, Pseudo
 from tramposim.bpf.scalars import Scalar, constant, truncated, unknown
-from tramposim.bpf.verifierstate import Frame, Location, Pointer, State, Value
+from tramposim.bpf.verifierstate import Frame, Location, Note, Pointer, State, Value
 
-__all__ = ["Comparison", "Facts", "Note", "Steps"]
+__all__ = ["Facts", "Steps"]
 
 _NULLABLE = ("bpf_map_lookup_elem", "bpf_map_lookup_percpu_elem")
 _READING = (
@@ -39,34 +38,6 @@ class Facts:
     """What bpf_get_smp_processor_id is below, if known."""
     recent: bool = True
     """Whether the kernel is 7.0 or later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """How values flowed through one step: `written` come from `read`.
-
-    `kept`: what was written keeps a part of its old value.
-    """
-
-    written: tuple[Location, ...]
-    read: tuple[Location, ...] = ()
-    kept: bool = False
-
-    def before(self, places: set[Location]) -> set[Location]:
-        """Places that held, before the step, what these hold after it."""
-        if not any(place in places for place in self.written):
-            return places
-        kept = places if self.kept else places.difference(self.written)
-        return kept.union(self.read)
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A conditional jump: whether it is taken, if known, and the places that decide it."""
-
-    taken: bool | None
-    decisive: tuple[Location, ...]
-    notes: tuple[Note, ...]
 
 
 class Steps:
@@ -146,12 +117,12 @@ class Steps:
         if not self._facts.recent:
             return scalars.load(8 if wide or insn.op == isa.END else 4)
         if insn.op == isa.NEG:
-            return scalars.arithmetic(isa.SUB, constant(0), old, wide)
-        return scalars.swapped(old, insn.imm, wide or insn.from_register)
+            return scalarmath.arithmetic(isa.SUB, constant(0), old, wide)
+        return scalarmath.swapped(old, insn.imm, wide or insn.from_register)
 
     def _computed(self, insn: Insn, old: Scalar, operand: Scalar, wide: bool) -> Scalar:
         recent = self._facts.recent
-        new = scalars.arithmetic(insn.op, old, operand, wide, insn.offset == 1, recent)
+        new = scalarmath.arithmetic(insn.op, old, operand, wide, insn.offset == 1, recent)
         new.link, new.delta = 0, 0
         if insn.op == isa.ADD and wide and not insn.from_register and old.link and not old.delta:
             new.link, new.delta = old.link, insn.imm
@@ -357,89 +328,6 @@ class Steps:
         resume = state.frame.resume
         state.frame.resume = -1
         return resume
-
-    def compare(self, state: State, insn: Insn) -> Comparison:
-        """What a conditional jump does."""
-        depth = len(state.frames) - 1
-        registers, wide = state.frame.registers, insn.cls == isa.JMP
-        a = registers[insn.dst]
-        b: Value = registers[insn.src] if insn.from_register else constant(insn.imm)
-        places: tuple[Location, ...] = ((depth, insn.dst),)
-        if insn.from_register:
-            places = (*places, (depth, insn.src))
-        if isinstance(a, Pointer) or isinstance(b, Pointer):
-            return Comparison(_pointer_outcome(insn, a, b, wide), (), ())
-        a = a if isinstance(a, Scalar) else unknown()
-        b = b if isinstance(b, Scalar) else unknown()
-        same = self._facts.recent and insn.from_register and insn.dst == insn.src
-        taken = outcome(insn.op, a, b, wide, same)
-        group = list(places)
-        for value in (a, b):
-            if value.link:
-                group += [place for place, _ in state.linked(value.link)]
-        notes = (Note(tuple(group), tuple(group)),) if taken is None and len(group) > 1 else ()
-        return Comparison(taken, places, notes)
-
-    def learn(self, state: State, insn: Insn, taken: bool) -> None:
-        """Put what the outcome of a conditional jump tells into the state."""
-        registers, wide = state.frame.registers, insn.cls == isa.JMP
-        a = registers[insn.dst]
-        b: Value = registers[insn.src] if insn.from_register else constant(insn.imm)
-        if isinstance(a, Pointer) or isinstance(b, Pointer):
-            _learn_null(state, insn, a, b, taken)
-            return
-        if insn.from_register and insn.dst == insn.src:
-            return
-        a = a if isinstance(a, Scalar) else unknown()
-        b = b if isinstance(b, Scalar) else unknown()
-        new_a, new_b = refine(insn.op, taken, a, b, wide)
-        registers[insn.dst] = new_a
-        if insn.from_register:
-            registers[insn.src] = new_b
-        for new in (new_a, new_b):
-            if new.link:
-                _spread(state, new)
-
-
-def _spread(state: State, known: Scalar) -> None:
-    """Give what was learned about a number to those that differ from it by a constant."""
-    for place, other in list(state.linked(known.link)):
-        if other is known:
-            continue
-        new = known.copy()
-        if other.delta != known.delta:
-            new = scalars.arithmetic(isa.ADD, known, constant(other.delta - known.delta), True)
-            new.link = other.link
-        new.delta = other.delta
-        state.put(place, new)
-
-
-def _learn_null(state: State, insn: Insn, a: Value, b: Value, taken: bool) -> None:
-    if insn.op not in (isa.JEQ, isa.JNE) or insn.cls != isa.JMP:
-        return
-    pointer, other = (a, b) if isinstance(a, Pointer) else (b, a)
-    if not isinstance(pointer, Pointer) or not pointer.null:
-        return
-    if not isinstance(other, Scalar) or other.value != 0:
-        return
-    is_null = taken == (insn.op == isa.JEQ)
-    for depth, frame in enumerate(state.frames):
-        places = [(n, v) for n, v in enumerate(frame.registers)]
-        places += [(n, slot.value) for n, slot in frame.slots.items()]
-        for number, value in places:
-            if isinstance(value, Pointer) and value.null == pointer.null:
-                known: Value = Pointer(value.kind, value.what, value.offset)
-                state.put((depth, number), constant(0) if is_null else known)
-
-
-def _pointer_outcome(insn: Insn, a: Value, b: Value, wide: bool) -> bool | None:
-    """Only a pointer that cannot be null says something: it is not 0."""
-    pointer, other = (a, b) if isinstance(a, Pointer) else (b, a)
-    if not wide or not isinstance(pointer, Pointer) or pointer.kind != "value" or pointer.null:
-        return None
-    if not isinstance(other, Scalar) or other.value != 0:
-        return None
-    return {isa.JEQ: False, isa.JNE: True}.get(insn.op)
 
 
 def _pointer_arithmetic(insn: Insn, a: Value, b: Value, wide: bool) -> Value:

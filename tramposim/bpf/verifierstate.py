@@ -1,4 +1,4 @@
-"""Registers and stack of a program as the verifier sees them at one instruction."""
+"""Registers and stack of a program as the verifier sees them at one instruction, and their flow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tramposim.bpf.scalars import Scalar, constant, load, truncated, unknown
 
-__all__ = ["Frame", "Location", "Pointer", "Slot", "State", "Value"]
+__all__ = ["Frame", "Location", "Note", "Pointer", "Slot", "State", "Value"]
 
 Location = tuple[int, int]
 """A register (0 to 10) or an 8-byte stack slot (-1 and below) of a frame: (frame, number)."""
@@ -142,3 +142,22 @@ class State:
         slots = self.frames[depth].slots
         for number in slots if offset is None else [n for n in slots if n >= offset >> 3]:
             slots[number] = Slot(MISC * 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """How values flowed through one step: `written` come from `read`.
+
+    `kept`: what was written keeps a part of its old value.
+    """
+
+    written: tuple[Location, ...]
+    read: tuple[Location, ...] = ()
+    kept: bool = False
+
+    def before(self, places: set[Location]) -> set[Location]:
+        """Places that held, before the step, what these hold after it."""
+        if not any(place in places for place in self.written):
+            return places
+        kept = places if self.kept else places.difference(self.written)
+        return kept.union(self.read)

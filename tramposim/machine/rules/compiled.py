@@ -8,7 +8,7 @@ from functools import cached_property
 
 from tramposim.bpf.insn import Insn, decode
 from tramposim.bpf.loaded import LoadedFunction
-from tramposim.bpf.lowered import Target
+from tramposim.bpf.outside import Target
 from tramposim.machine.rules.listing import Listing
 from tramposim.spec import Arch
 

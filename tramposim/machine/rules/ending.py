@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tramposim.bpf.lowered import TailCalled
+from tramposim.bpf.outside import TailCalled
 from tramposim.machine.rules.accesses import check_accesses
 from tramposim.machine.rules.coderun import CALLER, CodeRun
 from tramposim.machine.rules.invocations import Invocations

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tramposim.bpf.insn import Reg
-from tramposim.bpf.lowered import State
+from tramposim.bpf.outside import State
 from tramposim.machine.rules.coderun import CodeRun
 from tramposim.machine.rules.probe import Segment
 from tramposim.machine.trace import STORE

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tramposim.bpf.lowered import OutOfBudget, TailCalled, Thrown, interpret_lowered
+from tramposim.bpf.lowered import interpret_lowered
+from tramposim.bpf.outside import OutOfBudget, TailCalled, Thrown
 from tramposim.machine.rules.coderun import EXECUTED, CodeRun
 from tramposim.machine.rules.compiled import CompiledProgram
 from tramposim.machine.rules.ending import check_end, compare_tail, tail_calls

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.loaded import LoadedFunction
-from tramposim.bpf.lowered import Target
+from tramposim.bpf.outside import Target
 from tramposim.errors import InputError
 from tramposim.jit.arm64.registers import register_map as arm64_map
 from tramposim.jit.environment import JitEnvironment

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tramposim.bpf import insn as isa
 from tramposim.bpf.alu import COMPARISONS
 from tramposim.bpf.insn import Insn
-from tramposim.bpf.lowered import State
+from tramposim.bpf.outside import State
 from tramposim.machine.rules.coderun import EXECUTED, MOST_EACH, CodeRun, Stopped, canonical
 from tramposim.machine.rules.inputs import CALLS, Pages
 from tramposim.machine.rules.invocations import Invocations

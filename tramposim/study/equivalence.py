@@ -29,7 +29,8 @@ from tramposim.spec import Arch
 from tramposim.study.codeflow import CodeFlow, convention_of
 from tramposim.study.effects import Effect, constant_of, effect_of, full_name, is_part
 from tramposim.study.mutants import Decoded, Mutant, decode_code
-from tramposim.study.symbolic import Terms, meaning_of
+from tramposim.study.symbolic import meaning_of
+from tramposim.study.terms import Terms
 
 __all__ = ["reason_of"]
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tramposim._native.rules import Value
+from tramposim._native.rules import IMM64, Value
 from tramposim._native.translator import KEY_IMM, KEY_OFFSET, TWO_RECORDS
 from tramposim.bpf import insn as isa
 from tramposim.errors import UnsupportedError
+from tramposim.jit.versions import JitRules
 
-__all__ = ["Insns", "Rule", "RuleBook", "choose", "common_keys"]
+__all__ = ["Insns", "RegisterMap", "Rule", "RuleBook", "choose", "common_keys"]
 
 Rule = Sequence[tuple[Any, ...]]
 """Machine operations that an eBPF instruction becomes (see the native translator)."""
@@ -40,6 +41,17 @@ def choose(
     ]
 
 
+class RegisterMap(dict[int, int]):
+    """eBPF register number to machine register; an unknown one is `UnsupportedError`."""
+
+    def __init__(self, arch: str, registers: Mapping[int, int]) -> None:
+        super().__init__(registers)
+        self._arch = arch
+
+    def __missing__(self, number: int) -> int:
+        raise UnsupportedError(f"{self._arch}: no machine register for eBPF register {number}")
+
+
 class RuleBook(ABC):
     """The rules of one architecture and kernel; `rule` is what the translator asks.
 
@@ -48,6 +60,11 @@ class RuleBook(ABC):
     """
 
     arch: str
+
+    def __init__(self, rules: JitRules, registers: RegisterMap) -> None:
+        self._rules = rules
+        self._offsets = rules.offsets
+        self._registers = registers
 
     def rule(
         self,
@@ -73,6 +90,10 @@ class RuleBook(ABC):
         """What to raise for an opcode that has no rule."""
         return UnsupportedError(f"{self.arch}: no rule for eBPF opcode {opcode:#04x}")
 
+    def load64(self, dst: int) -> Rule:
+        """A 64-bit immediate."""
+        return [("movi", self._registers[dst], IMM64)]
+
     @abstractmethod
     def arithmetic(
         self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None
@@ -91,10 +112,6 @@ class RuleBook(ABC):
         shape: Any,
     ) -> Rule:
         """Jumps, calls and exit."""
-
-    @abstractmethod
-    def load64(self, dst: int) -> Rule:
-        """A 64-bit immediate."""
 
     @abstractmethod
     def memory(self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None) -> Rule:

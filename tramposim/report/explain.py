@@ -36,18 +36,13 @@ _PART_COLUMNS = (
     Column("image_bytes", "image B"),
     Column("program", "program", text=True),
 )
-_STRETCH_COLUMNS = (
-    Column("cycles_per_call", "cycles"),
-    Column("part", "part", text=True),
-    Column("why", "waits for", text=True),
-    Column("where", "in", text=True),
-)
 _LINK_COLUMNS = (
     Column("cycles_per_call", "cycles"),
     Column("part", "part", text=True),
     Column("why", "waits for", text=True),
     Column("where", "by", text=True),
 )
+_STRETCH_COLUMNS = (*_LINK_COLUMNS[:-1], Column("where", "in", text=True))
 _MISS_COLUMNS = (
     Column("miss", "what", text=True),
     Column("found", "found in", text=True),

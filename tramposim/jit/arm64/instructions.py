@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tramposim._native.rules import END, IMM, IMM64, OFFSET, TARGET, TARGET_IMM, local
+from tramposim._native.rules import END, IMM, OFFSET, TARGET, TARGET_IMM, local
 from tramposim.bpf import insn as isa
 from tramposim.bpf.helpers import HELPER_IDS
 from tramposim.bpf.insn import Pseudo
@@ -53,22 +53,16 @@ class Rules(RuleBook):
         timed_may_goto: int,
         private_stack: bool,
     ) -> None:
-        self._rules = rules
-        self._offsets = rules.offsets
+        super().__init__(rules, register_map(rules.scratch, rules.result))
         self._add_moves = add_moves
         self._tail_call_entry = _TAIL_CALL_ENTRY + 4 * landing
         self._lse = lse
         self._timed_may_goto = timed_may_goto
         self._frame = PRIVATE_SP if private_stack else SP
-        self._registers = register_map(rules.scratch, rules.result)
 
     def _move(self, wide: bool, rd: int, rs: int) -> tuple[Any, ...]:
         suffix = "" if wide else "32"
         return ("addi" + suffix, rd, rs, 0) if self._add_moves else ("mov" + suffix, rd, rs)
-
-    def load64(self, dst: int) -> Rule:
-        """A 64-bit immediate."""
-        return [("movi", self._registers[dst], IMM64)]
 
     def arithmetic(
         self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None

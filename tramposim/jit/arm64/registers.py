@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tramposim.bpf import insn as isa
-from tramposim.errors import UnsupportedError
+from tramposim.jit.rules import RegisterMap
 
 __all__ = [
     "ARENA",
@@ -45,14 +45,7 @@ CONDITIONS = {
 """Condition code of a conditional jump by its operation bits."""
 
 
-class RegisterMap(dict[int, int]):
-    """eBPF register number to machine register; an unknown one is `UnsupportedError`."""
-
-    def __missing__(self, number: int) -> int:
-        raise UnsupportedError(f"arm64: no machine register for eBPF register {number}")
-
-
 def register_map(scratch: int, result: int) -> RegisterMap:
     """The mapping; `scratch` is the verifier's scratch register, `result` where r0 lives."""
     fixed = {1: 0, 2: 1, 3: 2, 4: 3, 5: 4, 10: FP}
-    return RegisterMap(fixed | CALLEE_SAVED | {0: result, scratch: 9})
+    return RegisterMap("arm64", fixed | CALLEE_SAVED | {0: result, scratch: 9})

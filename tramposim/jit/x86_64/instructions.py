@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tramposim._native.rules import IMM, IMM64, OFFSET, ONCE, TARGET, TARGET_IMM, local
+from tramposim._native.rules import IMM, OFFSET, ONCE, TARGET, TARGET_IMM, local
 from tramposim.bpf import insn as isa
 from tramposim.bpf.insn import Pseudo
 from tramposim.errors import UnsupportedError
@@ -70,8 +70,7 @@ class Rules(RuleBook):
         private_stack: bool,
         five_level_paging: bool,
     ) -> None:
-        self._rules = rules
-        self._offsets = rules.offsets
+        super().__init__(rules, register_map(rules.scratch, private_stack))
         self._returns = returns
         self._retpoline = retpoline
         self._tail_call_entry = _TAIL_CALL_ENTRY + (4 if ibt else 0)
@@ -79,11 +78,6 @@ class Rules(RuleBook):
         self._call_base = call_base
         self._private = private_stack
         self._bits = 56 if five_level_paging else 47
-        self._registers = register_map(rules.scratch, private_stack)
-
-    def load64(self, dst: int) -> Rule:
-        """A 64-bit immediate."""
-        return [("movi", self._registers[dst], IMM64)]
 
     def arithmetic(
         self, opcode: int, dst: int, src: int, offset: int | None, imm: int | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tramposim.bpf import insn as isa
-from tramposim.errors import UnsupportedError
+from tramposim.jit.rules import RegisterMap
 
 __all__ = [
     "AUX",
@@ -45,13 +45,6 @@ CONDITIONS = {
 """Condition code of a conditional jump by its operation bits."""
 
 
-class RegisterMap(dict[int, int]):
-    """eBPF register number to machine register; an unknown one is `UnsupportedError`."""
-
-    def __missing__(self, number: int) -> int:
-        raise UnsupportedError(f"x86_64: no machine register for eBPF register {number}")
-
-
 def register_map(scratch: int, private_stack: bool) -> RegisterMap:
     """The mapping; `scratch` is the number of the verifier's scratch register."""
-    return RegisterMap(_BASE | {10: R9 if private_stack else RBP, scratch: SCRATCH})
+    return RegisterMap("x86_64", _BASE | {10: R9 if private_stack else RBP, scratch: SCRATCH})

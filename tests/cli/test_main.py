@@ -55,3 +55,13 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
         "sys.exit(len(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_missing_library_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tramposim.study.doctor", None)
+    assert main(["doctor"]) == 2
+    assert capsys.readouterr().err == (
+        "tramposim: module tramposim.study.doctor is missing; install tramposim with pip\n"
+    )

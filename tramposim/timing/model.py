@@ -16,24 +16,17 @@ from tramposim.timing.calls import CallTimer, TimedCall
 from tramposim.timing.core import Core
 from tramposim.timing.decode import parameters
 from tramposim.timing.footprint import Footprint, footprint_of
-from tramposim.timing.prepare import PreparedTrace, accesses_between, prepare
+from tramposim.timing.passes import Passes, Stretch, passes_of, period_of, settled
+from tramposim.timing.prepare import PreparedTrace, prepare
 from tramposim.timing.stages import Recording, record_calls
 from tramposim.timing.states import apply_state, check_state
 
 __all__ = ["Timing", "time_trace"]
 
 _MAX_PASSES = 400
-_STEADY = 4
-_LONGEST_PERIOD = 8
 _MIN_INSTRUCTIONS = 4000
 _LOOK_AHEAD = 1500
 """Instructions after which nothing that was under way at a pass's end still is."""
-_LONG_TRACE = 16 * _MIN_INSTRUCTIONS
-"""Instructions from which the first calls of a trace are enough to warm the core."""
-
-_WANDERING_CALLS, _LONGEST_PATTERN = 256, 64
-"""Calls from which a trace that never repeats tells by itself how calls go on, and the most calls
-after which its ways through the code may repeat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +85,12 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     if state != "hot":
         return _cold(trace, core, state, record)
     prepared = prepare(trace, core)
+    passes = passes_of(prepared)
     code = prepared.code
     found = []
     for locked in (True, False):
         pipeline = Pipeline(parameters(core), code.insns, code.uops, locked=locked)
-        found.append(timing := _steady(pipeline, core, prepared, record))
+        found.append(timing := _steady(pipeline, core, prepared, passes, record))
         if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
             return timing
     return _mean(*found)
@@ -168,44 +162,41 @@ def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:
     )
 
 
-def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: bool) -> Timing:
-    order, accesses, marks = prepared.order, prepared.accesses, prepared.marks
-    passes: list[int] = []
+def _steady(
+    pipeline: Pipeline, core: Core, prepared: PreparedTrace, passes: Passes, record: bool
+) -> Timing:
+    took: list[int] = []
     calls: list[NDArray[np.int64]] = []
-    least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(order))))
+    least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(prepared.order))))
     period = 0
-    wandering = _wanders(order, marks)
-    if wandering:
-        half = len(marks) // 2
-        _warm(pipeline, order, accesses, marks[: half + 1])
-        order, accesses, marks = _from(order, accesses, marks, half)
-    elif len(order) >= _LONG_TRACE:
+    if passes.warming:
         least = 1
-        few = min(int(np.searchsorted(marks, 4 * _MIN_INSTRUCTIONS)), len(marks) - 1)
-        _warm(pipeline, order, accesses, marks[: few + 1])
-    cycles = np.zeros(len(marks), dtype=np.int64)
+        _execute(pipeline, passes.warming)
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = [pipeline.shares()]
     held = [holdups(pipeline)]
+    executed = passes.first
     for done in range(_MAX_PASSES):
         before = pipeline.cycle
-        pipeline.run(order, accesses, marks, cycles)
-        passes.append(pipeline.cycle - before)
-        calls.append(np.diff(cycles))
+        calls.append(_execute(pipeline, executed))
+        took.append(pipeline.cycle - before)
         counts.append(pipeline.events())
         shares.append(pipeline.shares())
         held.append(holdups(pipeline))
-        if wandering or (_settled(order, marks, calls[-1]) and done >= least - 1):
+        if passes.wandering or (done >= least - 1 and settled(executed, calls[-1])):
             period = 1
             break
         if done >= least:
-            period = _period(passes)
+            period = period_of(took)
             if period:
                 break
+        if executed is not passes.whole:
+            executed = passes.whole
+            took.clear()
     steady = period > 0
     if not period:
-        period = len(passes) // 2
-    n = period * (len(marks) - 1)
+        period = len(took) // 2
+    n = period * executed.call_count
     per_call = np.concatenate(calls[-period:])
     delta = [b - a for a, b in zip(counts[-1 - period], counts[-1], strict=True)]
     events = {name: value / n for name, value in zip(EVENTS, delta, strict=True)}
@@ -215,7 +206,7 @@ def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: boo
         for address, a, b in zip(prepared.addresses, start, shares[-1], strict=True)
         if b != a
     }
-    mean = sum(passes[-period:]) / n
+    mean = sum(took[-period:]) / n
     recordings = (_record(pipeline, prepared, period if steady else 1),) if record else ()
     return Timing(
         core=core.name,
@@ -232,71 +223,16 @@ def _steady(pipeline: Pipeline, core: Core, prepared: PreparedTrace, record: boo
     )
 
 
+def _execute(pipeline: Pipeline, calls: Stretch) -> NDArray[np.int64]:
+    """Execute calls once; the cycles that each took."""
+    cycles = np.zeros(len(calls.marks), dtype=np.int64)
+    pipeline.run(calls.order, calls.accesses, calls.marks, cycles)
+    return np.diff(cycles)
+
+
 def _record(pipeline: Pipeline, prepared: PreparedTrace, passes: int) -> Recording:
     """A period of passes, and enough of what follows for its end to be as steady."""
     calls = [*range(prepared.call_count)]
     ahead = -(-_LOOK_AHEAD * len(calls) // len(prepared.order))
     following = (calls * (ahead // len(calls) + 1))[:ahead]
     return record_calls(pipeline, prepared, calls * passes, following)
-
-
-def _warm(
-    pipeline: Pipeline,
-    order: NDArray[np.int32],
-    accesses: NDArray[np.void],
-    marks: NDArray[np.int64],
-) -> None:
-    """Execute the calls of `marks`, the first ones, so that the pass that follows can be steady."""
-    end = int(marks[-1])
-    part = accesses[: accesses_between(accesses, 0, end)[1]]
-    pipeline.run(order[:end], part, marks, np.zeros(len(marks), dtype=np.int64))
-
-
-def _from(
-    order: NDArray[np.int32], accesses: NDArray[np.void], marks: NDArray[np.int64], call: int
-) -> tuple[NDArray[np.int32], NDArray[np.void], NDArray[np.int64]]:
-    """What follows from `call` on, as a trace of its own."""
-    start = int(marks[call])
-    part = accesses[accesses_between(accesses, 0, start)[1] :].copy()
-    part["insn"] -= start
-    return order[start:], part, marks[call:] - start
-
-
-def _wanders(order: NDArray[np.int32], marks: NDArray[np.int64]) -> bool:
-    """Whether many calls went through the code without a pattern.
-
-    Predictors would learn such calls by heart if the same ones were executed again and again.
-    """
-    count = len(marks) - 1
-    if count < _WANDERING_CALLS:
-        return False
-    kinds = np.random.default_rng(0).integers(1 << 60, size=int(order.max()) + 1)
-    ways = np.add.reduceat(kinds[order[: marks[-1]]], marks[:-1])[count // 4 :]
-    if (ways == ways[0]).all():
-        return False
-    return not any(
-        (ways[period:] == ways[:-period]).all() for period in range(2, _LONGEST_PATTERN + 1)
-    )
-
-
-def _settled(order: NDArray[np.int32], marks: NDArray[np.int64], cycles: NDArray[np.int64]) -> bool:
-    """Whether all calls of one pass are the same instructions and, but for one, took as long."""
-    if len(cycles) < _STEADY * _LONGEST_PERIOD:
-        return False
-    lengths = np.diff(marks)
-    if (lengths != lengths[0]).any():
-        return False
-    calls = order[marks[0] : marks[-1]].reshape(len(cycles), -1)
-    return bool((calls == calls[0]).all() and (cycles[1:] == cycles[1]).all())
-
-
-def _period(passes: list[int]) -> int:
-    """Shortest period with which the last passes repeat `_STEADY` times, 0 if none."""
-    for period in range(1, _LONGEST_PERIOD + 1):
-        needed = period * _STEADY
-        if len(passes) < needed:
-            return 0
-        tail = passes[-needed:]
-        if all(tail[i] == tail[i - period] for i in range(period, needed)):
-            return period
-    return 0

@@ -9,8 +9,10 @@ import pytest
 
 from tramposim._native.rng import Generator
 from tramposim.spec import Arch, Kernel
+from tramposim.study.bodies import programs_of
 from tramposim.study.found import alias_tables
 from tramposim.study.load import load
+from tramposim.study.measure import attach_programs
 from tramposim.study.meter import meters_of
 from tramposim.study.records import Value
 from tramposim.study.recursion import nested_costs
@@ -77,7 +79,9 @@ def test_an_interrupt_in_a_program_skips_its_runs(tmp_path: Path) -> None:
 
 def test_nested_calls_are_cheaper_while_the_program_runs() -> None:
     subject = Subject(Kernel(Arch.X86_64), function_of(), parse_scenario("fsession"), "count")
-    nested = nested_costs(subject, load_core("golden-cove"))
+    programs = programs_of(subject.scenario, subject.body)
+    core = load_core("golden-cove")
+    nested = nested_costs(subject, core, lambda: attach_programs(subject, programs))
     assert [window.skipped for window in nested.windows] == [2, 2]
     for window in nested.windows:
         assert 0 < window.begin < window.end < nested.cycles

@@ -18,7 +18,13 @@ from tramposim.cli.options import (
     returns_option,
     state_option,
 )
-from tramposim.cli.subjects import FunctionChoice, choice_options, is_program, own_functions
+from tramposim.cli.subjects import (
+    FunctionChoice,
+    choice_options,
+    is_program,
+    own_functions,
+    own_programs,
+)
 
 if TYPE_CHECKING:
     from tramposim.spec import Kernel
@@ -113,7 +119,7 @@ def _compare_own(
     from tramposim.study.own import compare_programs
     from tramposim.study.subject import cores_of
 
-    traced = own_functions(path, chosen, version)
+    traced = own_functions(path, chosen, own_programs(path, chosen, version))
     stated = parse_costs(chosen.costs)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
     with progress("compare") as step:

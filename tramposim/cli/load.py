@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from tramposim.cli.options import format_option, output_option
+from tramposim.cli.subjects import FunctionChoice, choice_options, own_functions, own_programs
 from tramposim.spec import Arch
 
 if TYPE_CHECKING:
     from tramposim.study.load_trace import LoadTrace
+    from tramposim.study.own import OwnPrograms
     from tramposim.study.records import Records
     from tramposim.study.workload_schema import Workload
+
+_log = logging.getLogger(__name__)
 
 
 @click.command(
@@ -26,7 +33,9 @@ Examples:
   tramposim load icmp_rcv --curve --plot curve.svg --trace first-calls.json
   tramposim load icmp_rcv --functions 1 --functions 100 --functions 10000 --arch x86_64
   tramposim load vfs_read --scenario fentry+fexit --scenario fsession --runs 10
-  tramposim load bench --format json -o bench.json"""
+  tramposim load bench --format json -o bench.json
+  tramposim load vfs_read --program latency.bpf.c
+  tramposim load icmp_rcv --program session.bpf.c --scenario trace_entry+trace_exit --curve"""
 )
 @click.argument("workload", required=False)
 @click.option("--list", "listed", is_flag=True, help="List the workloads known by name, and stop.")
@@ -66,9 +75,19 @@ Examples:
     "scenarios",
     multiple=True,
     metavar="WORDS",
-    help="SCENARIO or SCENARIO:BODY, instead of the workload's; may be repeated.",
+    help="SCENARIO or SCENARIO:BODY, instead of the workload's; with --program NAME[+NAME]... of "
+    "programs that are attached together, or untraced; may be repeated.",
 )
 @click.option("--body", metavar="NAME", help="What programs do where a scenario does not say.")
+@click.option(
+    "--program",
+    "program",
+    type=Path,
+    metavar="PROG",
+    help="Attach your own programs instead (C, libbpf object, assembler text): each alone, the "
+    "fentry and fexit programs together, and all.",
+)
+@choice_options()
 @click.option(
     "--arch",
     "archs",
@@ -105,6 +124,8 @@ def load(
     runs: int,
     scenarios: tuple[str, ...],
     body: str | None,
+    program: Path | None,
+    chosen: FunctionChoice,
     archs: tuple[str, ...],
     cores: tuple[str, ...],
     kernel: str | None,
@@ -119,6 +140,9 @@ def load(
 
     WORKLOAD is a file or the name of one in ./workloads or among the installed ones; options
     replace what it says.
+
+    With --program the scenarios are those of `compare PROG`. The programs trace the workload's
+    function; --function or --proto name another one to be called at its rate.
     """
     from tramposim.report.curve import curve_markdown, curve_text
     from tramposim.report.export import records_csv
@@ -139,11 +163,16 @@ def load(
         return 0
     if workload is None:
         raise click.UsageError("name a WORKLOAD; --list shows those known by name")
+    if program is None:
+        for option in chosen.given:
+            raise click.UsageError(f"{option} needs --program")
+    elif body is not None:
+        raise click.UsageError("what your own programs do is no --body")
     changes = Changes(
         cpus=cpus,
         duration=duration,
         seed=seed,
-        scenarios=scenarios,
+        scenarios=() if program else scenarios,
         body=body,
         archs=tuple(dict.fromkeys(map(Arch, archs))),
         cores=cores_by_arch(cores),
@@ -151,7 +180,8 @@ def load(
         entry=entry,
         returns=returns,
     )
-    chosen = change_workload(read_workload(find_workload(workload)), changes)
+    changed = change_workload(read_workload(find_workload(workload)), changes)
+    own = _own(program, chosen, changed, scenarios) if program else None
     if [plot, trace, output].count("-") > 1:
         raise click.UsageError("only one of --plot, --trace and the result can go to '-'")
     if plot and len(functions) > 1:
@@ -160,9 +190,9 @@ def load(
         raise click.UsageError("--curve chooses the rates: no --rate")
     if curve and len(functions) > 1:
         raise click.UsageError("--curve is of one number of --functions")
-    variants = [change_workload(chosen, Changes(rate=rate)) for rate in rates] or [chosen]
+    variants = [change_workload(changed, Changes(rate=rate)) for rate in rates] or [changed]
     if curve:
-        variants = curve_workloads(chosen)
+        variants = curve_workloads(changed)
     variants = [
         change_workload(variant, Changes(functions=count))
         for variant in variants
@@ -173,7 +203,7 @@ def load(
         raise click.UsageError(
             "--plot draws over the call rate: it needs --curve or several --rate"
         )
-    records = _simulate(variants, runs, traces)
+    records = _simulate(variants, own, runs, traces)
     if plot and records.rows:
         from tramposim.report.picture import curve_picture
 
@@ -205,7 +235,35 @@ def _listing() -> str:
     )
 
 
-def _simulate(variants: Sequence[Workload], runs: int, traces: list[LoadTrace] | None) -> Records:
+def _own(
+    path: Path, chosen: FunctionChoice, workload: Workload, names: Sequence[str]
+) -> OwnPrograms:
+    """The programs of a file that trace the workload's function, or the one that was chosen."""
+    from tramposim.study.costs import parse_costs
+    from tramposim.study.own import OwnPrograms, chosen_groups, groups_of
+
+    called = workload.prototype.name
+    if chosen.proto is None and chosen.btf is None and chosen.name in (None, called):
+        chosen = replace(chosen, proto=workload.function.prototype)
+    elif chosen.proto is None and chosen.name is None:
+        chosen = replace(chosen, name=called)
+    programs = own_programs(path, chosen, workload.machine.kernel)
+    (traced,) = own_functions(path, chosen, programs)
+    left_out = [program.name for program in programs if program not in traced.programs]
+    if left_out:
+        _log.warning("%s: left out, not of %s: %s", path, traced.name, ", ".join(left_out))
+    groups = chosen_groups(traced.programs, names, str(path)) if names else None
+    return OwnPrograms(
+        path.name, traced, groups or groups_of(traced.programs), parse_costs(chosen.costs)
+    )
+
+
+def _simulate(
+    variants: Sequence[Workload],
+    own: OwnPrograms | None,
+    runs: int,
+    traces: list[LoadTrace] | None,
+) -> Records:
     """Measure calls and simulate; Ctrl-C ends with what there is."""
     from tramposim.cli.progress import bar, progress
     from tramposim.cli.stop import stop_on_interrupt
@@ -223,7 +281,8 @@ def _simulate(variants: Sequence[Workload], runs: int, traces: list[LoadTrace] |
 
         return simulate_load(
             variants,
-            meters_of(variants[0]),
+            meters_of(variants[0], own),
+            own=own,
             runs=runs,
             progress=watch,
             trace=None if traces is None else traces.append,

@@ -1,7 +1,7 @@
 """What calls are of: the functions that a user's programs trace, and how they are called.
 
-`compare`, `explain` and `timeline` take scenarios with bodies that are known here, or a file of
-programs. The options that say which function is traced reach them in one value.
+`compare`, `explain`, `timeline` and `load` take scenarios with bodies that are known here, or a
+file of programs. The options that say which function is traced reach them in one value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tramposim.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from tramposim.spec import Kernel, Prototype
+    from tramposim.spec import Kernel, Program, Prototype
     from tramposim.study.call import Argument
     from tramposim.study.engines import Traced
     from tramposim.study.measure import ExecutedCalls
@@ -37,6 +37,7 @@ __all__ = [
     "choice_options",
     "is_program",
     "own_functions",
+    "own_programs",
     "scenario_options",
 ]
 
@@ -57,6 +58,24 @@ class FunctionChoice:
     ret: int | None = None
     costs: tuple[str, ...] = ()
 
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The options that were given."""
+        named = {"--proto": self.proto, "--btf": self.btf, "--function": self.name}
+        return *self.for_programs, *(option for option, value in named.items() if value)
+
+    @property
+    def for_programs(self) -> tuple[str, ...]:
+        """The given options that only files of programs use."""
+        options = {
+            "--arg": bool(self.arguments),
+            "--ret": self.ret is not None,
+            "--cost": bool(self.costs),
+            "--include": bool(self.include),
+            "--set": bool(self.variables),
+        }
+        return tuple(option for option, given in options.items() if given)
+
     def known_function(self, workload: str | None = None) -> Prototype:
         """The function that scenarios with bodies known here trace.
 
@@ -66,15 +85,8 @@ class FunctionChoice:
         from tramposim.bpf.vmlinux import prototype_from_btf
         from tramposim.study.subject import function_of
 
-        for option, given in (
-            ("--arg", self.arguments),
-            ("--ret", self.ret is not None),
-            ("--cost", self.costs),
-            ("--include", self.include),
-            ("--set", self.variables),
-        ):
-            if given:
-                raise click.UsageError(f"{option} needs a file of programs")
+        for option in self.for_programs:
+            raise click.UsageError(f"{option} needs a file of programs")
         if (self.btf is None) != (self.name is None):
             raise click.UsageError(
                 "--btf and --function belong together where there are no programs"
@@ -151,8 +163,8 @@ def is_program(name: str) -> bool:
     return path.suffix in _PROGRAM_SUFFIXES or (path.is_file() and path.suffix != ".toml")
 
 
-def own_functions(path: Path, chosen: FunctionChoice, version: str) -> tuple[Traced, ...]:
-    """The functions that a file's programs trace.
+def own_programs(path: Path, chosen: FunctionChoice, version: str) -> tuple[Program, ...]:
+    """The programs of a file for a kernel version, which all trace a function.
 
     Raises `UnsupportedError` for programs that trace none, and what reading raises.
     """
@@ -160,7 +172,6 @@ def own_functions(path: Path, chosen: FunctionChoice, version: str) -> tuple[Tra
     from tramposim.spec import TRACING_KINDS
     from tramposim.study.globals import set_globals
     from tramposim.study.program import read_source
-    from tramposim.study.traceable import traced_functions
 
     programs = read_source(path, btf=chosen.btf, include=chosen.include, version=version)
     programs = set_globals(programs, chosen.variables)
@@ -170,6 +181,15 @@ def own_functions(path: Path, chosen: FunctionChoice, version: str) -> tuple[Tra
                 f"{program.name} is a {program.kind} program; measured are programs that "
                 "trace a function (fentry, fexit, fmod_ret, fsession)"
             )
+    return programs
+
+
+def own_functions(
+    path: Path, chosen: FunctionChoice, programs: Sequence[Program]
+) -> tuple[Traced, ...]:
+    """The functions that a file's programs trace; raises `InputError` that says what to give."""
+    from tramposim.study.traceable import traced_functions
+
     return traced_functions(
         programs,
         str(path),
@@ -213,7 +233,8 @@ class Scenarios:
         from tramposim.study.own import chosen_groups, execute_group
 
         path, *names = self.words
-        functions = own_functions(Path(path), self.chosen, self.version)
+        programs = own_programs(Path(path), self.chosen, self.version)
+        functions = own_functions(Path(path), self.chosen, programs)
         if len(functions) > 1:
             traced = ", ".join(one.name for one in functions)
             raise InputError(f"its programs trace {traced}; choose one with --function", path)

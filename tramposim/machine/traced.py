@@ -76,13 +76,12 @@ class TargetProgram:
 class TracedFunction:
     """A function in a guest kernel with programs attached in the given order.
 
-    `links` are (program, BPF cookie of the link). Without links the function is untraced;
-    otherwise `image` is its trampoline, built from `request` and reached by `entry`, with
-    `links` links in `slots` program slots. `arguments` has one value per argument slot
-    (default: `default_arguments`);
-    `pointers` tells which of them are addresses of cells. With `returns` the function does
-    nothing but return that value. With `target` a BPF program is the function. Raises
-    `AttachError` where the kernel would refuse.
+    `links` are (program, BPF cookie of the link); `programs` are these programs. Without links the
+    function is untraced; otherwise `image` is its trampoline, built from `request` and reached
+    by `entry`, with `links` links in `slots` program slots. `arguments` has one value per
+    argument slot (default: `default_arguments`); `pointers` tells which of them are addresses of
+    cells. With `returns` the function does nothing but return that value. With `target` a BPF
+    program is the function. Raises `AttachError` where the kernel would refuse.
     """
 
     def __init__(
@@ -97,6 +96,7 @@ class TracedFunction:
     ) -> None:
         self.guest = guest
         self.prototype = prototype
+        self.programs = tuple(program for program, _ in links)
         self._returns = returns
         self._target_program = target
         self.target = self._place_target() if target is None else self._place_program(target)
@@ -259,8 +259,8 @@ class TracedFunction:
 class TracedWorld(TracedFunction):
     """A kernel with one function of `prototype` and programs attached in the given order.
 
-    Every attachment is a program of its own; `programs` are they, in that order. Otherwise
-    as `TracedFunction`; `UnsupportedError` is raised for what cannot be built.
+    Every attachment is a program of its own. Otherwise as `TracedFunction`;
+    `UnsupportedError` is raised for what cannot be built.
     """
 
     def __init__(
@@ -274,11 +274,7 @@ class TracedWorld(TracedFunction):
         addresses: AddressMap | None = None,
     ) -> None:
         guest = GuestKernel(kernel, addresses)
-        self.programs = tuple(guest.load(attachment.program) for attachment in attachments)
-        links = [
-            (program, attachment.cookie)
-            for program, attachment in zip(self.programs, attachments, strict=True)
-        ]
+        links = [(guest.load(each.program), each.cookie) for each in attachments]
         super().__init__(guest, prototype, links, arguments=arguments, target=target)
 
     def array(self, name: str) -> list[bytes]:

@@ -11,7 +11,9 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
-from tramposim.report.load import interrupted, pairs_against, per_second
+from tramposim.report.load import interrupted, per_second, subject
+from tramposim.report.own import shortened, stated_sentences
+from tramposim.report.pairs import body_kind, is_session, pairs_against
 from tramposim.report.plots import differences, lines
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
@@ -41,7 +43,11 @@ def curve_text(records: Records, output: str = "-") -> str:
     for title, rows in curve_machines(records):
         columns, table = curve_table(rows)
         parts += [TextTable(columns, table, title), *crossovers(rows), ""]
-    closing = [f"Basis: {records.meta['basis']}.", *interrupted(records)]
+    closing = [
+        f"Basis: {records.meta['basis']}.",
+        *stated_sentences(records),
+        *interrupted(records),
+    ]
     return render(*parts, LEGEND, *closing, output=output)
 
 
@@ -53,7 +59,11 @@ def curve_markdown(records: Records) -> str:
         heading, *rest = title.split("\n")
         blocks += [f"### {heading}\n", *rest, "", markdown_table(columns, table)]
         blocks += [sentence + "\n" for sentence in crossovers(rows)]
-    closing = [f"Basis: {records.meta['basis']}.", *interrupted(records)]
+    closing = [
+        f"Basis: {records.meta['basis']}.",
+        *stated_sentences(records),
+        *interrupted(records),
+    ]
     return "\n".join([*blocks, LEGEND, "", *closing]) + "\n"
 
 
@@ -65,7 +75,7 @@ def curve_machines(records: Records) -> list[tuple[str, list[_Row]]]:
         first = rows[0]
         cpus = first["cpus"]
         title = (
-            f"{records.meta['workload']} on {first['arch']}, kernel {first.get('kernel')}, "
+            f"{subject(records, first)} on {first['arch']}, kernel {first.get('kernel')}, "
             f"{cpus} CPU{'s' if cpus > 1 else ''} at {first['clock_ghz']:g} GHz\n"
             f"core {first.get('core')} (model error: {first.get('core_error')})"
         )
@@ -77,13 +87,18 @@ def _name(row: _Row) -> str:
     return f"{row['scenario']} {row['body']}"
 
 
+def _heading(row: _Row) -> str:
+    shown = shortened(row) if "role" in row else row
+    return f"{shown['scenario']}\n{shown['body']}".replace(" + ", " +\n")
+
+
 def curve_table(rows: Sequence[_Row]) -> tuple[list[Column], list[dict[str, object]]]:
     """Columns and lines of one machine's rows: a line per rate, a column per scenario."""
     traced = [row for row in rows if row["scenario"] != "untraced"]
-    names = list(dict.fromkeys(map(_name, traced)))
+    headings = {_name(row): _heading(row) for row in traced}
     columns = [
         Column("rate", "calls/s", text=True),
-        *(Column(name, name.replace(" ", "\n"), text=True) for name in names),
+        *(Column(name, heading, text=True) for name, heading in headings.items()),
     ]
     by_rate: dict[float, dict[str, object]] = {}
     for row in traced:
@@ -136,21 +151,16 @@ def _saves(cycles: float) -> str:
 def duels(rows: Sequence[_Row]) -> list[Duel]:
     """Each session against every pair with the same kind of body, in the order of the rows."""
     found = []
-    kinds = dict.fromkeys(str(row["body"]).split("-")[0] for row in rows)
-    for kind in kinds:
-        members = [row for row in rows if str(row["body"]).split("-")[0] == kind]
-        sessions = dict.fromkeys(
-            (row["scenario"], row["body"])
-            for row in members
-            if str(row["scenario"]).startswith("fsession")
-        )
-        for scenario, body in sessions:
-            costs = _costs(members, scenario, body)
-            for own in dict.fromkeys(row["body"] for row in pairs_against(body, members)):
-                pair = _costs(members, "fentry+fexit", own)
+    for kind in dict.fromkeys(map(body_kind, rows)):
+        members = [row for row in rows if body_kind(row) == kind]
+        sessions = {_name(row): row for row in members if is_session(row)}
+        for session, row in sessions.items():
+            costs = _costs(members, session)
+            for name in dict.fromkeys(map(_name, pairs_against(row, members))):
+                pair = _costs(members, name)
                 saved = tuple((r, pair[r] - costs[r]) for r in sorted(pair.keys() & costs))
                 if saved:
-                    found.append(Duel(f"{scenario} {body}", f"fentry+fexit {own}", saved))
+                    found.append(Duel(session, name, saved))
     return found
 
 
@@ -159,12 +169,12 @@ def crossovers(rows: Sequence[_Row]) -> list[str]:
     return [duel.sentence for duel in duels(rows)]
 
 
-def _costs(rows: Sequence[_Row], scenario: str, body: str) -> dict[float, float]:
+def _costs(rows: Sequence[_Row], name: str) -> dict[float, float]:
     """Added cycles by rate, where the CPUs are not saturated."""
     return {
         row["offered_calls_per_s"]: row["cycles_over_untraced"]
         for row in rows
-        if (row["scenario"], row["body"]) == (scenario, body) and not row["saturated"]
+        if _name(row) == name and not row["saturated"]
     }
 
 
@@ -173,8 +183,8 @@ def curve_plots(rows: Sequence[_Row], salt: str) -> tuple[str, str]:
     sessions save over their pairs, with the crossovers marked. `salt` keeps their ids apart.
     """
     traced = [row for row in rows if row["scenario"] != "untraced"]
-    cells = dict.fromkeys((str(row["scenario"]), str(row["body"])) for row in traced)
-    costs = {f"{cell[0]} {cell[1]}": list(_costs(traced, *cell).items()) for cell in cells}
+    names = dict.fromkeys(map(_name, traced))
+    costs = {name: list(_costs(traced, name).items()) for name in names}
     x = "calls per second" if rows[0]["cpus"] == 1 else "calls per second of all CPUs"
     fights = duels(rows)
     often = Counter(duel.session for duel in fights)

@@ -9,10 +9,12 @@ from typing import Any
 
 from tramposim.report.columns import Column
 from tramposim.report.export import markdown_table
+from tramposim.report.own import shortened, stated_sentences
+from tramposim.report.pairs import body_kind, is_session, pairs_against
 from tramposim.report.table import TextTable, render
 from tramposim.study.records import Records
 
-__all__ = ["interrupted", "load_markdown", "load_text", "pairs_against", "per_second"]
+__all__ = ["interrupted", "load_markdown", "load_text", "per_second", "subject"]
 
 _Row = Mapping[str, Any]
 
@@ -50,8 +52,8 @@ def load_text(records: Records, output: str = "-") -> str:
                 _columns(rows),
                 _shown(rows),
                 title,
-                section_of=lambda row: str(row["body"]).split("-")[0],
-                strong=lambda row: str(row["scenario"]).startswith("fsession"),
+                section_of=body_kind,
+                strong=is_session,
             ),
             *_sentences(rows),
             "",
@@ -94,12 +96,20 @@ def _title(records: Records, row: _Row) -> str:
     called = f", each {nested:,} calls" if nested > 1 else ""
     called += f" of {functions:,} functions" if functions > 1 else ""
     return (
-        f"{meta['workload']} on {row['arch']}, kernel {row.get('kernel')}: {offered} "
+        f"{subject(records, row)} on {row['arch']}, kernel {row.get('kernel')}: {offered} "
         f"({meta['arrivals']}){called} to {cpus} CPU{'s' if cpus > 1 else ''} "
         f"at {row['clock_ghz']:g} GHz\n"
         f"core {row.get('core')} (model error: {row.get('core_error')})"
         + (f"; {work:,.0f} cycles of work around each call" if work else "")
     )
+
+
+def subject(records: Records, row: _Row) -> str:
+    """The workload, and what a user's programs are attached to."""
+    meta = records.meta
+    if "programs" not in meta:
+        return str(meta["workload"])
+    return f"{meta['workload']}, {meta['programs']} attached to {row['function']}"
 
 
 def _columns(rows: Sequence[_Row]) -> tuple[Column, ...]:
@@ -121,7 +131,7 @@ def _shown(rows: Sequence[_Row]) -> list[_Row]:
     scale, _ = _time_unit(rows)
     return [
         {
-            **row,
+            **(shortened(row) if "role" in row else row),
             "calls_per_s": per_second(row["calls_per_s"]),
             "saturation_calls_per_s": per_second(row["saturation_calls_per_s"]),
             "added_percent_of_one_cpu": _share(row),
@@ -161,12 +171,12 @@ def per_second(rate: float) -> str:
 def _sentences(rows: Sequence[_Row]) -> list[str]:
     """One fsession against the pair, for each kind of body that has both."""
     found = []
-    for kind, group in groupby(rows, lambda row: str(row["body"]).split("-")[0]):
+    for kind, group in groupby(rows, body_kind):
         members = list(group)
         for row in members:
-            if str(row["scenario"]).startswith("fsession"):
-                pairs = pairs_against(str(row["body"]), members)
-                found += [f"{kind}: {_against(row, pair)}." for pair in pairs]
+            if is_session(row):
+                pairs = pairs_against(row, members)
+                found += [_sentence(kind, _against(row, pair)) for pair in pairs]
     competing = [row["competing_percent"] for row in rows if "competing_percent" in row]
     if competing:
         low, high = min(competing), max(competing)
@@ -181,10 +191,8 @@ def _sentences(rows: Sequence[_Row]) -> list[str]:
     return found
 
 
-def pairs_against(body: str, rows: Sequence[_Row]) -> list[_Row]:
-    """The pairs that a session with `body` stands for: with the same one, else with any."""
-    pairs = [row for row in rows if row["scenario"] == "fentry+fexit"]
-    return [row for row in pairs if row["body"] == body] or pairs
+def _sentence(kind: str, words: str) -> str:
+    return f"{kind}: {words}." if kind else f"{words[0].upper()}{words[1:]}."
 
 
 def _against(row: _Row, pair: _Row) -> str:
@@ -220,7 +228,7 @@ def _closing(records: Records) -> list[str]:
                 else "."
             )
         )
-    return [*lines, *interrupted(records)]
+    return [*lines, *stated_sentences(records), *interrupted(records)]
 
 
 def interrupted(records: Records) -> list[str]:

@@ -10,7 +10,7 @@ from tramposim.report.columns import SPREAD, Column, with_spread
 from tramposim.report.titled import TitledTable, titled_markdown, titled_text
 from tramposim.study.records import Records
 
-__all__ = ["own_markdown", "own_text"]
+__all__ = ["own_markdown", "own_text", "shortened", "stated_sentences"]
 
 COLUMNS = (
     Column("role", "group", text=True),
@@ -69,7 +69,7 @@ def _tables(records: Records) -> Iterator[TitledTable]:
     for rows in _groups(records):
         first = rows[0]
         entries = " or ".join(dict.fromkeys(row["entry"] for row in rows if row.get("entry")))
-        shown = [{**with_spread(row), "scenario": _cut(row), "body": _names(row)} for row in rows]
+        shown = [shortened(with_spread(row)) for row in rows]
         yield TitledTable(
             f"{records.meta['source']}: {first['function']} on {first['arch']}, "
             f"kernel {first['kernel']}: entry by {entries}, {first['returns']} returns, "
@@ -83,6 +83,11 @@ def _tables(records: Records) -> Iterator[TitledTable]:
 def _columns(rows: Sequence[Mapping[str, object]]) -> Sequence[Column]:
     """The columns of which there is something to show."""
     return [column for column in COLUMNS if any(row.get(column.field) is not None for row in rows)]
+
+
+def shortened(row: Mapping[str, object]) -> Mapping[str, object]:
+    """The row with what fits of its scenario and of the names of its programs."""
+    return {**row, "scenario": _cut(row), "body": _names(row)}
 
 
 def _cut(row: Mapping[str, object]) -> str:
@@ -116,6 +121,11 @@ def _sentences(records: Records) -> Iterator[str]:
             session = row["role"] == "alone" and str(row["scenario"]).startswith("fsession")
             if pair is not None and session:
                 yield _verdict(pair, row)
+    yield from stated_sentences(records)
+
+
+def stated_sentences(records: Records) -> Iterator[str]:
+    """Which helpers were not executed, and what they were stated to cost."""
     stated = [str(row["stated_costs"]) for row in records.rows if row.get("stated_costs")]
     if stated:
         helpers = dict.fromkeys(_helper(cost) for costs in stated for cost in costs.split(", "))

@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import msgspec
+
 from tramposim import __version__
 from tramposim._native.cpucalls import CpuCalls
 from tramposim._native.eventlog import EventLog
+from tramposim.kernel.declaration import declare
 from tramposim.schedule.clock import Clock
 from tramposim.schedule.cost import CallCost, FixedCosts, Nested
 from tramposim.schedule.simulate import Watcher, simulate
 from tramposim.schedule.world import Competitor, Flow, Interrupts, Task, World, WorldResult
-from tramposim.spec import Arch
+from tramposim.spec import Arch, Prototype
 from tramposim.study.found import Finding
 from tramposim.study.fullcheck import CHECKED_CALLS, check_costs
 from tramposim.study.load_rows import RunOutcome, row_of, run_outcome
@@ -28,6 +31,7 @@ from tramposim.study.load_trace import (
     TraceSink,
     load_trace,
 )
+from tramposim.study.own import OwnPrograms
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import UNTRACED
 from tramposim.study.warmth import Warmth
@@ -90,26 +94,30 @@ def load(
     workloads: Sequence[Workload],
     meters: Sequence[CallMeter],
     *,
+    own: OwnPrograms | None = None,
     runs: int = 1,
     progress: Progress = lambda what, done: True,
     trace: TraceSink | None = None,
 ) -> Records:
     """Simulate variants of a workload on each meter's machine under each of its scenarios.
 
-    The variants differ in their rate (a curve over the call rate) or in how many functions are
-    traced; the first one speaks for all in `meta`, and the costs of the one in the middle are
-    checked. `runs` repeats with the following seeds; rows then carry means and the half-width
-    of their 95 % confidence interval (`..._ci95`). When `progress` returns False the run ends
-    with what was simulated (`meta["complete"]` is False). `trace` is given the first events of
-    every scenario's first run.
+    With `own` a user's programs are attached, group by group, instead of the workload's
+    scenarios; the meters must be of these. The variants differ in their rate (a curve over the
+    call rate) or in how many functions are traced; the first one speaks for all in `meta`, and
+    the costs of the one in the middle are checked. `runs` repeats with the following seeds;
+    rows then carry means and the half-width of their 95 % confidence interval (`..._ci95`).
+    When `progress` returns False the run ends with what was simulated (`meta["complete"]` is
+    False). `trace` is given the first events of every scenario's first run.
     """
+    if own is not None:
+        workloads = [_calling(workload, own.traced.function.prototype) for workload in workloads]
     rows: list[Mapping[str, Value]] = []
     calls = [_Calls(meter) for meter in meters]
     cells = [
-        (meter, workload, *split_scenario(word, workload.run.body))
+        (meter, workload, *scenario)
         for meter in calls
         for workload in workloads
-        for word in workload.run.scenarios
+        for scenario in (own.scenarios if own else _scenarios(workload))
     ]
     for index, (meter, workload, scenario, body) in enumerate(cells):
 
@@ -118,7 +126,7 @@ def load(
 
         name = f"{meter.meter.arch} {scenario} {body}"
         if not watch(name, 0.0):
-            return _records(workloads[0], rows, complete=False)
+            return _records(workloads[0], own, rows, complete=False)
         metered = meter.call(scenario, body)
         cost = CallCost(meter.call(UNTRACED, body).cycles, metered.cycles)
         clock = Clock((workload.machine.clock_ghz or meter.meter.clock_ghz) * 1e9)
@@ -147,8 +155,19 @@ def load(
             }
         )
         if not outcomes[-1].complete:
-            return _records(workloads[0], rows, complete=False)
-    return _records(workloads[0], rows, complete=True)
+            return _records(workloads[0], own, rows, complete=False)
+    return _records(workloads[0], own, rows, complete=True)
+
+
+def _calling(workload: Workload, prototype: Prototype) -> Workload:
+    """The workload with another function called instead of its own."""
+    function = msgspec.structs.replace(workload.function, prototype=declare(prototype))
+    return msgspec.structs.replace(workload, function=function)
+
+
+def _scenarios(workload: Workload) -> list[tuple[str, str]]:
+    """(scenario, body) of each of the workload's words."""
+    return [split_scenario(word, workload.run.body) for word in workload.run.scenarios]
 
 
 def _title(name: str, workload: Workload) -> str:
@@ -331,12 +350,18 @@ def _competitors(workload: Workload) -> Iterator[Competitor]:
             )
 
 
-def _records(workload: Workload, rows: Sequence[Mapping[str, Value]], complete: bool) -> Records:
+def _records(
+    workload: Workload,
+    own: OwnPrograms | None,
+    rows: Sequence[Mapping[str, Value]],
+    complete: bool,
+) -> Records:
     return Records(
         meta={
             "command": "load",
             "version": __version__,
             "workload": workload.workload.name,
+            **({"programs": own.source} if own else {}),
             "description": workload.workload.description,
             "models": workload.workload.models,
             "source": workload.workload.source,

@@ -28,10 +28,13 @@ from tramposim.timing import Core, Timing, time_trace
 __all__ = [
     "ExecutedCalls",
     "Measurement",
+    "attach_programs",
     "execute",
     "execute_programs",
+    "execute_world",
     "measure",
     "relative_cycles",
+    "settle",
 ]
 
 WARM_CALLS = 4
@@ -119,10 +122,18 @@ class Measurement:
         row["links"] = self.links
         row["slots"] = self.slots
         row |= self._touched()
-        if self.stated:
-            row["stated_costs"] = ", ".join(cost.text for cost in self.stated)
-            row["stated_cycles_per_call"] = round(sum(c.cycles_per_call for c in self.stated), 2)
+        row |= self.stated_record
         return row
+
+    @property
+    def stated_record(self) -> dict[str, Value]:
+        """The fields of a row that tell which helpers have a stated cost; empty if none has."""
+        if not self.stated:
+            return {}
+        return {
+            "stated_costs": ", ".join(cost.text for cost in self.stated),
+            "stated_cycles_per_call": round(sum(cost.cycles_per_call for cost in self.stated), 2),
+        }
 
     def _relative(
         self,
@@ -223,17 +234,15 @@ def execute_programs(
     `costs` are stated cycles of helpers (by name) that the host executes instead of guest
     code.
     """
-    guest = GuestKernel(subject.kernel)
-    add_stated_helpers(guest, costs)
-    loaded = tuple(load_program(guest, program) for program in programs)
-    world = TracedFunction(
-        guest,
-        subject.prototype,
-        [(program, 0) for program in loaded],
-        arguments=function.arguments if function else None,
-        returns=function.returns if function else None,
-    )
-    calls = _warm_up(world)
+    return execute_world(subject, attach_programs(subject, programs, function, costs), costs)
+
+
+def execute_world(
+    subject: Subject, world: TracedFunction, costs: Mapping[str, float] = NO_COSTS
+) -> ExecutedCalls:
+    """The same in a kernel that `attach_programs` made for the subject."""
+    guest = world.guest
+    calls = settle(world)
     if guest.hypercalls is not None:
         guest.hypercalls.counts.clear()
     execution = world.run(calls)
@@ -244,15 +253,36 @@ def execute_programs(
         target=world.target,
         image=world.image,
         entry=world.entry,
-        programs=len(programs),
-        program_bytes=sum(len(program.code) for program in loaded),
+        programs=len(world.programs),
+        program_bytes=sum(len(program.code) for program in world.programs),
         links=world.links,
         slots=world.slots,
         stated=stated_costs(guest, costs, calls),
     )
 
 
-def _warm_up(world: TracedFunction) -> int:
+def attach_programs(
+    subject: Subject,
+    programs: Sequence[Program],
+    function: FunctionCall | None = None,
+    costs: Mapping[str, float] = NO_COSTS,
+) -> TracedFunction:
+    """The subject's function in a kernel of its own with the programs attached, not yet called.
+
+    Raises what `execute_programs` raises.
+    """
+    guest = GuestKernel(subject.kernel)
+    add_stated_helpers(guest, costs)
+    return TracedFunction(
+        guest,
+        subject.prototype,
+        [(load_program(guest, program), 0) for program in programs],
+        arguments=function.arguments if function else None,
+        returns=function.returns if function else None,
+    )
+
+
+def settle(world: TracedFunction) -> int:
     """Call until maps and free lists have settled; how many calls may be traced at once.
 
     Readers take what programs put into ring and perf buffers: those must hold the records of

@@ -1,24 +1,30 @@
-"""What calls cost for `load`: the same measurement as `compare` makes, once per scenario."""
+"""What calls cost for `load`: the same measurement as `compare` makes, once per scenario.
+
+The programs of a scenario are those with a body that is known here, or a user's own.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import TracedFunction
 from tramposim.schedule.cost import Nested
-from tramposim.spec import Arch, Attachment, Kernel, Prototype
+from tramposim.spec import Arch, Kernel, Prototype
 from tramposim.study.bodies import programs_of
 from tramposim.study.kernels import kernel_of
 from tramposim.study.load import CallMeter, MeteredCall
-from tramposim.study.measure import WARM_CALLS, measure
+from tramposim.study.measure import Measurement, attach_programs, measure, settle
+from tramposim.study.own import Group, OwnPrograms, execute_group
+from tramposim.study.records import Value
 from tramposim.study.recursion import nested_costs
-from tramposim.study.scenario import parse_scenario
+from tramposim.study.scenario import UNTRACED, parse_scenario
 from tramposim.study.subject import Subject, cores_of
 from tramposim.study.warmth import Warmth, measure_warmth
 from tramposim.study.workload_schema import Workload
 from tramposim.timing import Core
 
-__all__ = ["MeasuredCalls", "meters_of"]
+__all__ = ["MeasuredCalls", "OwnCalls", "meters_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,45 +47,114 @@ class MeasuredCalls:
 
     def call(self, scenario: str, body: str) -> MeteredCall:
         """One hot call; raises what building, executing and timing raise."""
-        measured = measure(
-            Subject(self.kernel, self.prototype, parse_scenario(scenario), body), self.core
-        )
+        measured = measure(self._subject(scenario, body), self.core)
+        return MeteredCall(measured.cycles_per_call, _facts(measured))
+
+    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
+        """What calls cost by what they find; raises what building and timing raise."""
+        hot = self.call(scenario, body).cycles
+        return _found(self._attach(scenario, body), self.core, hot, alone, migrating)
+
+    def nested(self, scenario: str, body: str) -> Nested:
+        """What calls of interrupt handlers cost."""
+        attach = partial(self._attach, scenario, body)
+        return nested_costs(self._subject(scenario, body), self.core, attach)
+
+    def _subject(self, scenario: str, body: str) -> Subject:
+        return Subject(self.kernel, self.prototype, parse_scenario(scenario), body)
+
+    def _attach(self, scenario: str, body: str) -> TracedFunction:
+        subject = self._subject(scenario, body)
+        return attach_programs(subject, programs_of(subject.scenario, body))
+
+
+@dataclass(frozen=True, slots=True)
+class OwnCalls:
+    """The same of calls with groups of a user's programs attached.
+
+    Scenario and body of a call are those of its group.
+    """
+
+    kernel: Kernel
+    core: Core
+    own: OwnPrograms
+
+    @property
+    def arch(self) -> Arch:
+        """Architecture of the calls."""
+        return self.kernel.arch
+
+    @property
+    def clock_ghz(self) -> float:
+        """Nominal clock of the core."""
+        return self.core.clock_ghz
+
+    def call(self, scenario: str, body: str) -> MeteredCall:
+        """One hot call; raises what `execute_group` and timing raise."""
+        group = self._group(scenario, body)
+        executed = execute_group(self.kernel, self.own.traced, group, self.own.costs, "hot")
+        measured = executed.timed(self.core)
         facts = {
-            "core": self.core.name,
-            "core_error": self.core.error,
-            "kernel": self.kernel.version,
-            "entry": measured.entry,
-            "returns": self.kernel.returns.value,
+            **_facts(measured),
+            "function": self.own.traced.name,
+            "role": group.role,
+            **measured.stated_record,
         }
         return MeteredCall(measured.cycles_per_call, facts)
 
     def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
         """What calls cost by what they find; raises what building and timing raise."""
         hot = self.call(scenario, body).cycles
-        return measure_warmth(self._world(scenario, body), self.core, hot, alone, migrating)
-
-    def _world(self, scenario: str, body: str) -> TracedWorld:
-        attachments = [Attachment(p) for p in programs_of(parse_scenario(scenario), body)]
-        world = TracedWorld(self.kernel, self.prototype, attachments)
-        world.run(WARM_CALLS, trace=False)
-        return world
+        world = self._attach(self._group(scenario, body))
+        return _found(world, self.core, hot, alone, migrating)
 
     def nested(self, scenario: str, body: str) -> Nested:
         """What calls of interrupt handlers cost."""
-        subject = Subject(self.kernel, self.prototype, parse_scenario(scenario), body)
-        return nested_costs(subject, self.core)
+        group = self._group(scenario, body)
+        attach = partial(self._attach, group)
+        return nested_costs(self._subject(group), self.core, attach, self.own.costs)
+
+    def _group(self, scenario: str, body: str) -> Group:
+        if scenario == UNTRACED:
+            return Group((), UNTRACED)
+        return next(g for g in self.own.groups if (g.scenario.word, g.body) == (scenario, body))
+
+    def _subject(self, group: Group) -> Subject:
+        prototype = self.own.traced.function.prototype
+        return Subject(self.kernel, prototype, group.scenario, group.body)
+
+    def _attach(self, group: Group) -> TracedFunction:
+        own = self.own
+        return attach_programs(self._subject(group), group.programs, own.traced.function, own.costs)
 
 
-def meters_of(workload: Workload) -> list[CallMeter]:
-    """One meter per architecture of the workload's machine, with its core and kernel."""
+def _facts(measured: Measurement) -> dict[str, Value]:
+    """What a row says of how its call was measured."""
+    kernel = measured.subject.kernel
+    return {
+        "core": measured.core.name,
+        "core_error": measured.core.error,
+        "kernel": kernel.version,
+        "entry": measured.entry,
+        "returns": kernel.returns.value,
+    }
+
+
+def _found(world: TracedFunction, core: Core, hot: float, alone: bool, migrating: bool) -> Warmth:
+    return measure_warmth(world, core, hot, alone, migrating, settle(world))
+
+
+def meters_of(workload: Workload, own: OwnPrograms | None = None) -> list[CallMeter]:
+    """One meter per architecture of the workload's machine, with its core and kernel.
+
+    With `own` the calls are of the function that these programs trace, with them attached.
+    """
     machine = workload.machine
     named = [machine.cores[arch] for arch in machine.arch if arch in machine.cores]
     cores = cores_of(machine.arch, named)
-    return [
-        MeasuredCalls(
-            kernel_of(arch, machine.kernel, machine.entry, machine.returns),
-            cores[arch],
-            workload.prototype,
-        )
-        for arch in machine.arch
+    kernels = [
+        kernel_of(arch, machine.kernel, machine.entry, machine.returns) for arch in machine.arch
     ]
+    if own is not None:
+        return [OwnCalls(kernel, cores[kernel.arch], own) for kernel in kernels]
+    return [MeasuredCalls(kernel, cores[kernel.arch], workload.prototype) for kernel in kernels]

@@ -8,7 +8,7 @@ replaces; and the whole file.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from tramposim import __version__
@@ -24,11 +24,18 @@ from tramposim.study.interpreted import interpret
 from tramposim.study.measure import ExecutedCalls, Measurement, execute_programs, measure
 from tramposim.study.precheck import check_programs
 from tramposim.study.records import Records, Value
-from tramposim.study.scenario import Scenario, Term
+from tramposim.study.scenario import UNTRACED, Scenario, Term
 from tramposim.study.subject import Subject
 from tramposim.timing import Core
 
-__all__ = ["Group", "chosen_groups", "compare_programs", "execute_group", "groups_of"]
+__all__ = [
+    "Group",
+    "OwnPrograms",
+    "chosen_groups",
+    "compare_programs",
+    "execute_group",
+    "groups_of",
+]
 
 _PAIR = (ProgKind.FENTRY, ProgKind.FEXIT)
 UNTRACED_BODY = "-"
@@ -62,6 +69,24 @@ class Group:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class OwnPrograms:
+    """Programs of a file that trace one function, and the groups of them that are attached.
+
+    `source` is what they come from, `costs` are stated cycles of helpers.
+    """
+
+    source: str
+    traced: Traced
+    groups: tuple[Group, ...]
+    costs: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def scenarios(self) -> tuple[tuple[str, str], ...]:
+        """(scenario, body) of each group."""
+        return tuple((group.scenario.word, group.body) for group in self.groups)
+
+
 def _term(program: Program) -> Term:
     cookie = any(name == "bpf_session_cookie" for _, name in program.kfuncs)
     return Term(program.kind, 1, cookie, False, program.sleepable)
@@ -69,7 +94,7 @@ def _term(program: Program) -> Term:
 
 def groups_of(programs: Sequence[Program]) -> tuple[Group, ...]:
     """What is measured of a file's programs that trace one function; each group once."""
-    groups = [Group((), "untraced"), *(Group((program,), "alone") for program in programs)]
+    groups = [Group((), UNTRACED), *(Group((program,), "alone") for program in programs)]
     around = tuple(program for program in programs if program.kind in _PAIR)
     if {program.kind for program in around} == set(_PAIR):
         groups.append(Group(around, "pair"))
@@ -152,8 +177,8 @@ def chosen_groups(
 ) -> tuple[Group, ...]:
     """The groups that `names` ask for (`entry+exit`: attached together).
 
-    Without names: the pair and the fsession if the programs are these, else all together.
-    Raises `InputError` for the name of no program.
+    `untraced` asks for none of them. Without names: the pair and the fsession if the programs are
+    these, else all together. Raises `InputError` for the name of no program.
     """
     if not names:
         sessions = [program for program in programs if program.kind is ProgKind.FSESSION]
@@ -162,10 +187,19 @@ def chosen_groups(
             return pair, Group((sessions[0],), "alone")
         return (Group(tuple(programs), "all"),)
     known = {program.name: program for program in programs}
-    for name in (name for text in names for name in text.split("+")):
-        if name not in known:
-            raise InputError(f"no program is called {name}; there are {', '.join(known)}", where)
-    return tuple(Group(tuple(known[n] for n in text.split("+")), "named") for text in names)
+
+    def named(text: str) -> Iterator[Program]:
+        for name in text.split("+"):
+            if name not in known:
+                raise InputError(
+                    f"no program is called {name}; there are {', '.join(known)}", where
+                )
+            yield known[name]
+
+    return tuple(
+        Group((), UNTRACED) if text == UNTRACED else Group(tuple(named(text)), "named")
+        for text in names
+    )
 
 
 def _rows(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tramposim._native.callpath import PLACE_KINDS, CallPath
 from tramposim.machine.trace import PageRange
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import TracedFunction
 from tramposim.spec import MapType
 from tramposim.timing.prepare import PreparedTrace
 
@@ -74,7 +74,7 @@ class Moves:
         return fixed, by_function, by_cpu
 
 
-def moves_of(world: TracedWorld, many: bool) -> Moves:
+def moves_of(world: TracedFunction, many: bool) -> Moves:
     """What of a traced world belongs to its function (if there are `many`), what to its CPU."""
     memory = world.guest.memory
     regions: list[_Region] = []
@@ -102,7 +102,7 @@ def moves_of(world: TracedWorld, many: bool) -> Moves:
     return Moves(tuple(regions))
 
 
-def _elements(world: TracedWorld) -> dict[str, int]:
+def _elements(world: TracedFunction) -> dict[str, int]:
     """Bytes from one element of a hash map to the next, in whole lines, by name of their block.
 
     Keys are of threads, so that every CPU has elements of its own.
@@ -118,7 +118,7 @@ def _elements(world: TracedWorld) -> dict[str, int]:
     return found
 
 
-def with_moved_text(pages: tuple[PageRange, ...], world: TracedWorld) -> tuple[PageRange, ...]:
+def with_moved_text(pages: tuple[PageRange, ...], world: TracedFunction) -> tuple[PageRange, ...]:
     """Page ranges in which the text of moved functions has the pages of the function's."""
     entry = world.target.address
     moved = entry + _TEXT_FAR

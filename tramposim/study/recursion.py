@@ -7,30 +7,44 @@ less while the interrupted task is inside a program than anywhere else.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from tramposim.errors import InputError
 from tramposim.machine.guestkernel import GuestProgram
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import TracedFunction
 from tramposim.schedule.cost import Nested, Window
-from tramposim.spec import Attachment
-from tramposim.study.bodies import programs_of
-from tramposim.study.measure import TRACED_CALLS, WARM_CALLS
-from tramposim.study.staged import StagedCalls, staged_calls
+from tramposim.study.costs import NO_COSTS
+from tramposim.study.measure import execute_world, settle
+from tramposim.study.staged import StagedCalls, stage
 from tramposim.study.subject import Subject
-from tramposim.timing import Core, time_trace
+from tramposim.timing import Core
 
 __all__ = ["nested_costs"]
 
 
-def nested_costs(subject: Subject, core: Core) -> Nested:
-    """What a hot call costs an interrupt handler, by where in the same call the task stands."""
-    staged = staged_calls(subject, core)
+def nested_costs(
+    subject: Subject,
+    core: Core,
+    attach: Callable[[], TracedFunction],
+    costs: Mapping[str, float] = NO_COSTS,
+) -> Nested:
+    """What a hot call costs an interrupt handler, by where in the same call the task stands.
+
+    `attach` makes a kernel with the subject's programs attached, not yet called; `costs` are
+    stated cycles of helpers.
+    """
+    world = attach()
+    executed = execute_world(subject, world, costs)
+    staged = stage(executed, core)
     windows = []
-    programs = programs_of(subject.scenario, subject.body)
-    for number, program in enumerate(programs):
-        spans = _spans(staged, program.name)
-        cycles = _cycles_while_active(subject, core, number)
+    for number, program in enumerate(world.programs):
+        spans = _spans(staged, program.loaded.name)
+        busy = attach()
+        settle(busy)
+        _mark_active(busy, busy.programs[number])
+        cycles = execute_world(subject, busy, costs).timed(core).cycles_per_call
         windows += [Window(begin, end, len(spans), cycles) for begin, end in spans]
-    return Nested(staged.timing.cycles_per_call, tuple(windows))
+    return Nested(executed.timed(core).cycles_per_call, tuple(windows))
 
 
 def _spans(staged: StagedCalls, program: str) -> list[tuple[float, float]]:
@@ -38,7 +52,7 @@ def _spans(staged: StagedCalls, program: str) -> list[tuple[float, float]]:
     trace, number = staged.trace, staged.trace.call_count // 2
     first = int(trace.calls[0])
     low, high = int(trace.calls[number]), int(trace.calls[number + 1])
-    origin = int(staged.stages["retired"][low - first - 1])
+    origin = int(staged.stages["retired"][low - first - 1]) if number else 0
     spans: list[tuple[float, float]] = []
     begin = 0.0
     pcs = [int(pc) for pc in trace.pcs[low:high]]
@@ -55,20 +69,7 @@ def _spans(staged: StagedCalls, program: str) -> list[tuple[float, float]]:
     return spans
 
 
-def _cycles_while_active(subject: Subject, core: Core, number: int) -> float:
-    """A hot call while program `number` counts as running on this CPU."""
-    programs = programs_of(subject.scenario, subject.body)
-    world = TracedWorld(
-        subject.kernel, subject.prototype, tuple(Attachment(program) for program in programs)
-    )
-    world.run(WARM_CALLS, trace=False)
-    _mark_active(world, world.programs[number])
-    trace = world.run(TRACED_CALLS).trace
-    assert trace is not None
-    return time_trace(trace, core).cycles_per_call
-
-
-def _mark_active(world: TracedWorld, program: GuestProgram) -> None:
+def _mark_active(world: TracedFunction, program: GuestProgram) -> None:
     guest = world.guest
     pointer = guest.machine.read_int(program.p + guest.runtime.structs.offset("bpf_prog.active"))
     if not pointer:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import TracedFunction
 from tramposim.schedule.contention import BUCKETS, EVERY_CALL, TASK
-from tramposim.spec import Map
+from tramposim.spec import Map, MapType
 from tramposim.timing.footprint import Footprint
 
 __all__ = ["SharedLines", "shared_lines"]
@@ -24,6 +24,9 @@ __all__ = ["SharedLines", "shared_lines"]
 _LINE = 64
 _BUCKET = 16
 """sizeof(struct bucket) of kernel/bpf/hashtab.c: a list head and a lock, padded."""
+
+_FOR_ALL = (MapType.ARRAY, MapType.QUEUE, MapType.STACK)
+"""Maps whose values lie beside the map and are those of all CPUs."""
 
 _OF_ONE_CPU = ("CPU ", "elements of ", "buckets of ", "argument ")
 _OF_A_TASK = ("task of ", "stack of ", "elements of ", "argument ")
@@ -53,18 +56,20 @@ class SharedLines:
         return np.unique(np.concatenate(chosen)) if chosen else np.zeros(0, np.uint64)
 
 
-def shared_lines(world: TracedWorld, footprint: Footprint, migrating: bool = False) -> SharedLines:
+def shared_lines(
+    world: TracedFunction, footprint: Footprint, migrating: bool = False
+) -> SharedLines:
     """The lines of a call that other CPUs use, by their names in the guest's memory."""
     memory = world.guest.memory
     maps = {name: placed.map for name, placed in world.guest.maps.items()}
-    arrays = {f"map {name}" for name, declared in maps.items() if declared.type.value == "array"}
+    shared = {"percpu_ref_data", *map(_shared_block, maps.values())} - {""}
 
     def names(line: int) -> list[str]:
         return [memory.name_at(at) for at in range(line, line + _LINE, 8)]
 
     def is_written(line: int) -> Iterator[tuple[int, bool]]:
         found = names(line)
-        yield EVERY_CALL, any(name in arrays or name == "percpu_ref_data" for name in found)
+        yield EVERY_CALL, any(name in shared for name in found)
         yield BUCKETS, any(name.startswith("buckets of ") for name in found)
         yield TASK, migrating and any(name.startswith(_OF_A_TASK) for name in found)
 
@@ -87,6 +92,13 @@ def shared_lines(world: TracedWorld, footprint: Footprint, migrating: bool = Fal
         min((_bucket_lines(maps[name]) for name in written if name in maps), default=0),
         np.array(sorted(common), dtype=np.uint64),
     )
+
+
+def _shared_block(declared: Map) -> str:
+    """The block of memory with what a map's users on all CPUs write; empty if there is none."""
+    if declared.type is MapType.RINGBUF:
+        return f"ring of {declared.name}"
+    return f"map {declared.name}" if declared.type in _FOR_ALL else ""
 
 
 def _bucket_lines(declared: Map) -> int:

@@ -58,7 +58,10 @@ def traced_functions(
     for name in names:
         traced = tuple(program for program in programs if _traces(program, name))
         if not traced:
-            raise InputError(f"no program traces {name}; there are {', '.join(targets)}", where)
+            there = ", ".join(targets)
+            raise InputError(
+                f"no program traces {name}; they trace {there}: choose with --function", where
+            )
         known = prototype or (prototype_from_btf(btf, name) if btf else known_prototype(name))
         found.append(Traced(function_call(known, arguments, returns), traced))
     return tuple(found)

@@ -18,7 +18,7 @@ from tramposim._native.pipeline import EVENTS
 from tramposim._native.warmth import CallsOf, Passing
 from tramposim.errors import InputError
 from tramposim.machine.trace import PageRange
-from tramposim.machine.traced import TracedWorld
+from tramposim.machine.traced import TracedFunction
 from tramposim.schedule.clock import Clock
 from tramposim.study.places import LINE, Moves, call_path, moves_of, with_moved_text
 from tramposim.study.sharing import SharedLines, shared_lines
@@ -29,8 +29,8 @@ from tramposim.timing.footprint import footprint_of
 
 __all__ = ["Background", "Warmth", "measure_warmth", "passing"]
 
-_CALL = 8
-"""Which of the recorded calls is timed: one in the middle."""
+_RECORDED = 16
+"""Calls that are recorded, of which one in the middle is timed."""
 
 TOLERANCE = 0.002
 """Calls are executed until the standard error of the mean cost is this share of it."""
@@ -113,6 +113,7 @@ class Warmth:
         moves: Moves,
         shared: SharedLines,
         hot_cycles: float,
+        call: int,
     ) -> None:
         self._params = parameters(core)
         self._ranges = [(page.start, page.end, page.shift) for page in pages]
@@ -122,8 +123,8 @@ class Warmth:
         self.transfer_cycles = float(core.caches.remote_latency.value)
         window = self._params["uop_cache_window"]
         self.costs = CallCosts(
-            call_path(timer.prepared, _CALL, pages, moves, window),
-            _Execution(timer, moves, hot_cycles).execute,
+            call_path(timer.prepared, call, pages, moves, window),
+            _Execution(timer, moves, hot_cycles, call).execute,
             moves.arrays,
             _contended(shared, moves),
             TOLERANCE,
@@ -158,16 +159,17 @@ class _Execution:
     every function, and what other code leaves behind is other history.
     """
 
-    def __init__(self, timer: CallTimer, moves: Moves, hot_cycles: float) -> None:
+    def __init__(self, timer: CallTimer, moves: Moves, hot_cycles: float, call: int) -> None:
         prepared = timer.prepared
         self._timer = timer
+        self._call = call
         self._code = prepared.code.insns["pc"].copy()
-        self._accesses = prepared.call(_CALL)[1]["address"].astype(np.uint64)
+        self._accesses = prepared.call(call)[1]["address"].astype(np.uint64)
         self._regions = moves.of(self._code), moves.of(self._accesses)
         self._moves = moves.arrays
         self._placed = (0, 0)
         timer.warm()
-        self._base = hot_cycles - timer.time(_CALL).cycles
+        self._base = hot_cycles - timer.time(call).cycles
         self._train()
         self._move(0, 0)
 
@@ -182,7 +184,7 @@ class _Execution:
             timer.state.evict("history")
         timer.state.exchange(state)
         try:
-            call = timer.time(_CALL)
+            call = timer.time(self._call)
         finally:
             timer.state.exchange(state)
         events = dict(zip(EVENTS, call.events, strict=True))
@@ -194,7 +196,9 @@ class _Execution:
         fixed, by_function, by_cpu = self._moves
         offsets = (fixed + function * by_function + cpu * by_cpu).astype(np.uint64)
         code, accesses = self._regions
-        self._timer.place(_CALL, self._code + offsets[code], self._accesses + offsets[accesses])
+        self._timer.place(
+            self._call, self._code + offsets[code], self._accesses + offsets[accesses]
+        )
         if function != self._placed[0]:
             self._train()
         self._placed = (function, cpu)
@@ -204,29 +208,32 @@ class _Execution:
         for disturbed in (True, True, False):
             if disturbed:
                 self._timer.state.evict("history")
-            self._timer.train(_CALL)
+            self._timer.train(self._call)
 
 
 def measure_warmth(
-    world: TracedWorld,
+    world: TracedFunction,
     core: Core,
     hot_cycles: float,
     alone: bool = True,
     migrating: bool = False,
+    recorded: int = _RECORDED,
 ) -> Warmth:
     """What a world's call costs by what it finds; raises what timing raises.
 
     `hot_cycles` is what a call costs back to back, to which each state's surcharge is added.
-    `alone`: no other function is traced; `migrating`: threads move between CPUs. The world must
-    have been run before, so that its maps hold their entries.
+    `alone`: no other function is traced; `migrating`: threads move between CPUs; `recorded`:
+    calls that are executed for it, at most. The world must have been run before, so that its
+    maps hold their entries.
     """
-    trace = world.run(2 * _CALL).trace
+    trace = world.run(min(recorded, _RECORDED)).trace
     assert trace is not None
+    call = trace.call_count // 2
     timer = CallTimer(trace, core)
     pages = trace.pages if alone else with_moved_text(trace.pages, world)
-    footprint = footprint_of(timer.prepared, trace.pages, _CALL)
+    footprint = footprint_of(timer.prepared, trace.pages, call)
     shared = shared_lines(world, footprint, migrating)
-    return Warmth(core, timer, pages, moves_of(world, not alone), shared, hot_cycles)
+    return Warmth(core, timer, pages, moves_of(world, not alone), shared, hot_cycles, call)
 
 
 def _contended(shared: SharedLines, moves: Moves) -> NDArray[np.int64]:

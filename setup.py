@@ -26,6 +26,7 @@ NATIVE_MODULES: tuple[str, ...] = (
     "frontend",
     "histogram",
     "hostcpu",
+    "loopbuffer",
     "lsu",
     "memory",
     "pipeline",

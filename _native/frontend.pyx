@@ -11,13 +11,16 @@ branch ends the cycle's delivery.
 Prediction is decoupled: it produces the address of a block per cycle (more, where a branch costs
 bubbles) and runs ahead of delivery by at most `ahead` cycles, so that its bubbles show only where
 delivery has caught up with it. A redirect restarts both at a given cycle.
+
+A third source, where the core has one, is its loop buffer (loopbuffer.pyx): uops of a loop that are
+in the uop queue already.
 """
 
 from libc.string cimport memset
 from libc.stdint cimport int64_t, uint64_t
 
 from tramposim._native.uarch cimport (
-    BUBBLE, FROM_DECODE, FROM_UOP_CACHE, LENGTH_CHANGING, PREFIX, CoreParams, InsnRec)
+    BUBBLE, FROM_DECODE, FROM_UOP_CACHE, LENGTH_CHANGING, PREFIX, UNLOOPED, CoreParams, InsnRec)
 
 cdef uint64_t NOWHERE = 0xFFFFFFFFFFFFFFFFULL
 
@@ -72,6 +75,11 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
     """Cycle in which `insn` is delivered; `room`: first cycle with room in the uop queue."""
     cdef uint64_t window
     cdef int slots = insn.slots
+    if unit.loop != LOOP_UNKNOWN:
+        if unit.loop == LOOP_STREAMS:
+            return unit.cycle
+        if insn.flags & UNLOOPED or not unit.cached:
+            unit.loop = LOOP_UNKNOWN
     if room > unit.cycle:
         unit.cycle = room
         unit.used = 0
@@ -155,6 +163,7 @@ cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
 
 cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil:
     """Delivery restarts at `cycle` (misprediction, serialisation: the `cause`)."""
+    unit.loop = LOOP_UNKNOWN
     if cycle > unit.cycle:
         unit.cycle = cycle
         unit.cause = cause
@@ -162,5 +171,16 @@ cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept n
     unit.used = 0
     unit.complex_used = 0
     unit.limit = unit.decode_width
+    unit.window = NOWHERE
+    unit.block = NOWHERE
+
+
+cdef void frontend_loop(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil:
+    """The queue was emptied up to a loop's last uop: what comes next, from it or not, is there at
+    `cycle`."""
+    unit.cycle = cycle
+    unit.cause = cause
+    unit.predicted = cycle
+    unit.used = 0
     unit.window = NOWHERE
     unit.block = NOWHERE

@@ -15,10 +15,11 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tramposim._native.corestate cimport CoreState
 from tramposim._native.fetch cimport fetch_open, fetch_redirect
-from tramposim._native.frontend cimport frontend_open, frontend_redirect
+from tramposim._native.frontend cimport LOOP_UNKNOWN, frontend_open, frontend_redirect
 from tramposim._native.hardware cimport (
     BLOCKS, BUBBLES, EVENT_COUNT, FORWARDS, LOADS, MISS_CONDITIONAL, MISS_INDIRECT, MISS_RETURN,
     RENAMES, SLOTS, Hardware)
+from tramposim._native.loopbuffer cimport loop_open
 from tramposim._native.lsu cimport lsu_close, lsu_open
 from tramposim._native.memory cimport memory_settle
 from tramposim._native.predictors cimport Predictors, predictors_close, predictors_open
@@ -44,9 +45,9 @@ EVENTS = (
 """Names of the counters that `Pipeline.events` returns, in order."""
 
 CAUSES = (
-    "uop cache", "decode", "length-changing prefix", "branch prediction", "misprediction",
-    "serialisation", "rename width", "reorder buffer", "scheduler", "load buffer",
-    "store buffer", "dependency", "store forwarding", "blocked store forwarding",
+    "uop cache", "decode", "length-changing prefix", "loop buffer", "branch prediction",
+    "misprediction", "serialisation", "rename width", "reorder buffer", "scheduler",
+    "load buffer", "store buffer", "dependency", "store forwarding", "blocked store forwarding",
     "locked operation", "divider", "memory access", "retire width",
 )
 """What can hold execution up, in the order of `Pipeline.stalls` and `waits`; ports follow."""
@@ -92,6 +93,7 @@ cdef class Pipeline:
         if not (unit.slot_alloc and unit.slot_retire and unit.load_retire and unit.share):
             raise MemoryError
         frontend_open(&unit.front, &unit.core, cached)
+        loop_open(&unit.loop, &unit.core)
         self.state = state
         unit.predictors = &self.own_predictors
         if state is None:
@@ -175,6 +177,7 @@ cdef class Pipeline:
         if self.state is None:
             raise ValueError("a pipeline without a core state has no caches")
         self.hardware.memory = &self.state.memory if on else NULL
+        self.hardware.front.loop = LOOP_UNKNOWN
         self.hardware.front.cached = self.hardware.fetch.cached
 
     def drain(self) -> int:

@@ -15,6 +15,7 @@ from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
+from tramposim._native.frontend cimport LOOP_UNKNOWN
 from tramposim._native.hardware cimport EVENT_COUNT, INSTRUCTIONS, LOADS, SLOTS, Hardware
 from tramposim._native.lsu cimport STORES, TRUST, Lsu, Store
 from tramposim._native.prediction cimport (
@@ -139,6 +140,9 @@ cdef size_t _normal(
     memset(&normal.fetch, 0, sizeof(normal.fetch))
     normal.front.cycle -= origin
     normal.front.bytes_ready = _since(normal.front.bytes_ready, origin, floor)
+    normal.loop.began = 0
+    if hardware.front.loop != LOOP_UNKNOWN:
+        normal.loop.began = hardware.slot_count - hardware.loop.began
     normal.front.unlocked = max(normal.front.unlocked - normal.front.predicted, 0)
     # Only branches tell how long ago the last prediction was.
     normal.front.predicted = hardware.front.predicted - origin if branches else 0

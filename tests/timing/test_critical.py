@@ -19,7 +19,9 @@ CODE, STACK = 0x400000, 0x7000
 COUNT_DOWN = "49ffcf0f8500000000"  # dec r15; jne
 
 
-def _recorded(code: str, accesses: list[tuple[int, int, int, int]]) -> tuple[list[Link], Recording]:
+def _recorded(
+    code: str, accesses: list[tuple[int, int, int, int]], name: str = "golden-cove"
+) -> tuple[list[Link], Recording]:
     """Ten steady calls of a loop over `code`; `accesses` (insn, address, size, flags) of each."""
     body = bytes.fromhex(code + COUNT_DOWN)
     pcs = [one.address for one in disassemble(Arch.X86_64, body, CODE)]
@@ -36,7 +38,7 @@ def _recorded(code: str, accesses: list[tuple[int, int, int, int]]) -> tuple[lis
         np.arange(0, times * n + 1, n, dtype=np.int64),
         (CodeRegion(CODE, body, "loop"),),
     )
-    core = load_core("golden-cove")
+    core = load_core(name)
     prepared = prepare(trace, core)
     pipeline = Pipeline(parameters(core), prepared.code.insns, prepared.code.uops)
     record_calls(pipeline, prepared, range(times))
@@ -73,6 +75,17 @@ def test_kernels_are_held_up_by_what_they_isolate(
     assert sum(sums.values()) == recording.cycles
     if cycles is not None:
         assert sums[reason] == pytest.approx(10 * cycles, rel=0.1)
+
+
+def test_the_loop_buffer_ends_a_cycle_with_what_it_holds() -> None:
+    # uiCA's Ice Lake: 31 uops are held once, and 30 + 1 of them take seven cycles of five.
+    path, recording = _recorded("90" * 30, [], "icelake-server")
+    sums: dict[str, int] = {}
+    for link in path:
+        sums[link.reason] = sums.get(link.reason, 0) + link.cycles
+    assert recording.cycles == 10 * 7
+    assert sum(sums.values()) == recording.cycles
+    assert sums["loop buffer"] == pytest.approx(10, abs=1)
 
 
 def test_links_follow_each_other_without_gap() -> None:

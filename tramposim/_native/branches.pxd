@@ -3,13 +3,16 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from tramposim._native.fetch cimport fetch_redirect, fetch_resteer, fetch_taken
-from tramposim._native.frontend cimport frontend_redirect, frontend_taken
+from tramposim._native.frontend cimport frontend_loop, frontend_redirect, frontend_taken
 from tramposim._native.hardware cimport (
     BUBBLES, CHANGES, MISS_CONDITIONAL, MISS_INDIRECT, MISS_RETURN, TAKEN, Hardware)
+from tramposim._native.loopbuffer cimport (
+    LOOP_AGAIN, LOOP_GOES_ON, LOOP_LEFT, LOOP_NOTHING, loop_branch)
 from tramposim._native.predictors cimport (
     find_branch, predict_direction, predict_indirect, predict_return, push_return)
 from tramposim._native.uarch cimport (
-    CALL, CONDITIONAL, INDIRECT_CALL, INDIRECT_JUMP, JUMP, MISPREDICT, RETURN, CoreParams, InsnRec)
+    CALL, CONDITIONAL, FROM_LOOP_BUFFER, INDIRECT_CALL, INDIRECT_JUMP, JUMP, MISPREDICT,
+    RENAME_WIDTH, RETURN, CoreParams, InsnRec)
 
 
 cdef inline int taken_bubbles(
@@ -28,6 +31,22 @@ cdef inline int taken_bubbles(
     if shared:
         bubbles += core.thunk_return_bubble
     return bubbles
+
+
+cdef inline bint streamed(
+    Hardware *unit, const InsnRec *insn, uint64_t next_pc, bint taken
+) noexcept nogil:
+    """Whether what follows a branch that was predicted right comes from the loop buffer."""
+    cdef int event = loop_branch(&unit.loop, &unit.front, insn, next_pc, taken, unit.slot_count)
+    if event == LOOP_NOTHING or event == LOOP_GOES_ON:
+        return event == LOOP_GOES_ON
+    frontend_loop(&unit.front, unit.rename_cycle + 1, FROM_LOOP_BUFFER)
+    # A cycle whose slots are all taken ends in any case.
+    if unit.rename_used >= unit.core.rename_width:
+        unit.front.cause = RENAME_WIDTH
+    if event == LOOP_LEFT:
+        fetch_redirect(&unit.fetch, &unit.front)
+    return True
 
 
 cdef inline void branch(
@@ -63,6 +82,9 @@ cdef inline void branch(
             penalty = unit.core.redirect_indirect
     if insn.branch == CALL or insn.branch == INDIRECT_CALL:
         push_return(unit.predictors, insn.pc + insn.size)
+    if unit.loop.uops and right and streamed(unit, insn, next_pc, taken):
+        unit.events[TAKEN] += taken
+        return
     if taken:
         unit.events[TAKEN] += 1
         level = find_branch(unit.predictors, insn.pc, next_pc, insn.branch == JUMP)

@@ -4,6 +4,11 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from tramposim._native.uarch cimport CoreParams, InsnRec
 
+cdef enum LoopState:           # of the loop buffer (loopbuffer.pxd)
+    LOOP_UNKNOWN = 0        # no loop is being watched
+    LOOP_WATCHED = 1
+    LOOP_STREAMS = 2        # its uops come from the queue
+
 cdef struct FrontEnd:
     int window_shift
     int span_shift                 # code whose uops one cycle's delivery may come from
@@ -16,6 +21,7 @@ cdef struct FrontEnd:
     int marked                     # in the block being delivered
     int limit                      # of the current group
     int lcp_stall
+    int loop                       # LoopState
     bint cached                    # hot code comes from the uop cache
     int64_t cycle                  # current delivery cycle
     int cause                      # why it is not an earlier one
@@ -32,3 +38,4 @@ cdef int frontend_open(FrontEnd *unit, const CoreParams *core, bint cached) exce
 cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room) noexcept nogil
 cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil
 cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil
+cdef void frontend_loop(FrontEnd *unit, int64_t cycle, int cause) noexcept nogil

@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 from tramposim._native.fetch cimport Fetch
 from tramposim._native.frontend cimport FrontEnd
+from tramposim._native.loopbuffer cimport LoopBuffer
 from tramposim._native.lsu cimport Lsu, Store
 from tramposim._native.memory cimport Memory
 from tramposim._native.predictors cimport Predictors
@@ -66,6 +67,7 @@ cdef struct Hardware:
     int64_t waits[CAUSES_COUNT]    # cycles of retirement by what it waited for
     int64_t events[EVENT_COUNT]
     int64_t *share                 # cycles of retirement by static instruction
+    LoopBuffer loop
 
 cdef struct Flight:                # an instruction between delivery and retirement
     const InsnRec *insn

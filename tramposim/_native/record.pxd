@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t
 
 from tramposim._native.fetch cimport fetch_block
-from tramposim._native.frontend cimport frontend_deliver
+from tramposim._native.frontend cimport LOOP_STREAMS, frontend_deliver
 from tramposim._native.hardware cimport Flight, Hardware
 from tramposim._native.stages cimport StageRec, UopStageRec
 from tramposim._native.uarch cimport NO_REGISTER, InsnRec, UopRec
@@ -16,10 +16,10 @@ cdef inline int64_t note_delivery(
     cdef int64_t delivered
     stage.resumed = unit.front.cycle
     stage.resumed_cause = <uint8_t>unit.front.cause
-    if unit.memory != NULL:
+    if unit.memory != NULL and unit.front.loop != LOOP_STREAMS:
         fetch_block(&unit.fetch, unit.memory, &unit.front, insn)
     stage.fetched = unit.front.cycle
-    stage.queued = room > unit.front.cycle
+    stage.queued = room > unit.front.cycle and unit.front.loop != LOOP_STREAMS
     delivered = frontend_deliver(&unit.front, insn, room)
     stage.delivered_cause = <uint8_t>unit.front.cause
     return delivered

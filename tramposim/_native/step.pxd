@@ -6,7 +6,7 @@ from tramposim._native.branches cimport branch
 from tramposim._native.execute cimport (
     execute_load, execute_on_port, execute_store_address, execute_store_data)
 from tramposim._native.fetch cimport fetch_block, fetch_redirect
-from tramposim._native.frontend cimport frontend_deliver, frontend_redirect
+from tramposim._native.frontend cimport LOOP_STREAMS, frontend_deliver, frontend_redirect
 from tramposim._native.hardware cimport INSTRUCTIONS, SLOTS, UOPS, Flight, Hardware
 from tramposim._native.record cimport note_delivery, note_uop
 from tramposim._native.rename cimport rename_slot, rename_wait
@@ -109,7 +109,7 @@ cdef inline void step(
     if unit.noted != NULL:
         flight.delivered = note_delivery(unit, insn, stage, room)
     else:
-        if unit.memory != NULL:
+        if unit.memory != NULL and unit.front.loop != LOOP_STREAMS:
             fetch_block(&unit.fetch, unit.memory, &unit.front, insn)
         flight.delivered = frontend_deliver(&unit.front, insn, room)
     flight.alloc = unit.rename_cycle

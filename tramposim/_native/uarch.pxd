@@ -7,6 +7,7 @@ cdef enum:
     NO_REGISTER = 255
     MAX_PORTS = 16
     MAX_POOLS = 8
+    UNROLLINGS = 4      # sizes of loops that a loop buffer holds several times
 
 cdef enum UopKind:
     EXEC = 0            # needs a port
@@ -43,7 +44,7 @@ cdef enum BranchKind:
 cdef enum InsnFlag:
     LENGTH_CHANGING = 1 # operand-size prefix changes the immediate's length
     FUSED_HEAD = 2      # macro-fused into the branch that follows
-    MICROCODED = 4      # comes from the microcode sequencer
+    UNLOOPED = 4        # keeps its loop out of the loop buffer
     ORDERS_LOADS = 8    # load-acquire: younger memory accesses wait for it
     REPEATED = 16       # a string instruction's iteration
     PAIR = 32           # one store covers all recorded writes
@@ -53,23 +54,24 @@ cdef enum Cause:                # what held execution up, `CAUSES` in pipeline
     FROM_UOP_CACHE = 0
     FROM_DECODE = 1
     PREFIX = 2              # length-changing
-    BUBBLE = 3              # branch prediction behind delivery
-    MISPREDICT = 4
-    SERIALIZED = 5
-    RENAME_WIDTH = 6
-    REORDER_BUFFER = 7
-    SCHEDULER = 8
-    LOAD_BUFFER = 9
-    STORE_BUFFER = 10
-    DEPENDENCY = 11
-    FORWARDING = 12
-    BLOCKED_FORWARDING = 13
-    LOCKED_OPERATION = 14
-    DIVIDER = 15
-    MEMORY_ACCESS = 16
-    RETIRE_WIDTH = 17
-    FIRST_PORT = 18         # FIRST_PORT + n: port n was taken
-    CAUSES_COUNT = 34
+    FROM_LOOP_BUFFER = 3    # between the last uop that it holds and the first
+    BUBBLE = 4              # branch prediction behind delivery
+    MISPREDICT = 5
+    SERIALIZED = 6
+    RENAME_WIDTH = 7
+    REORDER_BUFFER = 8
+    SCHEDULER = 9
+    LOAD_BUFFER = 10
+    STORE_BUFFER = 11
+    DEPENDENCY = 12
+    FORWARDING = 13
+    BLOCKED_FORWARDING = 14
+    LOCKED_OPERATION = 15
+    DIVIDER = 16
+    MEMORY_ACCESS = 17
+    RETIRE_WIDTH = 18
+    FIRST_PORT = 19         # FIRST_PORT + n: port n was taken
+    CAUSES_COUNT = 35
 
 cdef packed struct UopRec:
     uint32_t ports
@@ -122,6 +124,9 @@ cdef struct CoreParams:
     int uop_cache_span
     int uop_cache_width
     int queue_uops
+    int loop_buffer_uops
+    int loop_copies[UNROLLINGS]
+    int loop_largest[UNROLLINGS]
     int fast_btb_entries
     int fast_btb_bubble
     int fast_btb_density

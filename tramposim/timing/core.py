@@ -11,6 +11,7 @@ from tramposim.errors import InputError
 from tramposim.spec import Arch
 
 __all__ = [
+    "MOST_UNROLLED",
     "Accuracy",
     "Choice",
     "ClassData",
@@ -210,6 +211,26 @@ class Fetch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     decode_taken_bubble: Parameter
 
 
+class Unrolling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A loop of at most `uops` is `copies` times in the loop buffer."""
+
+    copies: int
+    uops: int
+    source: str
+    confidence: Confidence
+
+
+class LoopBuffer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Loops that stay in the uop queue (`_native/loopbuffer.pyx`).
+
+    `uops` of the largest one (0: the core has no such buffer, or has it switched off);
+    `unrolled` are the sizes up to which it holds a loop more than once.
+    """
+
+    uops: Parameter
+    unrolled: tuple[Unrolling, ...] = ()
+
+
 class Pool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A scheduler: the ports that it feeds and its entries."""
 
@@ -267,6 +288,7 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     caches: Caches
     tlbs: Tlbs
     fetch: Fetch
+    loop_buffer: LoopBuffer
     ports: Ports
     pools: dict[str, Pool]
     classes: dict[str, ClassData]
@@ -279,6 +301,11 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         for section in _SECTIONS:
             group = getattr(self, section)
             found += [(section, name, getattr(group, name)) for name in group.__struct_fields__]
+        loop = self.loop_buffer
+        found.append(("loop_buffer", "loop_buffer_uops", loop.uops))
+        for one in loop.unrolled:
+            largest = Parameter(one.uops, one.source, one.confidence)
+            found.append(("loop_buffer", f"loop_held_{one.copies}_times_uops", largest))
         found += [("pools", name, pool.entries) for name, pool in self.pools.items()]
         return found
 
@@ -304,6 +331,9 @@ class Core(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 _SECTIONS = ("front_end", "branches", "rename", "memory", "caches", "tlbs", "fetch")
 
+MOST_UNROLLED = 4
+"""Sizes of loops that a loop buffer holds more than once, `UNROLLINGS` of `_native/uarch.pxd`."""
+
 _LARGEST = {"l3_kib": 1 << 20}
 """Largest sensible value of a parameter, 65536 for the others."""
 
@@ -318,6 +348,7 @@ def _check(core: Core) -> None:
         if not 0 <= int(parameter.value) <= _LARGEST.get(name, 65536):
             raise InputError(f"{section}.{name}: {parameter.value} is out of range")
     _check_shapes(core)
+    _check_loop_buffer(core)
     if not 1 <= len(core.ports.names) <= 16 or not 1 <= len(core.pools) <= 8:
         raise InputError("a core has 1 to 16 ports and 1 to 8 pools")
     pooled = 0
@@ -335,6 +366,16 @@ def _check(core: Core) -> None:
             raise InputError(f"classes.{name}: ports of a pool are needed for every uop")
         if not (0 <= data.latency <= 2000 and 1 <= data.uops <= 100 and 1 <= data.occupancy <= 200):
             raise InputError(f"classes.{name}: latency, uops or occupancy out of range")
+
+
+def _check_loop_buffer(core: Core) -> None:
+    """Whether a loop buffer holds what it is said to hold."""
+    unrolled = core.loop_buffer.unrolled
+    if len(unrolled) > MOST_UNROLLED:
+        raise InputError(f"loop_buffer: at most {MOST_UNROLLED} sizes of unrolled loops")
+    for one in unrolled:
+        if not 2 <= one.copies <= 64 or one.copies * one.uops > int(core.loop_buffer.uops.value):
+            raise InputError(f"loop_buffer: {one.copies} copies of {one.uops} uops do not fit")
 
 
 def _check_shapes(core: Core) -> None:

@@ -30,7 +30,8 @@ __all__ = ["GROUPS", "Link", "critical_path", "group_of"]
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "front end": (
-            "uop cache", "decode", "length-changing prefix", "taken branch", "branch prediction",
+            "uop cache", "decode", "length-changing prefix", "loop buffer", "taken branch",
+            "branch prediction",
         ),
         "misprediction": ("misprediction",),
         "cold misses": ("code line", "code page", "data line", "data page", "branch target"),
@@ -53,6 +54,7 @@ _IN_FRONT = {_CODE[name] for name in CAUSES[: _CODE["rename width"]]} | {_CODE["
 _MISPREDICTED, _SERIAL = _CODE["misprediction"], _CODE["serialisation"]
 _REDIRECTS = (_MISPREDICTED, _SERIAL)
 _MEMORY, _BUBBLE = _CODE["memory access"], _CODE["branch prediction"]
+_LOOP = _CODE["loop buffer"]
 _LOCKED, _DRAINS = int(UopFlag.LOCKED), int(UopFlag.DRAIN)
 _BLOCKS, _BRANCHES = int(UopFlag.BLOCK), int(UopFlag.BRANCH)
 _RETIRE, _DONE, _START, _RENAME, _DELIVER, _STOP = range(6)
@@ -361,6 +363,10 @@ class _Walk:
             self.to(0, position, "taken branch" if cause not in _REDIRECTS else CAUSES[cause])
             return _STOP, 0
         if self.time > self.delivered[before]:
+            last = self.chains.first[position] - 1
+            if cause == _LOOP and last >= 0 and self.renamed[last] <= self.time:
+                self.to(self.renamed[last], before, CAUSES[cause])
+                return _RENAME, last
             if cause in _REDIRECTS:
                 flag = _BRANCHES if cause == _MISPREDICTED else _BLOCKS
                 uops = range(self.chains.first[before], self.chains.first[position])

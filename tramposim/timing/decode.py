@@ -14,18 +14,18 @@ from tramposim._native import uarch
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch
 from tramposim.timing import arm64_uops, x86_64_uops
-from tramposim.timing.core import Choice, Core
+from tramposim.timing.core import MOST_UNROLLED, Choice, Core
 from tramposim.timing.pack import INSN, UOP, Packed, Packer
 from tramposim.timing.uops import InsnSpec, Kind, UopSpec
 
 __all__ = ["StaticCode", "decode_one", "mark_windows", "parameters", "static_code"]
 
-_LENGTH_CHANGING, _FUSED_HEAD, _MICROCODED, _ORDERS_LOADS, _REPEATED, _PAIR = 1, 2, 4, 8, 16, 32
+_LENGTH_CHANGING, _FUSED_HEAD, _UNLOOPED, _ORDERS_LOADS, _REPEATED, _PAIR = 1, 2, 4, 8, 16, 32
 _INSN = struct.Struct("<QIH6BI")
 _DECODERS = {Arch.X86_64: x86_64_uops.decode, Arch.ARM64: arm64_uops.decode}
 _SIZES = {Arch.X86_64: range(1, 16), Arch.ARM64: range(4, 5)}
 _MOST_KNOWN = 1 << 17
-_NO_UOPS = Packed(b"", 0, 0)
+_NO_UOPS = Packed(b"", 0, 0, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,14 @@ def parameters(core: Core) -> dict[str, Any]:
         if section != "pools" and name not in _STATIC
     }
     sizes = [int(pool.entries.value) for pool in core.pools.values()]
+    unrolled = sorted(core.loop_buffer.unrolled, key=lambda one: one.uops)
+    missing = [0] * (MOST_UNROLLED - len(unrolled))
     values |= {
         "ports": len(core.ports.names),
         "pools": len(core.pools),
         "pool_size": sizes + [0] * (8 - len(sizes)),
+        "loop_copies": [one.copies for one in unrolled] + missing,
+        "loop_largest": [one.uops for one in unrolled] + missing,
     }
     return values
 
@@ -129,7 +133,7 @@ def static_code(
     for i, (address, spec) in enumerate(zip(addresses, resolved, strict=True)):
         packed = _NO_UOPS if i in heads else packer.pack(spec)
         flags = _LENGTH_CHANGING * spec.length_changing | _FUSED_HEAD * (i in heads)
-        flags |= _MICROCODED * spec.microcoded | _ORDERS_LOADS * spec.orders_loads
+        flags |= _UNLOOPED * (not packed.loops) | _ORDERS_LOADS * spec.orders_loads
         flags |= _REPEATED * spec.repeated | _PAIR * spec.pair
         record = (address, first, packed.uop_count, specs[i].size, int(spec.branch), flags)
         slots = min(packed.slots + spec.wide_immediate, 255), min(packed.slots, 255)

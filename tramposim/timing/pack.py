@@ -34,12 +34,21 @@ _FOLDS, _NEEDS_SUM = 1, 2
 _SHIFTS = ("shift", "shift_cl", "shift_x", "rotate", "rotate_cl", "rotate_x")
 
 
+_LONGEST_DECODED = 4
+"""Uops of the longest instruction that decoders emit; microcode has the others (Intel optimization
+manual, legacy decode pipeline)."""
+
+
 class Packed(NamedTuple):
-    """The packed uops of one instruction (dtype `UOP`), and how many uops and slots they are."""
+    """The packed uops of one instruction (dtype `UOP`), and how many uops and slots they are.
+
+    `loops`: a loop that contains it may stay in the loop buffer.
+    """
 
     uops: bytes
     uop_count: int
     slots: int
+    loops: bool
 
 
 class Packer:
@@ -98,8 +107,9 @@ class Packer:
         if known is None:
             rows: list[bytes] = []
             slots = sum(self._add(uop, spec, rows) for uop in spec.uops)
+            loops = slots <= _LONGEST_DECODED and not (spec.high_byte or _moves_stack(spec))
             # The entry keeps `spec`, so that no other one gets its id.
-            known = self._packed[id(spec)] = spec, Packed(b"".join(rows), len(rows), slots)
+            known = self._packed[id(spec)] = spec, Packed(b"".join(rows), len(rows), slots, loops)
         return known[1]
 
     def _add(self, uop: UopSpec, spec: InsnSpec, rows: list[bytes]) -> int:
@@ -129,3 +139,8 @@ class Packer:
             filler = (*sources, *(_NONE,) * 4, 0, 0, 0)
             rows.append(_UOP.pack(ports, 1, 1, int(Kind.EXEC), pool, 1, 0, *filler))
         return slot + extra
+
+
+def _moves_stack(spec: InsnSpec) -> bool:
+    """Whether an instruction changes the stack pointer by the way."""
+    return any(uop.flags & UopFlag.MOVE_STACK for uop in spec.uops)

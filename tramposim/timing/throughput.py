@@ -176,9 +176,10 @@ def throughput(code: bytes, core: Core, mode: Mode = "unroll") -> Throughput:
     """Cycles per iteration of the block `code` on `core`.
 
     `unroll` times copies one after the other, which the decoders must deliver; `loop` times
-    one copy with a loop branch (its own last instruction, or one that is added) from the uop
-    cache where the core has one. Raises `InputError` for an empty or too large block, one
-    with a branch inside or one that faults, `UnsupportedError` for unknown instructions.
+    one copy with a loop branch (its own last instruction, or one that is added) from the loop
+    buffer or the uop cache where the core has one. Raises `InputError` for an empty or too
+    large block, one with a branch inside or one that faults, `UnsupportedError` for unknown
+    instructions.
     """
     return BlockTimer(core, mode).time(code)
 

@@ -95,7 +95,8 @@ class InsnSpec:
     that a memory operand has an index register (un-lamination, renaming of memory);
     `length_changing` that a prefix changes the length of its immediate; `pair` that its one
     store writes all the accesses recorded for it;
-    `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache;
+    `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache; `high_byte` that
+    it writes bits 8 to 15 of a register;
     `position_dependent` that an address or result depends on where the instruction lies.
     """
 
@@ -107,9 +108,9 @@ class InsnSpec:
     mnemonic: str = ""
     indexed: bool = False
     length_changing: bool = False
-    microcoded: bool = False
     orders_loads: bool = False
     repeated: bool = False
     pair: bool = False
     wide_immediate: bool = False
+    high_byte: bool = False
     position_dependent: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import capstone
 from capstone import x86_const as x86
 
 from tramposim.timing.instruction import unknown
@@ -53,6 +54,8 @@ _FAMILIES = (
     *((f"r{n}", f"r{n}d", f"r{n}w", f"r{n}b") for n in range(8, 16)),
 )
 NUMBERS = {name: number for number, names in enumerate(_FAMILIES) for name in names}
+
+_HIGH_BYTES = ("ah", "bh", "ch", "dh")
 
 _CARRY_CONDITIONS = ("b", "ae")
 _BOTH_CONDITIONS = ("be", "a")
@@ -154,8 +157,14 @@ class Operands:
 
     def high_byte(self) -> bool:
         """Whether an operand is bits 8 to 15 of a register."""
-        names = [self.insn.reg_name(op.reg) for op in self.ops if op.type == x86.X86_OP_REG]
-        return any(name in ("ah", "bh", "ch", "dh") for name in names)
+        return any(self._is_high(op) for op in self.ops)
+
+    def writes_high_byte(self) -> bool:
+        """Whether a result is bits 8 to 15 of a register."""
+        return any(self._is_high(op) and op.access & capstone.CS_AC_WRITE for op in self.ops)
+
+    def _is_high(self, op: Any) -> bool:
+        return op.type == x86.X86_OP_REG and self.insn.reg_name(op.reg) in _HIGH_BYTES
 
     def source(self, op: Any) -> tuple[int, ...]:
         """Registers that reading `op` depends on (loads it first if it is memory)."""

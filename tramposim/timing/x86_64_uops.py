@@ -299,5 +299,6 @@ def decode(code: bytes, address: int) -> InsnSpec:
         length_changing=_length_changing(o, code),
         repeated="rep" in words[0] and len(words) > 1,
         wide_immediate=insn.encoding.imm_size == 8,
+        high_byte=o.writes_high_byte(),
         position_dependent=bool(o.memory) and o.rip_relative(),
     )

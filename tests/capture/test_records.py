@@ -176,8 +176,8 @@ def test_select(shared: Path) -> None:
 
 
 def test_differences_are_shown_with_their_surroundings() -> None:
-    assert first_difference(b"same", b"same") == ""
-    text = first_difference(bytes(40), bytes(20) + b"\1" + bytes(19))
+    assert first_difference(b"same", b"same") is None
+    text = str(first_difference(bytes(40), bytes(20) + b"\1" + bytes(19)))
     assert text.startswith("offset 0x14: built 0000")
     assert "0100" in text
-    assert first_difference(b"", b"\1").startswith("offset 0x0: built (end) captured 01")
+    assert str(first_difference(b"", b"\1")).startswith("offset 0x0: built (end) captured 01")

@@ -1,3 +1,5 @@
+import json
+import lzma
 from pathlib import Path
 
 import pytest
@@ -26,9 +28,6 @@ def test_layout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_record_is_rebuilt_from_its_inputs(
     shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-    import lzma
-
     path = shared / "golden" / "smoke-arm64.jsonl.xz"
     with lzma.open(path) as stream:
         stream.readline()
@@ -37,9 +36,32 @@ def test_a_record_is_rebuilt_from_its_inputs(
     assert capsys.readouterr().out.strip() == case["img"][: 2 * case["code_len"]]
 
 
+def test_records_have_the_code_part_by_part(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = shared / "golden" / "smoke-arm64.jsonl.xz"
+    with lzma.open(path) as stream:
+        stream.readline()
+        case = json.loads(stream.readline())
+    output = tmp_path / "image.json"
+    assert main(["image", f"{path}#{case['id']}", "--format", "json", "-o", str(output)]) == 0
+    found = json.loads(output.read_text())
+    captured = case["img"][: 2 * case["code_len"]]
+    assert found["schema"] == "tramposim.result/1"
+    assert found["meta"]["code"] == "".join(row["code"] for row in found["rows"]) == captured
+    assert found["meta"]["image_bytes"] == sum(row["bytes"] for row in found["rows"])
+    assert all(row["bytes"] == 4 * row["instructions"] for row in found["rows"])
+    assert main(["image", "fsession", "--layout", "--format", "csv"]) == 0
+    assert "func_meta,-24,8" in capsys.readouterr().out
+    assert main(["image", "fsession", "--format", "md"]) == 0
+    assert "| call original |" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (["fsession", "--hex", "--format", "json"], 2, "--hex prints text"),
+        (["fsession", "--format", "json", "-o", "absent/x"], 2, "absent/x: cannot write"),
         (["fsession*19"], 1, "E2BIG"),
         (["fsession", "--kernel", "6.12"], 1, "EINVAL"),
         (["untraced"], 2, "no image"),

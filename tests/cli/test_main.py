@@ -1,7 +1,9 @@
 """The frame that all commands share: help, exit codes, one-line errors."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,23 @@ def test_help_does_not_import_the_heavy_libraries() -> None:
         "sys.exit(len(heavy & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_the_doctor_finds_as_records(
+    missing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing:
+        monkeypatch.setattr("tramposim.study.doctor._LIBRARIES", ("unicorn", "no-such-library"))
+    output = tmp_path / "doctor.json"
+    assert main(["doctor", "--format", "json", "-o", str(output)]) == int(missing)
+    found = json.loads(output.read_text())
+    assert found["schema"] == "tramposim.result/1"
+    failed = [row["what"] for row in found["rows"] if not row["passed"]]
+    assert failed == ["library no-such-library"] * missing
+    assert found["meta"]["failed"] == len(failed)
+    assert main(["doctor", "-o", str(output)]) == int(missing)
+    assert output.read_text().count("FAIL ") == len(failed)
 
 
 def test_a_missing_library_is_one_line(

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import click
 
+from tramposim.cli.options import format_option, output_option
+
 
 @click.command(
     epilog="""\b
-Example:
-  tramposim doctor"""
+Examples:
+  tramposim doctor
+  tramposim doctor --format json -o doctor.json"""
 )
-def doctor() -> int:
-    """Check libraries, native modules, guest runtime and one traced call per architecture."""
-    from tramposim.study.doctor import examine
+@format_option("text", "json", "csv", "md")
+@output_option()
+def doctor(format_name: str, output: str) -> int:
+    """Check libraries, native modules, guest runtime and one traced call per architecture.
 
-    failed = 0
-    for finding in examine():
-        failed += not finding.ok
-        click.echo(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}")
-    return 1 if failed else 0
+    Exits with 1 if anything failed.
+    """
+    from tramposim.report.checks import findings_text
+    from tramposim.report.output import write_result
+    from tramposim.study.doctor import doctor_records, examine
+
+    records = doctor_records(examine())
+    if format_name == "text":
+        write_result(findings_text(records), output)
+    else:
+        from tramposim.report.kinds import exported
+
+        write_result(exported(records, format_name), output)
+    return 1 if records.meta["failed"] else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from tramposim.report.accuracy import accuracy_markdown
+from tramposim.report.checks import checks_markdown, code_markdown
 from tramposim.report.columns import Column
 from tramposim.report.compare import compare_markdown
 from tramposim.report.curve import curve_markdown
@@ -67,4 +68,8 @@ _MARKDOWN: Mapping[str, Callable[[Records], str]] = {
     "cores --accuracy": accuracy_markdown,
     "native": native_markdown,
     "replay": replay_markdown,
+    "image": code_markdown,
+    "jit": code_markdown,
+    "verify": checks_markdown,
+    "doctor": checks_markdown,
 }

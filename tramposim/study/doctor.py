@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
@@ -17,11 +17,12 @@ from tramposim.kernel.declaration import parse_prototype
 from tramposim.spec import Arch
 from tramposim.study.kernels import kernel_of
 from tramposim.study.measure import measure
+from tramposim.study.records import Records, Value
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_CORES, DEFAULT_FUNCTION, Subject
 from tramposim.timing import load_core
 
-__all__ = ["Finding", "examine"]
+__all__ = ["Finding", "doctor_records", "examine"]
 
 _LIBRARIES = ("unicorn", "capstone", "simpy", "numpy", "pyelftools", "msgspec", "click", "rich")
 
@@ -47,6 +48,22 @@ def examine() -> Iterator[Finding]:
     yield _compiler()
     for arch in Arch:
         yield _attempt(f"traced call on {arch}", partial(_traced_call, arch))
+
+
+def doctor_records(findings: Iterable[Finding]) -> Records:
+    """A row per finding."""
+    rows: list[Mapping[str, Value]] = [
+        {"what": finding.what, "passed": finding.ok, "detail": finding.detail}
+        for finding in findings
+    ]
+    passed = sum(row["passed"] is True for row in rows)
+    meta = {
+        "command": "doctor",
+        "version": __version__,
+        "passed": passed,
+        "failed": len(rows) - passed,
+    }
+    return Records(meta, tuple(rows))
 
 
 def _attempt(what: str, work: Callable[[], str]) -> Finding:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tramposim import __version__
 from tramposim.capture.programs import (
     CapturedProgram,
     ProgramContext,
@@ -18,26 +19,82 @@ from tramposim.capture.trampolines import CaseContext, case_context, case_reques
 from tramposim.errors import InputError, TramposimError
 from tramposim.jit.program import compile_program
 from tramposim.jit.trampoline import build_trampoline
+from tramposim.study.records import Records, Value
 
-__all__ = ["Check", "first_difference", "verify_capture"]
+__all__ = ["Check", "Difference", "checks_records", "first_difference", "verify_capture"]
 
 SHOWN = 12
 """Bytes shown from the first difference on, and half as many before it."""
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two byte strings first differ: `built` and `captured` are bytes from a little before
+    `offset` on, the sizes those of the whole strings."""
+
+    offset: int
+    built: bytes
+    captured: bytes
+    built_size: int
+    captured_size: int
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return (
+            f"offset {self.offset:#x}: built {self.built.hex() or '(end)'} "
+            f"captured {self.captured.hex() or '(end)'}; "
+            f"{self.built_size} and {self.captured_size} bytes"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison: `problem` is empty if it passed."""
+    """One comparison: `problem` is None or empty if it passed."""
 
     path: Path
     id: str
     subject: str
-    problem: str = ""
+    problem: str | Difference | None = None
 
     @property
     def line(self) -> str:
         """The failure as one line: file, id, what was compared, what differs where."""
         return f"{self.path}: {self.id}: {self.subject}: {self.problem}"
+
+    @property
+    def row(self) -> dict[str, Value]:
+        """The check as a row of a record; bytes are in hex."""
+        row: dict[str, Value] = {
+            "file": str(self.path),
+            "id": self.id,
+            "subject": self.subject,
+            "passed": not self.problem,
+        }
+        if self.problem:
+            row["problem"] = str(self.problem)
+        if isinstance(self.problem, Difference):
+            row |= {
+                "offset_bytes": self.problem.offset,
+                "built": self.problem.built.hex(),
+                "captured": self.problem.captured.hex(),
+                "built_bytes": self.problem.built_size,
+                "captured_bytes": self.problem.captured_size,
+            }
+        return row
+
+
+def checks_records(checks: Iterable[Check], observed: bool) -> Records:
+    """A row per check; `observed`: programs were executed instead of bytes compared."""
+    rows = tuple(check.row for check in checks)
+    passed = sum(row["passed"] is True for row in rows)
+    meta = {
+        "command": "verify",
+        "version": __version__,
+        "compared": "what programs saw" if observed else "bytes",
+        "passed": passed,
+        "failed": len(rows) - passed,
+    }
+    return Records(meta, rows)
 
 
 def verify_capture(path: Path) -> Iterator[Check]:
@@ -69,7 +126,7 @@ def _check_programs(
             yield Check(path, name, subject, _check_program(captured))
 
 
-def _check_program(captured: CapturedProgram) -> str:
+def _check_program(captured: CapturedProgram) -> str | Difference | None:
     try:
         built = compile_program(captured.env, captured.program, captured.addresses)
     except TramposimError as error:
@@ -77,7 +134,7 @@ def _check_program(captured: CapturedProgram) -> str:
     return first_difference(built.code, captured.code)
 
 
-def _check_image(case: CaseRecord, context: CaseContext, where: str) -> str:
+def _check_image(case: CaseRecord, context: CaseContext, where: str) -> str | Difference | None:
     captured = decode_hex(case.img or "", f"{case.id}: img", where)
     request = case_request(case, context, where)
     if case.code_len is not None and not 0 <= case.code_len <= len(captured):
@@ -94,15 +151,11 @@ def _check_image(case: CaseRecord, context: CaseContext, where: str) -> str:
     return first_difference(image.content, captured)
 
 
-def first_difference(built: bytes, captured: bytes) -> str:
-    """Where two byte strings first differ, with both around it; empty if they are equal."""
+def first_difference(built: bytes, captured: bytes) -> Difference | None:
+    """Where two byte strings first differ, with both around it; None if they are equal."""
     if built == captured:
-        return ""
+        return None
     common = min(len(built), len(captured))
     offset = next((i for i in range(common) if built[i] != captured[i]), common)
     window = slice(max(0, offset - SHOWN // 2), offset + SHOWN)
-    return (
-        f"offset {offset:#x}: built {built[window].hex() or '(end)'} "
-        f"captured {captured[window].hex() or '(end)'}; "
-        f"{len(built)} and {len(captured)} bytes"
-    )
+    return Difference(offset, built[window], captured[window], len(built), len(captured))

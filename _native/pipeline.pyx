@@ -31,8 +31,8 @@ from tramposim._native.steady cimport (
     Steady, steady_clear, steady_close, steady_forget, steady_open, steady_period, steady_repeat)
 from tramposim._native.step cimport step
 from tramposim._native.uarch cimport (
-    FIRST_PORT, FUSED_HEAD, NOP, NO_REGISTER, REGISTERS, SERIALIZED, STORE_DATA, AccessRec,
-    InsnRec, UopRec)
+    FIRST_PORT, NOP, NO_REGISTER, REGISTERS, SERIALIZED, STORE_DATA, AccessRec, InsnRec, UopRec)
+from tramposim._native.walk cimport Position, Walk, walk_begin, walk_step, walk_to_access
 
 cdef enum:
     MANY = 16           # segments of a pass, from which on a period within it is looked for
@@ -212,10 +212,9 @@ cdef class Pipeline:
         state, everything is executed.
         """
         cdef bint recorded = stages is not None
-        cdef int64_t before[EVENT_COUNT]
-        cdef Py_ssize_t n = order.shape[0], i, m = 0, a = 0, end
-        cdef bint fused, segmented
-        cdef int32_t number, following
+        cdef Py_ssize_t n = order.shape[0], i, m = 0, end
+        cdef Walk walk
+        cdef bint segmented
         cdef int64_t began = self.hardware.retired
         self._check(order, marks, cycles, stages)
         if n == 0:
@@ -232,11 +231,10 @@ cdef class Pipeline:
             self.order = None
             steady_forget(&self.steady, &self.hardware)
             steady_forget(&self.passes, &self.hardware)
+        walk_begin(&walk, self.insns, self.uops, order, accesses)
         with nogil:
             i = 0
             while i < n:
-                if recorded:
-                    memcpy(before, self.hardware.events, sizeof(before))
                 if m < marks.shape[0] and marks[m] <= i:
                     if segmented:
                         if m > 0:
@@ -246,31 +244,19 @@ cdef class Pipeline:
                         if end > m:
                             m = end
                             i = marks[m]
-                            a = first_access(accesses, i)
+                            walk_to_access(&walk, first_access(accesses, i))
                         self.segments += i < n
                     while m < marks.shape[0] and marks[m] <= i:
                         cycles[m] = self.hardware.retired + self.skipped
                         m += 1
                     if i == n:
                         break
-                number = order[i]
-                following = order[i + 1] if i + 1 < n else order[0]
-                # What a fused instruction accesses, the branch that it is fused into does.
-                fused = i > 0 and self.insns[order[i - 1]].flags & FUSED_HEAD
-                while a < accesses.shape[0] and accesses[a].insn + fused < <uint32_t>i:
-                    a += 1
-                end = a
-                if not self.insns[number].flags & FUSED_HEAD:
-                    while end < accesses.shape[0] and accesses[end].insn <= <uint32_t>i:
-                        end += 1
-                step(&self.hardware, &self.insns[number], &self.uops[self.insns[number].first],
-                     number, self.insns[following].pc, &accesses[a] if end > a else NULL,
-                     <int>(end - a), &self.stage)
+                end = marks[m] if m < marks.shape[0] and marks[m] < n else n
                 if recorded:
-                    self._note(before)
-                    stages[i] = self.stage
-                a = end
-                i += 1
+                    self._record(&walk, i, end, &stages[0])
+                else:
+                    self._execute(&walk, i, end, NULL)
+                i = end
             if segmented and m < marks.shape[0]:
                 self.took[m - 1] = self.hardware.retired - began
             while m < marks.shape[0]:
@@ -280,14 +266,39 @@ cdef class Pipeline:
             if recorded and self.skipped:
                 shift_records(stages, uop_stages, self.skipped)
 
+    cdef void _execute(
+        self, Walk *walk, Py_ssize_t begin, Py_ssize_t end, StageRec *stage
+    ) noexcept nogil:
+        """Execute positions from `begin` to before `end`; `stage`: of the last, if asked for."""
+        cdef Hardware *unit = &self.hardware
+        cdef Position at
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            walk_step(walk, i, &at)
+            step(unit, at.insn, at.uops, at.number, at.next_pc, at.access, at.access_count, stage)
+
+    cdef void _record(
+        self, Walk *walk, Py_ssize_t begin, Py_ssize_t end, StageRec *stages
+    ) noexcept nogil:
+        """Execute positions from `begin` to before `end`, and keep what they went through."""
+        cdef int64_t before[EVENT_COUNT]
+        cdef Py_ssize_t i
+        for i in range(begin, end):
+            memcpy(before, self.hardware.events, sizeof(before))
+            self._execute(walk, i, i + 1, &self.stage)
+            self._note(before)
+            stages[i] = self.stage
+
     cdef int _check(self, const int32_t[::1] order, const int64_t[::1] marks,
                     const int64_t[::1] cycles, StageRec[::1] stages) except -1:
         cdef Py_ssize_t i
+        cdef uint32_t highest = 0       # of unsigned numbers: a negative one is the highest
         if marks.shape[0] != cycles.shape[0]:
             raise ValueError("marks and cycles differ in length")
         for i in range(order.shape[0]):
-            if order[i] < 0 or order[i] >= self.insns.shape[0]:
-                raise ValueError("an executed instruction has no record")
+            highest = max(highest, <uint32_t>order[i])
+        if order.shape[0] and highest >= <uint64_t>self.insns.shape[0]:
+            raise ValueError("an executed instruction has no record")
         if stages is not None and stages.shape[0] != order.shape[0]:
             raise ValueError("stages and order differ in length")
         return 0

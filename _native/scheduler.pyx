@@ -8,10 +8,7 @@ pool are held from rename to issue and freed out of order.
 
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-
-cdef extern from *:
-    int __builtin_ctz(unsigned int value) noexcept nogil
+from libc.stdint cimport int64_t, uint32_t
 
 
 cdef int scheduler_open(Scheduler *unit, const CoreParams *core) except -1:
@@ -44,65 +41,21 @@ cdef void scheduler_advance(Scheduler *unit, int64_t cycle) noexcept nogil:
         unit.now += 1
 
 
-cdef int64_t scheduler_room(Scheduler *unit, int pool, int64_t cycle) noexcept nogil:
-    """First cycle, from `cycle` on, at which `pool` has a free entry."""
-    scheduler_advance(unit, cycle)
-    while (unit.occupied >> (8 * pool)) & 255 >= <uint64_t>unit.size[pool]:
-        scheduler_advance(unit, unit.now + 1)
-    return unit.now if unit.now > cycle else cycle
-
-
-cdef int64_t scheduler_issue(
-    Scheduler *unit, const UopRec *uop, int64_t cycle, int64_t ready
+cdef int64_t scheduler_occupy(
+    Scheduler *unit, uint32_t bit, int64_t start, int cycles
 ) noexcept nogil:
-    """Bind `uop`, renamed in `cycle`, to a port; return the cycle in which it starts."""
-    cdef uint32_t ports = uop.ports
-    cdef const uint8_t *queued = <const uint8_t *>unit.queued
-    cdef int port = 0, best = 1 << 30, i, k
-    cdef int64_t start
-    cdef uint32_t bit
-    cdef uint64_t bit64
+    """Take a port for `cycles`; the first, from `start` on, from which it is free for as long."""
     cdef bint free_run
-    cdef Cell *cell
-    while ports:
-        i = __builtin_ctz(ports)
-        ports &= ports - 1
-        if queued[i] < best:
-            best = queued[i]
-            port = i
-    unit.port = port
-    bit = <uint32_t>1 << port
-    start = cycle + 1
-    if ready > start:
-        start = ready
-    if start - unit.now >= HORIZON - 1024:
-        scheduler_advance(unit, start - (HORIZON - 2048))
-    if uop.occupancy <= 1:
-        while unit.cells[start & (HORIZON - 1)].busy & bit:
-            start += 1
-        unit.cells[start & (HORIZON - 1)].busy |= bit
-    else:
-        while True:
-            free_run = True
-            for k in range(uop.occupancy):
-                if unit.cells[(start + k) & (HORIZON - 1)].busy & bit:
-                    free_run = False
-                    start += k + 1
-                    break
-            if free_run:
+    cdef int k
+    while True:
+        free_run = True
+        for k in range(cycles):
+            if unit.cells[(start + k) & (HORIZON - 1)].busy & bit:
+                free_run = False
+                start += k + 1
                 break
-        for k in range(uop.occupancy):
-            unit.cells[(start + k) & (HORIZON - 1)].busy |= bit
-    if start + uop.occupancy >= unit.furthest:
-        unit.furthest = start + uop.occupancy + 1
-    if start - unit.now >= HORIZON - 1024:
-        scheduler_advance(unit, start - (HORIZON - 2048))
-    cell = &unit.cells[start & (HORIZON - 1)]
-    # A pool holds at most 250 entries, so that none of the bytes overflows.
-    bit64 = <uint64_t>1 << (8 * uop.pool)
-    cell.leaves += bit64
-    unit.occupied += bit64
-    bit64 = <uint64_t>1 << (8 * (port & 7))
-    cell.issues[port >> 3] += bit64
-    unit.queued[port >> 3] += bit64
+        if free_run:
+            break
+    for k in range(cycles):
+        unit.cells[(start + k) & (HORIZON - 1)].busy |= bit
     return start

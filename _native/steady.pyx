@@ -247,6 +247,15 @@ cdef void _keep(Steady *unit, const Hardware *hardware, int64_t segment) noexcep
     memcpy(unit.share, hardware.share, 8 * unit.instructions)
 
 
+cdef bint _same_stores(const Lsu *kept, const Lsu *lsu) noexcept nogil:
+    """Whether the last stores went where those of a state in normal form did."""
+    cdef int i
+    for i in range(STORES):
+        if kept.stores[i].address != lsu.stores[(lsu.count - i) % STORES].address:
+            return False
+    return True
+
+
 cdef bint _same(Steady *unit, const Hardware *hardware) noexcept nogil:
     cdef size_t size
     if (hardware.front.cycle - hardware.rename_cycle != unit.front_lead
@@ -254,7 +263,8 @@ cdef bint _same(Steady *unit, const Hardware *hardware) noexcept nogil:
             or hardware.scheduler.occupied != unit.occupied
             or hardware.scheduler.queued[0] != unit.queued[0]
             or hardware.scheduler.queued[1] != unit.queued[1]
-            or hardware.events[INSTRUCTIONS] < unit.compare_at):
+            or hardware.events[INSTRUCTIONS] < unit.compare_at
+            or not _same_stores(&(<Hardware *>unit.kept).lsu, &hardware.lsu)):
         return False
     unit.compare_at = hardware.events[INSTRUCTIONS] + COMPARISON
     size = _normal(hardware, unit.instructions, unit.branches, unit.scratch, unit.room)

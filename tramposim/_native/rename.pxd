@@ -15,7 +15,7 @@ cdef inline int64_t rename_slot(Hardware *unit, int64_t earliest) noexcept nogil
     if earliest > cycle:
         cycle = earliest
     oldest = unit.slot_retire[(unit.slot_count - unit.core.rob) & (SLOTS - 1)]
-    if unit.slot_count >= unit.core.rob and oldest > cycle:
+    if oldest > cycle:
         cycle = oldest
         cause = REORDER_BUFFER
     if cycle > unit.rename_cycle:

@@ -82,16 +82,29 @@ cdef inline int64_t write_results(
     return done
 
 
+cdef inline int cause_of(
+    const Hardware *unit, const Flight *flight, const UopRec *uop
+) noexcept nogil:
+    """What the uop's result waited for."""
+    if (flight.start > flight.sources and flight.start > flight.alloc + 1
+            and flight.why != MEMORY_ACCESS):
+        return DIVIDER if uop.occupancy > 1 else FIRST_PORT + unit.scheduler.port
+    return flight.why if flight.why >= 0 else RENAME_WIDTH
+
+
 cdef inline void step(
     Hardware *unit, const InsnRec *insn, const UopRec *uops, int32_t number, uint64_t next_pc,
     const AccessRec *access, int access_count, StageRec *stage
 ) noexcept nogil:
-    """Execute static instruction `number`, whose uops begin at `uops`, and note its `stage`s."""
+    """Execute static instruction `number`, whose uops begin at `uops`.
+
+    `stage` receives what it went through, if asked for (not NULL).
+    """
     cdef Flight flight
     cdef const UopRec *uop
     cdef int64_t done, latest = 0, room = 0, resolved = 0, first_slot = unit.slot_count
     cdef int64_t issued = -1
-    cdef int u, k, cause = RENAME_WIDTH
+    cdef int u, k, slots, cause = RENAME_WIDTH
     flight.insn = insn
     flight.access = access
     flight.access_count = access_count
@@ -117,43 +130,43 @@ cdef inline void step(
         flight.alloc = flight.delivered
     for u in range(insn.uops):
         uop = &uops[u]
+        slots = uop.slots
         if uop.flags & READ_STACK and unit.stack_moved:
             unit.stack_moved = False
-            for k in range(unit.core.stack_sync_slots):
-                flight.alloc = rename_slot(unit, flight.delivered)
-        for k in range(uop.slots):
+            slots += unit.core.stack_sync_slots
+        for k in range(slots):
             flight.alloc = rename_slot(unit, flight.delivered)
         read_sources(unit, &flight, uop)
         done = execute(unit, &flight, uop)
         if unit.noted != NULL:
             note_uop(unit, &flight, uop, done)
         done = write_results(unit, &flight, uop, done)
-        if uop.kind <= STORE_DATA and (issued < 0 or flight.start < issued):
+        if stage != NULL and uop.kind <= STORE_DATA and (issued < 0 or flight.start < issued):
             issued = flight.start
-        if (flight.start > flight.sources and flight.start > flight.alloc + 1
-                and flight.why != MEMORY_ACCESS):
-            flight.why = DIVIDER if uop.occupancy > 1 else FIRST_PORT + unit.scheduler.port
         if done > latest:
             latest = done
-            cause = flight.why if flight.why >= 0 else RENAME_WIDTH
-        if uop.flags & BRANCH:
-            resolved = done
-        if uop.flags & BLOCK:
-            frontend_redirect(&unit.front, done, SERIALIZED)
-            fetch_redirect(&unit.fetch, &unit.front)
-            flight.alloc = rename_wait(unit, done, SERIALIZED)
+            cause = cause_of(unit, &flight, uop)
+        if uop.flags & (BRANCH | BLOCK):
+            if uop.flags & BRANCH:
+                resolved = done
+            if uop.flags & BLOCK:
+                frontend_redirect(&unit.front, done, SERIALIZED)
+                fetch_redirect(&unit.fetch, &unit.front)
+                flight.alloc = rename_wait(unit, done, SERIALIZED)
     if latest > unit.completed:
         unit.completed = latest
     retire(unit, &flight, latest, first_slot, LOCKED_OPERATION if flight.locked else cause)
-    stage.delivered = flight.delivered
-    stage.renamed = flight.alloc
-    stage.issued = issued
-    stage.uops = insn.uops
-    stage.executed = latest
-    stage.retired = unit.retired
+    if stage != NULL:
+        stage.delivered = flight.delivered
+        stage.renamed = flight.alloc
+        stage.issued = issued
+        stage.uops = insn.uops
+        stage.executed = latest
+        stage.retired = unit.retired
     if flight.store != NULL:
         retire_store(unit, &flight)
-        stage.committed = flight.store.commit
+        if stage != NULL:
+            stage.committed = flight.store.commit
     if insn.branch != NOT_BRANCH:
         branch(unit, insn, next_pc, resolved)
     unit.after_taken = insn.branch != NOT_BRANCH and next_pc != insn.pc + insn.size

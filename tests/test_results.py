@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import tramposim
-from tramposim.timing import core_names
+from tramposim.spec import Arch
+from tramposim.timing import core_names, load_core
 
 PROJECT = Path(__file__).parent.parent
 
@@ -15,6 +16,16 @@ assert _spec is not None
 assert _spec.loader is not None
 regenerate = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(regenerate)
+
+WORKLOADS = [
+    name
+    for name in regenerate.RESULTS
+    if name.startswith("workload-") and name not in regenerate.QUICK
+]
+"""Tables of workloads on every core, which take minutes: each is made for two cores."""
+
+CORES = {arch: [name for name in core_names() if load_core(name).arch is arch] for arch in Arch}
+"""By architecture; the tables take turns, so that every core is in some of them."""
 
 
 @pytest.fixture(autouse=True)
@@ -27,11 +38,24 @@ def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         pytest.param(name, marks=() if name in regenerate.QUICK else pytest.mark.slow)
         for name in regenerate.RESULTS
+        if name not in WORKLOADS
     ],
 )
 def test_committed_results_are_reproduced_to_the_byte(name: str) -> None:
     committed = (PROJECT / "results" / name).read_text()
     assert regenerate.printed(regenerate.RESULTS[name]) == committed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "name"), list(enumerate(WORKLOADS)))
+def test_rows_of_a_workload_are_reproduced_to_the_byte(number: int, name: str) -> None:
+    cores = [names[number % len(names)] for names in CORES.values()]
+    words = " ".join(f"--core {core}" for core in cores)
+    text = regenerate.printed(f"{regenerate.RESULTS[name]} {words}")
+    rows = [line for line in text.splitlines() if any(f"| {core} |" in line for core in cores)]
+    assert len(rows) >= len(cores)
+    committed = (PROJECT / "results" / name).read_text().splitlines()
+    assert [row for row in rows if row not in committed] == []
 
 
 @pytest.mark.parametrize("name", regenerate.PAGES)

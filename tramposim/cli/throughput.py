@@ -23,7 +23,8 @@ __all__ = ["throughput"]
     epilog="""\b
 Examples:
   tramposim throughput --core golden-cove --hex 4801c8480fafc1 --format text
-  tramposim throughput --core golden-cove -i blocks.csv -o cycles.csv"""
+  tramposim throughput --core golden-cove -i blocks.csv -o cycles.csv
+  tramposim throughput --core golden-cove -i blocks.csv --mode loop --causes path"""
 )
 @click.option(
     "--core",
@@ -42,6 +43,14 @@ Examples:
     default="unroll",
     show_default=True,
     help="Copies one after the other, or one copy as a loop.",
+)
+@click.option(
+    "--causes",
+    "rule",
+    type=click.Choice(["stalls", "path"]),
+    help="How cycles get their causes: by what kept rename and retirement (stalls), or by the "
+    "critical path as `explain` does (path: some 20 times slower).  [default: path with --hex, "
+    "stalls with -i]",
 )
 @click.option(
     "--jobs",
@@ -63,11 +72,15 @@ def throughput(
     hex_code: str | None,
     source: str | None,
     mode: str,
+    rule: str | None,
     jobs: int | None,
     form: str,
     output: str,
 ) -> None:
     """Cycles per iteration of a code block, or of every block of a CSV, and the bottleneck.
+
+    The bottleneck is the cause of most cycles. The critical path names the same reasons as
+    `explain`; stalls are cheaper, and where two things limit a block they may name the other.
 
     Output is CSV: `hex`, `cycles`, `instructions`, `slots`, `bottleneck`, `error`. A block that
     cannot be timed has empty cycles and its reason in `error`; the exit status is then 3.
@@ -75,13 +88,15 @@ def throughput(
     from tramposim.report.output import write_result
     from tramposim.timing.blocks import time_blocks
     from tramposim.timing.core import load_core
-    from tramposim.timing.throughput import Mode
+    from tramposim.timing.throughput import Mode, Rule
 
     core = load_core(core_name)
     if (hex_code is None) == (source is None):
         raise InputError("give either --hex BYTES or -i FILE", "throughput")
     blocks = [hex_code] if hex_code is not None else _read(cast(str, source))
-    results = time_blocks(_codes(blocks), core, cast(Mode, mode), jobs)
+    rule = rule or ("stalls" if hex_code is None else "path")
+    codes = _codes(blocks)
+    results = time_blocks(codes, core, cast(Mode, mode), jobs, cast(Rule, rule))
     if hex_code is not None and isinstance(results[0], TramposimError):
         raise results[0]
     write_result((_text if form == "text" else _csv)(blocks, results), output)
@@ -130,7 +145,8 @@ def _text(blocks: list[str], results: Sequence[Throughput | TramposimError]) -> 
             continue
         lines.append(
             f"{block}: {result.cycles:.2f} cycles per iteration on {result.core} ({result.mode}), "
-            f"{result.instructions} instructions, {result.slots:.2f} slots"
+            f"{result.instructions} instructions, {result.slots:.2f} slots; "
+            f"causes by {'the critical path' if result.rule == 'path' else 'stalls'}:"
         )
         lines += [
             f"  {name:26} {cycles:7.2f} cycles  {cycles / result.cycles:4.0%}"

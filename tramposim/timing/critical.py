@@ -325,7 +325,10 @@ class _Walk:
         """Start of the uop that left its entry of the scheduler to uop `j`."""
         held = self.left.get((self.chains.pool[j], self.time - 1), ())
         found = [k for k in held if k < j]
-        return (_START, found[-1]) if found else (_STOP, self.chains.position[j])
+        if not found:
+            return _STOP, self.chains.position[j]
+        # Of uops that leave in the same cycle the one that waited for its port filled the queue.
+        return _START, max(found, key=lambda k: (self.started[k] - self.ready[k], k))
 
     def _holder(self, queue: list[int], j: int, size: int) -> _Event:
         """Retirement of the instruction whose entry of a queue of `size` uop `j` takes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -22,6 +22,7 @@ from tramposim._native.uarch import repeat_code
 from tramposim.errors import InputError
 from tramposim.machine.trace import ACCESS
 from tramposim.spec import Arch
+from tramposim.timing.blockpath import path_causes
 from tramposim.timing.bottleneck import bottleneck_of, causes_of, holdups
 from tramposim.timing.core import Core
 from tramposim.timing.decode import (
@@ -34,10 +35,15 @@ from tramposim.timing.decode import (
 from tramposim.timing.pack import INSN, Packer
 from tramposim.timing.uops import Branch, InsnSpec, Kind
 
-__all__ = ["MODES", "BlockTimer", "Throughput", "throughput"]
+__all__ = ["MODES", "RULES", "BlockTimer", "Rule", "Throughput", "throughput"]
 
 MODES = ("unroll", "loop")
 Mode = Literal["unroll", "loop"]
+
+RULES = ("stalls", "path")
+Rule = Literal["stalls", "path"]
+"""How cycles get their causes: by what kept rename and retirement (`timing.bottleneck`), or by the
+critical path (`timing.critical`), which takes many times as long."""
 
 _FILL = 0x12345600
 _CODE = 0x7000_0000_0000
@@ -54,7 +60,7 @@ _LOOPS = {Arch.X86_64: b"\x49\xff\xcf\x0f\x85\0\0\0\0", Arch.ARM64: b"\0\0\0\x14
 class Throughput:
     """Cycles and rename slots per iteration of a block on a core.
 
-    `causes` are the cycles by what held execution up (see `timing.bottleneck`), largest first.
+    `causes` are the cycles by what held execution up, by the rule `rule`, largest first.
     """
 
     core: str
@@ -63,6 +69,7 @@ class Throughput:
     instructions: int
     slots: float
     causes: Mapping[str, float]
+    rule: Rule = "stalls"
 
     @property
     def bottleneck(self) -> str:
@@ -102,14 +109,17 @@ class _Block:
 class BlockTimer:
     """Times blocks on one core in one mode (see `throughput`), one after the other.
 
-    Raises `InputError` for an unknown mode.
+    Raises `InputError` for an unknown mode or rule.
     """
 
-    def __init__(self, core: Core, mode: Mode = "unroll") -> None:
+    def __init__(self, core: Core, mode: Mode = "unroll", rule: Rule = "stalls") -> None:
         if mode not in MODES:
             raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
+        if rule not in RULES:
+            raise InputError(f"unknown rule {rule!r}; known: {', '.join(RULES)}")
         self.core = core
         self.mode = mode
+        self.rule = rule
         self._parameters = parameters(core)
         self._packer = Packer(core)
 
@@ -162,7 +172,7 @@ class BlockTimer:
         pipeline.run(order, accesses, marks, cycles)
         begin, end = int(cycles[warm if loop else 1]), int(cycles[-1])
         per_copy = (end - begin) / (copies - warm)
-        return Throughput(
+        found = Throughput(
             core=self.core.name,
             mode=self.mode,
             cycles=per_copy,
@@ -170,18 +180,24 @@ class BlockTimer:
             slots=pipeline.events()[_SLOTS] / copies,
             causes=causes_of(self.core, before, holdups(pipeline), per_copy),
         )
+        if self.rule == "stalls":
+            return found
+        code = replace(static, insns=insns)
+        causes = path_causes(pipeline, self.core, code, order, accesses, warm * count, per_copy)
+        return replace(found, causes=causes, rule=self.rule)
 
 
-def throughput(code: bytes, core: Core, mode: Mode = "unroll") -> Throughput:
+def throughput(code: bytes, core: Core, mode: Mode = "unroll", rule: Rule = "stalls") -> Throughput:
     """Cycles per iteration of the block `code` on `core`.
 
     `unroll` times copies one after the other, which the decoders must deliver; `loop` times
     one copy with a loop branch (its own last instruction, or one that is added) from the loop
-    buffer or the uop cache where the core has one. Raises `InputError` for an empty or too
+    buffer or the uop cache where the core has one. `rule` (see `RULES`) says what its cycles
+    are put down to. Raises `InputError` for an empty or too
     large block, one with a branch inside or one that faults, `UnsupportedError` for unknown
     instructions.
     """
-    return BlockTimer(core, mode).time(code)
+    return BlockTimer(core, mode, rule).time(code)
 
 
 def _accesses(

@@ -108,7 +108,7 @@ def explain_calls(calls: StagedCalls) -> Explanation:
     path = path_links(calls)
     stated = [
         PathLink(STATED, cost.helper, cost.text, "", STATED, STATED, "", None, cost.cycles_per_call)
-        for cost in calls.executed.stated
+        for cost in calls.executed.attached.stated
     ]
     return Explanation(
         calls.subject,

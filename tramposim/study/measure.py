@@ -26,6 +26,7 @@ from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
 
 __all__ = [
+    "Attached",
     "ExecutedCalls",
     "Measurement",
     "attach_programs",
@@ -45,20 +46,20 @@ TRACED_CALLS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Measurement:
-    """What a subject costs per call on one core, and what it takes in the kernel."""
+class Attached:
+    """What a subject's programs take in the kernel: the image, how it is entered, sizes, limits.
 
-    subject: Subject
-    core: Core
-    timing: Timing
+    `image` and `entry` are None for an untraced function; `stated` are what helpers without
+    code were stated to cost.
+    """
+
     image: Image | None
     entry: str | None
     programs: int
     program_bytes: int
     links: int
     slots: int
-    stated: tuple[StatedCost, ...] = ()
-    cold: Timing | None = None
+    stated: tuple[StatedCost, ...]
 
     @property
     def image_instructions(self) -> int:
@@ -68,19 +69,45 @@ class Measurement:
         return sum(1 for _ in disassemble(self.image.arch, self.image.code, self.image.address))
 
     @property
+    def stated_cycles_per_call(self) -> float:
+        """Stated cycles of all helpers in a call."""
+        return sum(cost.cycles_per_call for cost in self.stated)
+
+    @property
+    def stated_record(self) -> dict[str, Value]:
+        """The fields of a row that tell which helpers have a stated cost; empty if none has."""
+        if not self.stated:
+            return {}
+        return {
+            "stated_costs": ", ".join(cost.text for cost in self.stated),
+            "stated_cycles_per_call": round(self.stated_cycles_per_call, 2),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What a subject costs per call on one core, and what it takes in the kernel."""
+
+    subject: Subject
+    core: Core
+    timing: Timing
+    attached: Attached
+    cold: Timing | None = None
+
+    @property
     def cycles_per_call(self) -> float:
         """Core cycles from one call of the traced function to the next, loop included.
 
         What helpers were stated to cost is added to what was executed.
         """
-        return self.timing.cycles_per_call + sum(cost.cycles_per_call for cost in self.stated)
+        return self.timing.cycles_per_call + self.attached.stated_cycles_per_call
 
     @property
     def cold_cycles_per_call(self) -> float | None:
         """Core cycles of a call that finds all its lines in memory, if timed."""
         if self.cold is None:
             return None
-        return self.cold.cycles_per_call + sum(cost.cycles_per_call for cost in self.stated)
+        return self.cold.cycles_per_call + self.attached.stated_cycles_per_call
 
     def record(
         self, untraced: Measurement | None = None, pair: Measurement | None = None
@@ -90,7 +117,7 @@ class Measurement:
         `untraced` and `pair` are the untraced function and the fentry+fexit pair with the same
         kind of body; what depends on one that is not given is absent.
         """
-        kernel = self.subject.kernel
+        kernel, attached = self.subject.kernel, self.attached
         row: dict[str, Value] = {
             "arch": kernel.arch.value,
             "core": self.core.name,
@@ -103,37 +130,27 @@ class Measurement:
             "cycles_per_call": round(self.cycles_per_call, 2),
         }
         if self.timing.cycles_high > self.timing.cycles_low:
-            stated = self.cycles_per_call - self.timing.cycles_per_call
+            stated = attached.stated_cycles_per_call
             row["cycles_low"] = round(self.timing.cycles_low + stated, 2)
             row["cycles_high"] = round(self.timing.cycles_high + stated, 2)
-        if self.entry is not None:
-            row["entry"] = self.entry
+        if attached.entry is not None:
+            row["entry"] = attached.entry
         row |= self._relative("", untraced, pair, lambda found: found.cycles_per_call)
         if self.cold_cycles_per_call is not None:
             row["cycles_per_call_cold"] = round(self.cold_cycles_per_call, 2)
             row |= self._relative("_cold", untraced, pair, lambda f: f.cold_cycles_per_call)
         row["instructions_per_call"] = round(self.timing.instructions_per_call, 2)
         row["uops_per_call"] = round(self.timing.uops_per_call, 2)
-        if self.image is not None:
-            row["image_bytes"] = len(self.image.code)
-            row["image_instructions"] = self.image_instructions
-            row["program_bytes"] = self.program_bytes
-        row["programs"] = self.programs
-        row["links"] = self.links
-        row["slots"] = self.slots
+        if attached.image is not None:
+            row["image_bytes"] = len(attached.image.code)
+            row["image_instructions"] = attached.image_instructions
+            row["program_bytes"] = attached.program_bytes
+        row["programs"] = attached.programs
+        row["links"] = attached.links
+        row["slots"] = attached.slots
         row |= self._touched()
-        row |= self.stated_record
+        row |= attached.stated_record
         return row
-
-    @property
-    def stated_record(self) -> dict[str, Value]:
-        """The fields of a row that tell which helpers have a stated cost; empty if none has."""
-        if not self.stated:
-            return {}
-        return {
-            "stated_costs": ", ".join(cost.text for cost in self.stated),
-            "stated_cycles_per_call": round(sum(cost.cycles_per_call for cost in self.stated), 2),
-        }
 
     def _relative(
         self,
@@ -148,7 +165,9 @@ class Measurement:
         )
         if mine is None or base is None:
             return {}
-        return relative_cycles(mine, base, other if self.image is not None else None, suffix)
+        return relative_cycles(
+            mine, base, other if self.attached.image is not None else None, suffix
+        )
 
     def _touched(self) -> dict[str, Value]:
         """Distinct lines, pages and taken branches of a call, means over the traced calls."""
@@ -178,13 +197,7 @@ class ExecutedCalls:
     subject: Subject
     trace: Trace
     target: Target
-    image: Image | None
-    entry: str | None
-    programs: int
-    program_bytes: int
-    links: int
-    slots: int
-    stated: tuple[StatedCost, ...]
+    attached: Attached
 
     def timed(self, core: Core, state: str | None = None) -> Measurement:
         """The calls on `core`, in the subject's starting state or another one.
@@ -196,13 +209,7 @@ class ExecutedCalls:
             subject=subject,
             core=core,
             timing=time_trace(self.trace, core, subject.state),
-            image=self.image,
-            entry=self.entry,
-            programs=self.programs,
-            program_bytes=self.program_bytes,
-            links=self.links,
-            slots=self.slots,
-            stated=self.stated,
+            attached=self.attached,
             cold=time_trace(self.trace, core, "cold") if subject.cold else None,
         )
 
@@ -247,10 +254,7 @@ def execute_world(
         guest.hypercalls.counts.clear()
     execution = world.run(calls)
     assert execution.trace is not None
-    return ExecutedCalls(
-        subject=subject,
-        trace=execution.trace,
-        target=world.target,
+    attached = Attached(
         image=world.image,
         entry=world.entry,
         programs=len(world.programs),
@@ -259,6 +263,7 @@ def execute_world(
         slots=world.slots,
         stated=stated_costs(guest, costs, calls),
     )
+    return ExecutedCalls(subject, execution.trace, world.target, attached)
 
 
 def attach_programs(

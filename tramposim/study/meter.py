@@ -98,7 +98,7 @@ class OwnCalls:
             **_facts(measured),
             "function": self.own.traced.name,
             "role": group.role,
-            **measured.stated_record,
+            **measured.attached.stated_record,
         }
         return MeteredCall(measured.cycles_per_call, facts)
 
@@ -135,7 +135,7 @@ def _facts(measured: Measurement) -> dict[str, Value]:
         "core": measured.core.name,
         "core_error": measured.core.error,
         "kernel": kernel.version,
-        "entry": measured.entry,
+        "entry": measured.attached.entry,
         "returns": kernel.returns.value,
     }
 

@@ -72,5 +72,5 @@ def stage(executed: ExecutedCalls, core: Core) -> StagedCalls:
     """Calls that were executed, with stages; raises what timing raises."""
     trace = executed.trace
     timing = time_trace(trace, core, executed.subject.state, record=True)
-    places = Places(executed.image, executed.target, trace.regions)
+    places = Places(executed.attached.image, executed.target, trace.regions)
     return StagedCalls(executed, core, prepare(trace, core), timing, places)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tramposim.cli.function import FunctionChoice, choice_options
 from tramposim.cli.options import (
     arch_option,
     core_option,
@@ -18,13 +19,7 @@ from tramposim.cli.options import (
     returns_option,
     state_option,
 )
-from tramposim.cli.subjects import (
-    FunctionChoice,
-    choice_options,
-    is_program,
-    own_functions,
-    own_programs,
-)
+from tramposim.cli.subjects import is_program
 
 if TYPE_CHECKING:
     from tramposim.spec import Kernel
@@ -119,7 +114,7 @@ def _compare_own(
     from tramposim.study.own import compare_programs
     from tramposim.study.subject import cores_of
 
-    traced = own_functions(path, chosen, own_programs(path, chosen, version))
+    traced = chosen.traced(chosen.tracing_programs(path, version), path)
     stated = parse_costs(chosen.costs)
     cores = cores_of([kernel.arch for kernel in kernels], core_names)
     with progress("compare") as step:

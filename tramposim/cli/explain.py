@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from tramposim.cli.function import FunctionChoice
 from tramposim.cli.options import format_option, output_option
-from tramposim.cli.subjects import FunctionChoice, Scenarios, scenario_options
+from tramposim.cli.subjects import Scenarios, scenario_options
 
 __all__ = ["explain"]
 

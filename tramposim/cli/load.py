@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tramposim.cli.function import FunctionChoice, choice_options
 from tramposim.cli.options import format_option, output_option
-from tramposim.cli.subjects import FunctionChoice, choice_options, own_functions, own_programs
 from tramposim.spec import Arch
 
 if TYPE_CHECKING:
@@ -247,8 +247,8 @@ def _own(
         chosen = replace(chosen, proto=workload.function.prototype)
     elif chosen.proto is None and chosen.name is None:
         chosen = replace(chosen, name=called)
-    programs = own_programs(path, chosen, workload.machine.kernel)
-    (traced,) = own_functions(path, chosen, programs)
+    programs = chosen.tracing_programs(path, workload.machine.kernel)
+    (traced,) = chosen.traced(programs, path)
     left_out = [program.name for program in programs if program not in traced.programs]
     if left_out:
         _log.warning("%s: left out, not of %s: %s", path, traced.name, ", ".join(left_out))

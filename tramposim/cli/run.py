@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from tramposim.cli.function import function_options
+from tramposim.cli.function import FunctionChoice, choice_options
 from tramposim.cli.options import format_option, kernel_option, output_option
-
-if TYPE_CHECKING:
-    from tramposim.study.call import Argument
 
 __all__ = ["run"]
 
@@ -36,7 +32,7 @@ Examples:
     help="The reference interpreter, or the JIT's code in an emulated kernel; all: every one, "
     "and they must agree.",
 )
-@function_options()
+@choice_options(costs=False)
 @click.option("--memory", metavar="HEX", default="", help="Input of a program that traces nothing.")
 @click.option("--calls", type=int, default=1, show_default=True, help="How often to call.")
 @click.option(
@@ -53,13 +49,7 @@ Examples:
 def run(
     prog: Path,
     engine: str,
-    proto: str | None,
-    btf: Path | None,
-    include: tuple[Path, ...],
-    variables: tuple[str, ...],
-    function: str | None,
-    arguments: tuple[Argument, ...],
-    ret: int | None,
+    chosen: FunctionChoice,
     memory: str,
     calls: int,
     budget: int,
@@ -78,10 +68,7 @@ def run(
     from tramposim.report.output import write_result
     from tramposim.report.run import run_json, run_text
     from tramposim.spec import TRACING_KINDS
-    from tramposim.study.globals import set_globals
-    from tramposim.study.program import read_source
     from tramposim.study.run import ENGINES, run_programs
-    from tramposim.study.traceable import traced_functions
 
     if prog.suffix == ".toml":
         raise click.UsageError(f"{prog} is a workload; run takes a file of programs")
@@ -89,22 +76,9 @@ def run(
         content = bytes.fromhex(memory)
     except ValueError:
         raise click.BadParameter("not hex", param_hint="'--memory'") from None
-    programs = read_source(prog, btf=btf, include=include, version=version)
-    programs = set_globals(programs, variables)
+    programs = chosen.programs(prog, version)
     tracing = [program for program in programs if program.kind in TRACING_KINDS]
-    traced = (
-        ()
-        if not tracing
-        else traced_functions(
-            tracing,
-            str(prog),
-            proto=proto,
-            btf=btf,
-            function=function,
-            arguments=arguments,
-            returns=ret,
-        )
-    )
+    traced = chosen.traced(tracing, prog) if tracing else ()
     result = run_programs(
         traced,
         [program for program in programs if program.kind not in TRACING_KINDS],

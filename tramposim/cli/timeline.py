@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tramposim.cli.function import FunctionChoice
 from tramposim.cli.options import format_option, output_option
-from tramposim.cli.subjects import FunctionChoice, Scenarios, scenario_options
+from tramposim.cli.subjects import Scenarios, scenario_options
 
 if TYPE_CHECKING:
     from tramposim.study.timeline import Timeline

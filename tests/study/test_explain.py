@@ -73,7 +73,7 @@ def _longer(core: Core, section: str, name: str) -> Core:
     [
         ("neoverse-n1", "fsession", "memory", "forward_block", "blocked store forwarding"),
         ("golden-cove", "fexit", "branches", "redirect_return", "misprediction"),
-        ("zen3", "fsession", "memory", "forward_latency", "store forwarding"),
+        ("icelake-server", "fsession", "memory", "forward_latency", "store forwarding"),
     ],
 )
 def test_a_wait_on_the_path_that_lasts_longer_makes_the_call_longer(

@@ -60,6 +60,30 @@ def test_latencies_of_the_vendor_guide(core: str, code: str, cycles: float) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("core", "same", "inside", "overlapping"),
+    [
+        # chipsandcheese.com: Skylake (14 October 2022), 5 cycles and 15; AMD's Zen 4, Part 2
+        # (8 November 2022), two instructions a cycle where addresses match, 7 to 8 and 6 to 7
+        # where the store contains the load, 18 and 19 where it does not.
+        ("skylake", 5, (5, 6), 15),
+        ("zen3", 1, (7, 8), 18),
+        ("zen4", 1, (6, 7), 19),
+    ],
+)
+def test_stores_are_forwarded_as_measured(
+    core: str, same: int, inside: tuple[int, int], overlapping: int
+) -> None:
+    def pair(store: str, load: str) -> float:
+        code = bytes.fromhex((store + load) * 4)
+        return throughput(code, load_core(core), "loop").cycles / 4
+
+    store8, store4 = "48894340", "894340"  # mov [rbx+64], rax; mov [rbx+64], eax
+    assert pair(store8, "488b4340") == pytest.approx(same, rel=0.05)  # mov rax, [rbx+64]
+    assert inside[0] <= round(pair(store8, "8b4344"), 1) <= inside[1]  # mov eax, [rbx+68]
+    assert pair(store4, "488b4340") == pytest.approx(overlapping, rel=0.05)
+
+
 def test_an_unknown_instruction_is_named() -> None:
     with pytest.raises(UnsupportedError, match=r"vaddps.*c5fc58c0.*golden-cove"):
         throughput(bytes.fromhex("c5fc58c0"), load_core("golden-cove"))

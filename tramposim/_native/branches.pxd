@@ -24,6 +24,10 @@ cdef inline int taken_bubbles(
         bubbles = core.main_btb_bubble
     if level == 2:
         bubbles = core.last_btb_bubble
+    if bubbles < core.call_bubble and (
+        insn.branch == CALL or insn.branch == RETURN or insn.branch == INDIRECT_CALL
+    ):
+        bubbles = core.call_bubble
     if indirect and bubbles < core.indirect_bubble:
         bubbles = core.indirect_bubble
     if insn.ordinal > core.main_btb_density:

@@ -137,6 +137,7 @@ cdef struct CoreParams:
     int last_btb_bubble
     int fast_btb_relock
     int fast_btb_paths
+    int call_bubble
     int indirect_bubble
     int crowded_bubble
     int thunk_return_bubble

@@ -14,7 +14,8 @@ from tramposim._native import uarch
 from tramposim.errors import UnsupportedError
 from tramposim.spec import Arch
 from tramposim.timing import arm64_uops, x86_64_uops
-from tramposim.timing.core import MOST_UNROLLED, Choice, Core
+from tramposim.timing.core import Choice, Core
+from tramposim.timing.corechecks import MOST_UNROLLED
 from tramposim.timing.pack import INSN, UOP, Packed, Packer
 from tramposim.timing.uops import InsnSpec, Kind, UopSpec
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tramposim.spec import Arch
 from tramposim.timing import arm64_uops, x86_64_uops
 from tramposim.timing.core import Choice, Core
 from tramposim.timing.corechecks import MOST_UNROLLED
-from tramposim.timing.pack import INSN, UOP, Packed, Packer
+from tramposim.timing.pack import INSN, UOP, Packed, Packer, packer_of
 from tramposim.timing.uops import InsnSpec, Kind, UopSpec
 
 __all__ = ["StaticCode", "decode_one", "mark_windows", "parameters", "static_code"]
@@ -26,6 +27,7 @@ _INSN = struct.Struct("<QIH6BI")
 _DECODERS = {Arch.X86_64: x86_64_uops.decode, Arch.ARM64: arm64_uops.decode}
 _SIZES = {Arch.X86_64: range(1, 16), Arch.ARM64: range(4, 5)}
 _MOST_KNOWN = 1 << 17
+_MOST_PAIRS = 1 << 12
 _NO_UOPS = Packed(b"", 0, 0, True)
 
 
@@ -97,6 +99,7 @@ _STATIC = frozenset(
 )
 
 
+@lru_cache(maxsize=_MOST_PAIRS)
 def _fuse(head: InsnSpec, branch: InsnSpec) -> InsnSpec:
     """The macro-fused pair, as uops of the branch."""
     *before, compare = head.uops
@@ -118,8 +121,8 @@ def static_code(
 ) -> StaticCode:
     """Decode the instructions at `addresses` (their bytes, possibly longer, in `code`).
 
-    Adjacent pairs that the core macro-fuses become one: the first keeps no uops. `packer`, if
-    there is one for the core, saves packing again what it has packed. Raises
+    Adjacent pairs that the core macro-fuses become one: the first keeps no uops. `packer` is
+    the core's own unless one is given. Raises
     `UnsupportedError` for an instruction that the decoder or the core does not know.
     """
     specs = [decode_one(core.arch, c, a, core.name) for a, c in zip(addresses, code, strict=True)]
@@ -127,7 +130,7 @@ def static_code(
     heads: set[int] = set()
     if core.rename.macro_fusion.value:
         heads = _fuse_pairs(addresses, specs, resolved)
-    packer = packer or Packer(core)
+    packer = packer or packer_of(core)
     insns: list[bytes] = []
     uops: list[bytes] = []
     first = 0

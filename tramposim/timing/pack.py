@@ -11,7 +11,7 @@ from tramposim.errors import UnsupportedError
 from tramposim.timing.core import Core
 from tramposim.timing.uops import InsnSpec, Kind, UopFlag, UopSpec
 
-__all__ = ["INSN", "UOP", "Packed", "Packer"]
+__all__ = ["INSN", "UOP", "Packed", "Packer", "packer_of"]
 
 UOP = np.dtype(
     [("ports", "<u4"), ("latency", "<u2"), ("occupancy", "<u2")]
@@ -144,3 +144,18 @@ class Packer:
 def _moves_stack(spec: InsnSpec) -> bool:
     """Whether an instruction changes the stack pointer by the way."""
     return any(uop.flags & UopFlag.MOVE_STACK for uop in spec.uops)
+
+
+_MOST_PACKERS = 64
+_packers: dict[int, tuple[Core, Packer]] = {}
+
+
+def packer_of(core: Core) -> Packer:
+    """The packer of a core, which has packed what any trace timed on it before contained."""
+    known = _packers.get(id(core))
+    if known is None:
+        if len(_packers) >= _MOST_PACKERS:
+            _packers.clear()
+        # The entry keeps `core`, so that no other one gets its id.
+        known = _packers[id(core)] = core, Packer(core)
+    return known[1]

@@ -24,6 +24,7 @@ from tramposim.study.costs import (
 from tramposim.study.records import Value
 from tramposim.study.subject import Subject, check_loads
 from tramposim.timing import Core, Timing, time_trace
+from tramposim.timing.prepare import prepare
 
 __all__ = [
     "Attached",
@@ -205,12 +206,13 @@ class ExecutedCalls:
         Raises what timing raises.
         """
         subject = self.subject if state is None else replace(self.subject, state=state)
+        prepared = prepare(self.trace, core)
         return Measurement(
             subject=subject,
             core=core,
-            timing=time_trace(self.trace, core, subject.state),
+            timing=time_trace(self.trace, core, subject.state, prepared=prepared),
             attached=self.attached,
-            cold=time_trace(self.trace, core, "cold") if subject.cold else None,
+            cold=time_trace(self.trace, core, "cold", prepared=prepared) if subject.cold else None,
         )
 
 

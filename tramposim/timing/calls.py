@@ -93,11 +93,17 @@ class CallTimer:
     """Times calls of one trace, one at a time, on a CPU with state `state`.
 
     Timers of several traces may share a state: what one call brings in, the next one finds.
-    Raises what `prepare` raises.
+    `prepared` is what `prepare` made of the trace, if it did. Raises what `prepare` raises.
     """
 
-    def __init__(self, trace: Trace, core: Core, state: CoreState | None = None) -> None:
-        self.prepared: PreparedTrace = prepare(trace, core)
+    def __init__(
+        self,
+        trace: Trace,
+        core: Core,
+        state: CoreState | None = None,
+        prepared: PreparedTrace | None = None,
+    ) -> None:
+        self.prepared: PreparedTrace = prepared or prepare(trace, core)
         self.state = new_state(core, trace) if state is None else state
         code = self.prepared.code
         self._pipeline = Pipeline(parameters(core), code.insns, code.uops, True, self.state)

@@ -69,7 +69,14 @@ class Timing:
         return bottleneck_of(self.causes)
 
 
-def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = False) -> Timing:
+def time_trace(
+    trace: Trace,
+    core: Core,
+    state: str = "hot",
+    *,
+    record: bool = False,
+    prepared: PreparedTrace | None = None,
+) -> Timing:
     """Cycles per call of `trace` on `core`, beginning in a starting state (see `STATES`).
 
     Hot: the recorded calls are executed again and again, the core's state carried over, until
@@ -78,13 +85,15 @@ def time_trace(trace: Trace, core: Core, state: str = "hot", *, record: bool = F
     on the same silicon shows from run to run (it keeps its lock where a target changes, or it
     does not): both are timed, and the values are the means. Otherwise each recorded call is
     executed alone after the hot core was brought to the starting state, and the cycles are the
-    mean over the calls. Raises `InputError` for an empty trace, a trace of the other
-    architecture or an unknown `state`, `UnsupportedError` for an instruction without timing.
+    mean over the calls. `prepared` is what `prepare` made of the trace for the core, if it did.
+
+    Raises `InputError` for an empty trace, a trace of the other architecture or an unknown
+    `state`, `UnsupportedError` for an instruction without timing.
     """
     check_state(state)
     if state != "hot":
-        return _cold(trace, core, state, record)
-    prepared = prepare(trace, core)
+        return _cold(trace, core, state, record, prepared)
+    prepared = prepared or prepare(trace, core)
     passes = passes_of(prepared)
     code = prepared.code
     found = []
@@ -124,11 +133,14 @@ def _mean(a: Timing, b: Timing) -> Timing:
     )
 
 
-def _cold(trace: Trace, core: Core, state: str, record: bool) -> Timing:
+def _cold(
+    trace: Trace, core: Core, state: str, record: bool, prepared: PreparedTrace | None
+) -> Timing:
     """Every recorded call for itself, the starting state restored before each."""
-    timer = CallTimer(trace, core)
+    prepared = prepared or prepare(trace, core)
+    timer = CallTimer(trace, core, prepared=prepared)
     timer.warm()
-    prepared, n = timer.prepared, timer.prepared.call_count
+    n = prepared.call_count
     before = timer.shares()
     calls = []
     for number in range(n):

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from support.workloads import HEAD
 
 from tramposim._native.eventlog import EventLog
 from tramposim.report.load_trace import load_trace_json
@@ -19,12 +20,7 @@ from tramposim.schedule.world import Competitor, Flow, Interrupts, Task, World, 
 from tramposim.study.load_trace import load_trace
 from tramposim.study.workload import parse_workload
 
-TEXT = """
-[workload]
-name = "t"
-description = "d"
-models = "m"
-source = "s"
+TEXT = f"""{HEAD}
 [function]
 prototype = "int f(int a)"
 [arrivals]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+from support.workloads import workload_text
 
 from tramposim.errors import InputError
 from tramposim.study.load import load
@@ -13,35 +14,17 @@ from tramposim.study.records import Value
 from tramposim.study.workload import parse_workload
 from tramposim.timing import load_core
 
-TEXT = """
-[workload]
-name = "t"
-description = "d"
-models = "m"
-source = "s"
-[function]
-prototype = "int icmp_rcv(struct sk_buff *skb)"
-work_cycles = 5000
-{functions}
-[arrivals]
-kind = "poisson"
-rate = "20k/s"
-[machine]
-cpus = 1
-arch = ["x86_64"]
-[background]
-lines_per_s = "40M"
-footprint = "8MiB"
-[run]
-duration = "50ms"
-scenarios = ["{scenario}"]
-"""
-
 
 @cache
 def row(functions: str = "", scenario: str = "fsession") -> dict[str, Value]:
     """The row of a scenario with this table of functions."""
-    text = TEXT.format(functions=functions.replace(", ", "\n"), scenario=scenario)
+    text = workload_text(
+        scenario,
+        rate="20k/s",
+        duration="50ms",
+        work_cycles=5000,
+        more=functions.replace(", ", "\n"),
+    )
     workload = parse_workload(text, "t")
     (found,) = load([workload], meters_of(workload)).rows
     return dict(found)

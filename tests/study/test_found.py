@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.workloads import workload_text
 
 from tramposim._native.rng import Generator
 from tramposim.spec import Arch, Kernel
@@ -21,33 +22,19 @@ from tramposim.study.subject import Subject, function_of
 from tramposim.study.workload import Changes, change_workload, read_workload
 from tramposim.timing import load_core
 
-TEXT = """
-[workload]
-name = "t"
-description = "d"
-models = "m"
-source = "s"
-[function]
-prototype = "int icmp_rcv(struct sk_buff *skb)"
-work_cycles = 1000
-[arrivals]
-kind = "poisson"
-rate = "{rate}"
-[machine]
-cpus = 2
-arch = ["x86_64"]
-[background]
-lines_per_s = "50M"
-footprint = "256MiB"
-{more}
-[run]
-duration = "{duration}"
-scenarios = ["fentry+fexit", "fsession"]
-"""
-
 
 def _rows(path: Path, rate: str, duration: str, more: str = "") -> list[dict[str, Value]]:
-    path.write_text(TEXT.format(rate=rate, duration=duration, more=more))
+    text = workload_text(
+        "fentry+fexit",
+        "fsession",
+        rate=rate,
+        duration=duration,
+        cpus=2,
+        lines_per_s="50M",
+        footprint="256MiB",
+        more=more,
+    )
+    path.write_text(text)
     workload = read_workload(path)
     return [dict(row) for row in load([workload], meters_of(workload)).rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.workloads import workload_text
 
 from tramposim.kernel.declaration import parse_prototype
 from tramposim.machine.traced import TracedWorld
@@ -17,30 +18,6 @@ from tramposim.timing import load_core
 from tramposim.timing.calls import CallTimer
 from tramposim.timing.footprint import footprint_of
 
-TEXT = """
-[workload]
-name = "t"
-description = "d"
-models = "m"
-source = "s"
-[function]
-prototype = "int icmp_rcv(struct sk_buff *skb)"
-work_cycles = 1000
-[arrivals]
-kind = "poisson"
-rate = "{rate}"
-[machine]
-cpus = {cpus}
-arch = ["x86_64"]
-{machine}
-[background]
-lines_per_s = "40M"
-footprint = "{footprint}"
-[run]
-duration = "{duration}"
-scenarios = ["{scenario}"]
-"""
-
 
 def row(
     scenario: str = "fsession:count",
@@ -51,10 +28,9 @@ def row(
     duration: str = "20ms",
     machine: str = "",
 ) -> dict[str, float]:
-    text = TEXT.format(
-        scenario=scenario, cpus=cpus, rate=rate, footprint=footprint, duration=duration,
-        machine=machine,
-    )  # fmt: skip
+    text = workload_text(
+        scenario, cpus=cpus, rate=rate, footprint=footprint, duration=duration, machine=machine
+    )
     workload = parse_workload(text, "t")
     (found,) = load([workload], meters_of(workload)).rows
     return {name: value for name, value in found.items() if isinstance(value, float | int)}
@@ -105,11 +81,15 @@ def test_more_cpus_take_more_lines_from_each_other() -> None:
 
 def test_a_line_that_all_want_limits_the_throughput() -> None:
     def closed(cpus: int) -> float:
-        text = TEXT.format(
-            scenario="fsession+cookie:latency-cookie", cpus=cpus, rate="1", footprint="1MiB",
-            duration="10ms", machine="",
-        ).replace('kind = "poisson"\nrate = "1"', 'kind = "closed-loop"')  # fmt: skip
-        workload = parse_workload(text.replace("work_cycles = 1000", "work_cycles = 0"), "t")
+        text = workload_text(
+            "fsession+cookie:latency-cookie",
+            rate=None,
+            duration="10ms",
+            cpus=cpus,
+            work_cycles=0,
+            footprint="1MiB",
+        )
+        workload = parse_workload(text, "t")
         (found,) = load([workload], meters_of(workload)).rows
         return float(str(found["calls_per_s"]))
 

@@ -70,8 +70,8 @@ class GuestKernel:
         self.machine = Machine(kernel, addresses)
         self.machine.add_symbols(self.runtime.symbols)
         self.machine.add_exceptions(self.runtime.exceptions)
-        for region in self.runtime.regions:
-            self.machine.place(region.address, region.data, READ | EXECUTE, region.name)
+        code = [(region.address, region.data, region.name) for region in self.runtime.regions]
+        self.machine.place_pages(code, READ | EXECUTE, b"\0")
         self.maps: dict[str, PlacedMap] = {}
         self.hypercalls: Hypercalls | None = None
         self._committed: set[int] = set()

@@ -6,7 +6,9 @@ the data (and `forward_wait` more if it had to be tried again, except loads of t
 engine); or, where the core renames memory and the same static store has fed the same static
 load before, from the moment that the stored value exists. Returns are renamed only if a push or
 call has stored their address. A load that needs bytes of several places, some of them waiting
-stores, takes `forward_block` from its issue and the last of their data.
+stores, takes `forward_block` from its issue and the last of their data. On cores that forward
+halves, a load of `forward_halves` bytes or more is instead fed by halves, each from one store or
+the cache; but a store feeds only what begins where it or its second half does.
 """
 
 from libc.stdlib cimport calloc, free
@@ -33,6 +35,7 @@ cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
     unit.forward_latency = core.forward_latency
     unit.forward_block = core.forward_block
     unit.forward_wait = core.forward_wait
+    unit.forward_halves = core.forward_halves
     unit.rename_latency = core.rename_memory_latency
     unit.renames = core.rename_memory != 0
     return 0
@@ -97,6 +100,59 @@ cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
     store.commit = unit.last_commit
 
 
+cdef inline bint _begins(const Lsu *unit, const Store *store, uint64_t address) noexcept nogil:
+    """Whether the store can feed what begins at `address`, inside it."""
+    return (not unit.forward_halves or address == store.address
+            or address == store.address + <uint64_t>store.size // 2)
+
+
+cdef inline int64_t _fed(
+    const Lsu *unit, const Store *store, int64_t issue, int64_t ready, bint may_wait
+) noexcept nogil:
+    """When a load that issues at `issue` has what `store` feeds it, and the rest by `ready`."""
+    if store.issued >= issue:
+        issue = store.issued + 1 + unit.forward_wait
+    if store.data + unit.forward_latency > ready:
+        ready = store.data + unit.forward_latency
+        if may_wait and store.data > issue:
+            ready += unit.forward_wait
+    return max(ready, issue + unit.forward_latency)
+
+
+cdef int64_t _fed_by_halves(
+    const Lsu *unit, uint64_t address, int size, int64_t issue, int64_t ready, bint may_wait
+) noexcept nogil:
+    """When a load has both its halves, each from one store or the cache; -1 if it cannot.
+
+    `ready`: when it has what the cache holds.
+    """
+    cdef uint64_t first = address, half = <uint64_t>size // 2, byte, key
+    cdef uint32_t writer = 0, found
+    cdef const Granule *granule
+    cdef const Store *store
+    if size & 1:
+        return -1
+    for byte in range(address, address + 2 * half):
+        key = byte >> 3
+        granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
+        found = granule.writer[byte & 7] if granule.address == key else 0
+        if found and (unit.count - found >= STORES - 1
+                      or unit.stores[found % STORES].commit <= issue):
+            found = 0
+        if byte == address + half:
+            first = byte
+        if byte == first:
+            writer = found
+            if found:
+                store = &unit.stores[found % STORES]
+                if not _begins(unit, store, first):
+                    return -1
+                ready = _fed(unit, store, issue, ready, may_wait)
+        elif found != writer:
+            return -1
+    return ready
+
+
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
     int64_t allocated, int latency, bint may_rename, bint pops, bint may_wait
@@ -108,7 +164,7 @@ cdef LoadOutcome lsu_load(
     cdef uint32_t writer, newest = 0
     cdef bint whole = True, first = True
     cdef int bytes_read = size
-    cdef int64_t known = 0
+    cdef int64_t known = 0, fed
     cdef Store *store
     cdef const Store *part
     outcome.ready = issue + latency
@@ -140,6 +196,13 @@ cdef LoadOutcome lsu_load(
         return outcome
     store = &unit.stores[newest % STORES]
     if not whole:
+        if outcome.blocked and unit.forward_halves and bytes_read >= unit.forward_halves:
+            fed = _fed_by_halves(unit, address, bytes_read, issue, outcome.ready, may_wait)
+            if fed >= 0:
+                outcome.ready = fed
+                outcome.forwarded = True
+                outcome.blocked = False
+                return outcome
         if outcome.blocked:
             outcome.ready = max(issue, known) + unit.forward_block
         return outcome
@@ -160,13 +223,10 @@ cdef LoadOutcome lsu_load(
             unit.pair_trust[insn] = 1
     if store.commit <= issue and store.commit != 0:
         return outcome
-    if store.issued >= issue:
-        issue = store.issued + 1 + unit.forward_wait
+    if not _begins(unit, store, address):
+        outcome.blocked = True
+        outcome.ready = max(issue, store.data, store.issued) + unit.forward_block
+        return outcome
     outcome.forwarded = True
-    if store.data + unit.forward_latency > outcome.ready:
-        outcome.ready = store.data + unit.forward_latency
-        if may_wait and store.data > issue:
-            outcome.ready += unit.forward_wait
-    if issue + unit.forward_latency > outcome.ready:
-        outcome.ready = issue + unit.forward_latency
+    outcome.ready = _fed(unit, store, issue, outcome.ready, may_wait)
     return outcome

@@ -46,6 +46,7 @@ cdef struct Lsu:
     int forward_latency
     int forward_block
     int forward_wait
+    int forward_halves
     int rename_latency
     bint renames
 

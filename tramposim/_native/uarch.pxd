@@ -157,6 +157,7 @@ cdef struct CoreParams:
     int forward_latency
     int forward_block
     int forward_wait
+    int forward_halves
     int store_drain
     int lock_hold
     int rename_memory

@@ -71,7 +71,7 @@ def _store(o: Operands, base: str) -> None:
 
 
 def _store_pair(o: Operands, _base: str) -> None:
-    o.store(o.sources(0), "store_address")
+    o.store(o.sources(0), "store_pair")
     o.write_back()
 
 
@@ -98,7 +98,7 @@ def _atomic(o: Operands, base: str) -> None:
         o.load(o.registers(o.ops[1]) or (VALUE,), "atomic")
         o.store(operand)
     elif swap:
-        o.load((VALUE,), "atomic")
+        o.load((VALUE,), "compare_swap")
         o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE, *operand), (*operand, RESULT)))
         o.store(o.registers(o.ops[1]))
     else:

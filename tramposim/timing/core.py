@@ -102,6 +102,10 @@ class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Load/store unit and first-level cache; latencies in cycles.
 
+    `forward_latency`: of a load that a store feeds; `forward_block`: of one that waits for a
+    store and cannot be fed. `forward_halves`: loads of at least so many bytes take each half
+    from one store or the cache, and stores feed loads that begin at their start or middle; 0: a
+    store feeds any load inside it, but none that needs other bytes too.
     `store_drain`: from a store's retirement until a locked operation behind it can begin;
     `lock_hold`: from its begin until loads behind it can issue. `same_bank_load_ports`: loads
     that one cycle can start of the same bank, four bytes of a line.
@@ -114,6 +118,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward_latency: Parameter
     forward_block: Parameter
     forward_wait: Parameter
+    forward_halves: Parameter
     store_drain: Parameter
     lock_hold: Parameter
     rename_memory: Parameter

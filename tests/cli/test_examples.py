@@ -34,6 +34,7 @@ SLOW = (
     "tramposim explain",
     "tramposim cores --acc",
     "tramposim cores golden-cove --acc",
+    "tramposim cores neoverse-v1 --sens",
     "tramposim load",
     "tramposim native",
     "tramposim report",
@@ -46,6 +47,7 @@ SLOW = (
 ALL_SLOW = (
     "tramposim cores --acc",
     "tramposim cores golden-cove --acc",
+    "tramposim cores neoverse-v1 --sens",
     "tramposim load",
     "tramposim report",
 )

@@ -22,13 +22,25 @@ Examples:
   tramposim cores golden-cove
   tramposim cores golden-cove --format csv
   tramposim cores --accuracy
-  tramposim cores golden-cove --accuracy --sample 200 --data ../shared/hardware"""
+  tramposim cores golden-cove --accuracy --sample 200 --data ../shared/hardware
+  tramposim cores neoverse-v1 --sensitivity
+  tramposim cores neoverse-v1 --sensitivity --confidence medium --format csv"""
 )
 @click.argument("name", required=False, metavar="[NAME]")
 @click.option(
     "--accuracy",
     is_flag=True,
     help="Time everything that was measured on silicon, and say how far each model is from it.",
+)
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="Move each uncertain number by half of its value, and say which of them move a call.",
+)
+@click.option(
+    "--confidence",
+    type=click.Choice(("low", "medium", "high")),
+    help="With --sensitivity: move numbers of this confidence and less.  [default: low]",
 )
 @click.option(
     "--data",
@@ -49,6 +61,8 @@ Examples:
 def cores(
     name: str | None,
     accuracy: bool,
+    sensitivity: bool,
+    confidence: str | None,
     data: Path | None,
     sample: int | None,
     seed: int,
@@ -56,16 +70,24 @@ def cores(
     output: str,
 ) -> None:
     """List the core models, print every parameter of core NAME with its source, or, with
-    --accuracy, how far the models are from measured cycles."""
+    --accuracy, how far the models are from measured cycles, or, with --sensitivity, which of
+    their uncertain numbers decide what a call costs."""
     from tramposim.report.output import write_result
     from tramposim.study.coredata import core_records
 
     chosen = tuple(load_core(each) for each in ((name,) if name else core_names()))
+    if accuracy and sensitivity:
+        raise click.UsageError("--accuracy and --sensitivity are two questions")
+    if confidence is not None and not sensitivity:
+        raise click.UsageError("--confidence needs --sensitivity")
     if accuracy:
         _accuracy(chosen, data, sample, seed, format_name, output)
         return
     if data is not None or sample is not None:
         raise click.UsageError("--data and --sample need --accuracy")
+    if sensitivity:
+        _sensitivity(chosen, confidence or "low", format_name, output)
+        return
     if format_name != "table":
         from tramposim.report.kinds import exported
 
@@ -105,6 +127,21 @@ def _accuracy(
         }[format_name](),
         output,
     )
+
+
+def _sensitivity(cores: tuple[Core, ...], confidence: str, format_name: str, output: str) -> None:
+    from tramposim.cli.progress import progress
+    from tramposim.report.kinds import exported
+    from tramposim.report.output import write_result
+    from tramposim.report.sensitivity import sensitivity_text
+    from tramposim.study.sensitivity import sensitivity
+
+    with progress("sensitivity") as step:
+        records = sensitivity(cores, confidence, step)
+    if format_name == "table":
+        write_result(sensitivity_text(records, output), output)
+    else:
+        write_result(exported(records, format_name), output)
 
 
 def _describe(core: Core) -> list[str]:

@@ -14,6 +14,7 @@ from tramposim.report.load import load_markdown
 from tramposim.report.native import native_markdown
 from tramposim.report.own import own_markdown
 from tramposim.report.replay import replay_markdown
+from tramposim.report.sensitivity import sensitivity_markdown
 from tramposim.report.sweep import sweep_markdown
 from tramposim.study.records import Records, encode_records
 
@@ -66,6 +67,7 @@ _MARKDOWN: Mapping[str, Callable[[Records], str]] = {
     "functions": load_markdown,
     "curve": curve_markdown,
     "cores --accuracy": accuracy_markdown,
+    "cores --sensitivity": sensitivity_markdown,
     "native": native_markdown,
     "replay": replay_markdown,
     "image": code_markdown,

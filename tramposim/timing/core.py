@@ -18,6 +18,7 @@ __all__ = [
     "Core",
     "Parameter",
     "Pool",
+    "check_core",
     "core_names",
     "load_core",
     "parse_core",

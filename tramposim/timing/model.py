@@ -76,16 +76,17 @@ def time_trace(
     *,
     record: bool = False,
     prepared: PreparedTrace | None = None,
+    most_passes: int = _MAX_PASSES,
 ) -> Timing:
     """Cycles per call of `trace` on `core`, beginning in a starting state (see `STATES`).
 
     Hot: the recorded calls are executed again and again, the core's state carried over, until
-    the cycles per pass repeat; `record` adds recordings. Code whose returns or indirect
-    branches change their targets finds the fast BTB in either of two states, which the same code
-    on the same silicon shows from run to run (it keeps its lock where a target changes, or it
-    does not): both are timed, and the values are the means. Otherwise each recorded call is
-    executed alone after the hot core was brought to the starting state, and the cycles are the
-    mean over the calls. `prepared` is what `prepare` made of the trace for the core, if it did.
+    the cycles per pass repeat, `most_passes` at most; `record` adds recordings. Code whose
+    returns or indirect branches change their targets finds the fast BTB in either of two states,
+    which the same code on the same silicon shows from run to run (it keeps its lock where a
+    target changes, or it does not): both are timed, and the values are the means. Otherwise each
+    recorded call is executed alone after the hot core was brought to the starting state, and the
+    cycles are the mean over the calls. `prepared` is what `prepare` made of the trace for the core, if it did.
 
     Raises `InputError` for an empty trace, a trace of the other architecture or an unknown
     `state`, `UnsupportedError` for an instruction without timing.
@@ -99,7 +100,7 @@ def time_trace(
     found = []
     for locked in (True, False):
         pipeline = Pipeline(parameters(core), code.insns, code.uops, locked=locked)
-        found.append(timing := _steady(pipeline, core, prepared, passes, record))
+        found.append(timing := _steady(pipeline, core, prepared, passes, record, most_passes))
         if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
             return timing
     return _mean(*found)
@@ -175,7 +176,12 @@ def _cold(
 
 
 def _steady(
-    pipeline: Pipeline, core: Core, prepared: PreparedTrace, passes: Passes, record: bool
+    pipeline: Pipeline,
+    core: Core,
+    prepared: PreparedTrace,
+    passes: Passes,
+    record: bool,
+    most_passes: int,
 ) -> Timing:
     took: list[int] = []
     calls: list[NDArray[np.int64]] = []
@@ -188,7 +194,7 @@ def _steady(
     shares: list[list[int]] = [pipeline.shares()]
     held = [holdups(pipeline)]
     executed = passes.first
-    for done in range(_MAX_PASSES):
+    for done in range(most_passes):
         before = pipeline.cycle
         calls.append(_execute(pipeline, executed))
         took.append(pipeline.cycle - before)

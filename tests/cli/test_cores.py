@@ -47,6 +47,8 @@ def test_accuracy_of_one_core(
         (["cores", "--sample", "3"], "need --accuracy"),
         (["cores", "--accuracy", "--data", "nowhere"], "nowhere"),
         (["cores", "pentium"], "unknown core 'pentium'"),
+        (["cores", "--confidence", "low"], "needs --sensitivity"),
+        (["cores", "--accuracy", "--sensitivity"], "two questions"),
     ],
 )
 def test_misuse_is_one_clear_line(

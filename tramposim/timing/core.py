@@ -18,7 +18,6 @@ __all__ = [
     "Core",
     "Parameter",
     "Pool",
-    "check_core",
     "core_names",
     "load_core",
     "parse_core",

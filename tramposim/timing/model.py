@@ -86,7 +86,8 @@ def time_trace(
     which the same code on the same silicon shows from run to run (it keeps its lock where a
     target changes, or it does not): both are timed, and the values are the means. Otherwise each
     recorded call is executed alone after the hot core was brought to the starting state, and the
-    cycles are the mean over the calls. `prepared` is what `prepare` made of the trace for the core, if it did.
+    cycles are the mean over the calls. `prepared` is what `prepare` made of the trace for the
+    core, if it did.
 
     Raises `InputError` for an empty trace, a trace of the other architecture or an unknown
     `state`, `UnsupportedError` for an instruction without timing.

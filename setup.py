@@ -65,6 +65,7 @@ GENERATED = [path.stat().st_mtime for path in Path("build/cython/_native").glob(
 STALE = bool(GENERATED) and max(INTERFACES) > min(GENERATED)
 
 setup(
+    options={"build_ext": {"parallel": True}},
     ext_modules=cythonize(
         EXTENSIONS,
         include_path=["."],

@@ -71,8 +71,7 @@ cdef class Pipeline:
     cdef int64_t *took             # by segment, cycles when it was executed last
     cdef int64_t segments          # executed, of these arrays
 
-    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None,
-                  bint locked=True):
+    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None):
         cdef Hardware *unit = &self.hardware
         cdef Py_ssize_t i
         unit.core = params
@@ -101,8 +100,7 @@ cdef class Pipeline:
         else:
             unit.predictors = &state.predictors
             fetch_open(&unit.fetch, &state.fetch, unit.front.cached)
-        unit.predictors.locked = locked
-        unit.predictors.unlocked = 0
+        self.lock(True)
         scheduler_open(&unit.scheduler, &unit.core)
         lsu_open(&unit.lsu, &unit.core, <int>self.insns.shape[0])
         steady_open(&self.steady, <int>self.insns.shape[0], self._branches(), True)
@@ -169,6 +167,14 @@ cdef class Pipeline:
         memset(self.hardware.events, 0, sizeof(self.hardware.events))
         memset(self.hardware.share, 0, 8 * self.insns.shape[0])
 
+    def lock(self, bint locked) -> None:
+        """Whether the fast BTB now keeps its lock where a return changes its target.
+
+        A misprediction, and some changes of return thunks, end that.
+        """
+        self.hardware.predictors.locked = locked
+        self.hardware.predictors.unlocked = 0
+
     def simulate_memory(self, bint on) -> None:
         """Whether fetch and memory accesses go through the state's caches and TLBs.
 
@@ -190,7 +196,7 @@ cdef class Pipeline:
         unit.rename_used = 0
         unit.retired = cycle
         unit.after_taken = True
-        unit.predictors.unlocked = 0
+        self.lock(True)
         if self.state is not None:
             memory_settle(&self.state.memory)
             fetch_redirect(&unit.fetch, &unit.front)

@@ -36,6 +36,7 @@ cdef void predictors_normal(Predictors *unit, int64_t now) noexcept nogil:
     cdef int i
     unit.unlocked = max(unit.unlocked - now, 0)
     unit.now -= now
+    unit.waiting = False
     unit.history[2] &= 3
     unit.base = NULL
     unit.targets = NULL

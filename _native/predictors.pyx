@@ -254,7 +254,8 @@ cdef bint _moved(Predictors *unit, uint64_t pc, uint64_t target, bint first) noe
 
     Unless it stays `locked`, the fast BTB then loses its lock on the sequence of blocks. It does
     so in any case at a return thunk: entered by a jump and nothing but a return (`first`: the
-    first instruction after a taken branch).
+    first instruction after a taken branch). It no longer stays locked once such a thunk's target
+    has changed when delivery was `waiting` for it.
     """
     cdef bint thunk = first and unit.came_by_jump
     cdef uint64_t entered = pc ^ (unit.came_from[0] << 1)
@@ -262,6 +263,8 @@ cdef bint _moved(Predictors *unit, uint64_t pc, uint64_t target, bint first) noe
     cdef bint moved_here = _learn(unit, entered, target)
     unit.changed = moved
     unit.shared = thunk and moved_here
+    if thunk and moved and unit.waiting:
+        unit.locked = False
     if unit.shared or moved and not unit.locked:
         unit.unlocked = unit.now + unit.relock
     return moved

@@ -2,8 +2,9 @@
 
 A uop is bound to a port at rename, to the one of its class with the fewest uops waiting
 (Intel: counters of the allocation stage; Arm and AMD: per-pipe or shared issue queues), and
-starts in the first cycle from its readiness on in which that port is free. Entries of the
-pool are held from rename to issue and freed out of order.
+starts in the first cycle from its readiness on in which that port is free. One whose unit is not
+pipelined (division) keeps others of the kind waiting for its `occupancy`, not other uops of its
+port. Entries of the pool are held from rename to issue and freed out of order.
 """
 
 from libc.stdlib cimport calloc, free
@@ -44,18 +45,19 @@ cdef void scheduler_advance(Scheduler *unit, int64_t cycle) noexcept nogil:
 cdef int64_t scheduler_occupy(
     Scheduler *unit, uint32_t bit, int64_t start, int cycles
 ) noexcept nogil:
-    """Take a port for `cycles`; the first, from `start` on, from which it is free for as long."""
-    cdef bint free_run
-    cdef int k
-    while True:
-        free_run = True
-        for k in range(cycles):
-            if unit.cells[(start + k) & (HORIZON - 1)].busy & bit:
-                free_run = False
-                start += k + 1
-                break
-        if free_run:
-            break
+    """Take a unit that is not pipelined for `cycles`, and its port for the first of them.
+
+    Return that first cycle, `start` or later.
+    """
+    cdef int k = 0
+    while k < cycles:
+        if unit.cells[(start + k) & (HORIZON - 1)].busy & (
+                UNPIPELINED if k else UNPIPELINED | bit):
+            start += k + 1
+            k = 0
+        else:
+            k += 1
     for k in range(cycles):
-        unit.cells[(start + k) & (HORIZON - 1)].busy |= bit
+        unit.cells[(start + k) & (HORIZON - 1)].busy |= UNPIPELINED
+    unit.cells[start & (HORIZON - 1)].busy |= bit
     return start

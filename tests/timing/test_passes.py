@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import harmonic_mean
 
 import numpy as np
 import pytest
@@ -47,8 +48,10 @@ def test_half_a_long_trace_finds_what_executing_it_again_and_again_finds(name: s
     timing = time_trace(trace, core)
     for locked in (True, False):
         code = prepared.code
-        pipeline = Pipeline(parameters(core), code.insns, code.uops, locked=locked)
-        for _ in range(4):
+        pipeline = Pipeline(parameters(core), code.insns, code.uops)
+        for number in range(4):
+            if number == 1:
+                pipeline.lock(locked)
             before = pipeline.cycle
             stages = np.zeros(len(prepared.order), dtype=STAGES)
             marks = prepared.marks
@@ -56,7 +59,7 @@ def test_half_a_long_trace_finds_what_executing_it_again_and_again_finds(name: s
         means.append((pipeline.cycle - before) / CALLS)
     assert timing.steady
     if timing.events["target_changes"] and core.branches.fast_btb_relock.value:
-        assert timing.cycles_per_call == sum(means) / 2
+        assert timing.cycles_per_call == pytest.approx(harmonic_mean(means), rel=1e-12)
     else:
         assert timing.cycles_per_call == means[0]
 

@@ -40,7 +40,8 @@ def _passes(
     core: Core, prepared: PreparedTrace, locked: bool, executed: bool
 ) -> list[tuple[object, ...]]:
     """Everything that can be read from a pipeline after each pass."""
-    pipeline = Pipeline(parameters(core), prepared.code.insns, prepared.code.uops, locked=locked)
+    pipeline = Pipeline(parameters(core), prepared.code.insns, prepared.code.uops)
+    pipeline.lock(locked)
     found: list[tuple[object, ...]] = []
     for _ in range(PASSES):
         cycles = np.zeros(len(prepared.marks), dtype=np.int64)

@@ -10,6 +10,7 @@ from tramposim._native.loopbuffer cimport (
     LOOP_AGAIN, LOOP_GOES_ON, LOOP_LEFT, LOOP_NOTHING, loop_branch)
 from tramposim._native.predictors cimport (
     find_branch, predict_direction, predict_indirect, predict_return, push_return)
+from tramposim._native.rename cimport rename_recover
 from tramposim._native.uarch cimport (
     CALL, CONDITIONAL, FROM_LOOP_BUFFER, INDIRECT_CALL, INDIRECT_JUMP, JUMP, MISPREDICT,
     RENAME_WIDTH, RETURN, CoreParams, InsnRec)
@@ -62,6 +63,7 @@ cdef inline void branch(
     cdef bint indirect = False, shared = False
     cdef int bubbles, level, penalty = 0
     unit.predictors.now = unit.front.predicted
+    unit.predictors.waiting = unit.front.cycle <= unit.front.predicted
     if insn.branch == CONDITIONAL:
         right = predict_direction(unit.predictors, insn.pc, taken)
         if not right:
@@ -102,5 +104,8 @@ cdef inline void branch(
                 fetch_resteer(&unit.fetch, unit.memory, &unit.front, insn.pc)
     if not right:
         unit.predictors.unlocked = 0
-        frontend_redirect(&unit.front, resolved + penalty, MISPREDICT)
+        unit.predictors.locked = False
+        frontend_redirect(
+            &unit.front, resolved + min(penalty, unit.core.redirect_conditional), MISPREDICT)
+        rename_recover(unit, resolved + penalty)
         fetch_redirect(&unit.fetch, &unit.front)

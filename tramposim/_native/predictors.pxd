@@ -43,6 +43,7 @@ cdef struct Predictors:
     Target *targets                # by address and path
     Target *last                   # by address, and by address and taken branch before
     bint locked                    # the fast BTB keeps its lock where a return changes its target
+    bint waiting                   # delivery has caught up with the prediction
     Way *ways                      # `paths` of MAX_PATHS by address, the newest first
     int paths                      # ways into a branch that the fast BTB knows (0: it has no path)
     uint64_t came_from[PATH]       # the last taken branches, newest first

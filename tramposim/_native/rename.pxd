@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 
 from tramposim._native.hardware cimport SLOTS, Hardware
 from tramposim._native.scheduler cimport scheduler_room
-from tramposim._native.uarch cimport RENAME_WIDTH, REORDER_BUFFER, SCHEDULER
+from tramposim._native.uarch cimport MISPREDICT, RENAME_WIDTH, REORDER_BUFFER, SCHEDULER
 
 
 cdef inline int64_t rename_slot(Hardware *unit, int64_t earliest) noexcept nogil:
@@ -42,6 +42,13 @@ cdef inline int64_t rename_wait(Hardware *unit, int64_t cycle, int cause) noexce
         unit.rename_cycle = cycle
         unit.rename_used = 1
     return unit.rename_cycle
+
+
+cdef inline void rename_recover(Hardware *unit, int64_t cycle) noexcept nogil:
+    """Rename takes nothing of the right path before `cycle`, whatever was delivered."""
+    if cycle > unit.rename_cycle:
+        rename_wait(unit, cycle, MISPREDICT)
+        unit.rename_used = 0
 
 
 cdef inline int64_t rename_enter(Hardware *unit, int pool, int64_t alloc) noexcept nogil:

@@ -46,13 +46,13 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
     """
     sums: dict[_Key, list[float]] = {}
     recordings = staged.timing.recordings
-    recorded = sum(one.cycles / len(one.calls) for one in recordings)
+    recorded = sum(one.share * one.cycles / len(one.calls) for one in recordings)
     scale = staged.timing.cycles_per_call / recorded if recorded else 1.0
     parts = [staged.parts(number) for number in range(staged.prepared.call_count)]
     for number, recording in enumerate(recordings):
         calls = staged.timing.calls
         missed = Missed(calls[number].misses) if calls else None
-        share = scale / len(recording.calls)
+        share = scale * recording.share / len(recording.calls)
         call = 0
         for link in critical_path(staged.prepared, staged.core, recording, missed):
             while link.position >= recording.marks[call + 1]:
@@ -68,7 +68,8 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
             states = sums.setdefault(key, [0.0, 0.0])
             states[not recording.fast] += link.cycles * share
     names = InstructionNames(staged.trace)
-    two = not all(recording.fast for recording in recordings)
+    shares = {recording.fast: recording.share for recording in recordings}
+    two = len(shares) > 1
     found = []
     for key in sorted(sums, key=lambda key: (key[0], key[1], key[5] or 0, key[3])):
         _, pc, part, reason, where, target = key
@@ -76,7 +77,8 @@ def path_links(staged: StagedCalls) -> tuple[PathLink, ...]:
         found.append(
             PathLink(part, function, names.text(pc), names.place(pc), reason, group_of(reason),
                      where, target, sum(sums[key]),
-                     *(2 * cycles for cycles in sums[key] if two))
+                     *(cycles / shares[fast] for fast, cycles in zip(
+                         (True, False), sums[key], strict=True) if two))
         )  # fmt: skip
     return tuple(found)
 

@@ -147,6 +147,7 @@ class CallTimer:
         for _ in range(max(2, -(-_TRAINING // max(1, len(prepared.order))))):
             pipeline.run(prepared.order, prepared.accesses, prepared.marks, cycles)
         pipeline.simulate_memory(True)
+        pipeline.lock(True)
         for _ in range(2):
             pipeline.run(prepared.order, prepared.accesses, prepared.marks, cycles)
 

@@ -58,7 +58,8 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     their indirect targets only execution. `fast_btb_paths`: ways into one branch, by the three
     taken branches before it, that the fast level tells apart (0: it does not need to).
     `call_bubble`: least bubbles of a call or a return; `indirect_bubble`: of a target from the
-    table of indirect targets.
+    table of indirect targets. Redirects are from the execution of the branch to the rename of
+    what follows it; delivery resumes after `redirect_conditional` of any.
     """
 
     fast_btb_entries: Parameter
@@ -249,8 +250,8 @@ class ClassData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one class of uops executes.
 
     `ports` are names separated by blanks; `latency` cycles from start to result (0 for loads:
-    the cache's); `occupancy` cycles that its port stays taken; `uops` in all, those after the
-    first on the ports `extra`.
+    the cache's); `occupancy` cycles in which its unit, which is not pipelined, takes no other such
+    uop; `uops` in all, those after the first on the ports `extra`.
     """
 
     ports: str

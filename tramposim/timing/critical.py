@@ -291,6 +291,11 @@ class _Walk:
             if last >= 0:
                 self.to(self.done[last], position, CAUSES[cause])
                 return _DONE, last
+        if cause == _MISPREDICTED and position and self.delivered[position] < self.time:
+            last = self._redirecting(position - 1, cause)
+            if last >= 0 and self.done[last] <= self.time:
+                self.to(self.done[last], position - 1, CAUSES[cause])
+                return _DONE, last
         if cause in _IN_FRONT:
             self.to(self.delivered[position], position, "rename width")
             return _DELIVER, position
@@ -358,6 +363,12 @@ class _Walk:
         page, line = self.missed.code(self.pcs[position])
         self._waited(resumed, position, page, line)
 
+    def _redirecting(self, position: int, cause: int) -> int:
+        """The uop of an instruction that redirects delivery and rename, -1 if none does."""
+        flag = _BRANCHES if cause == _MISPREDICTED else _BLOCKS
+        uops = range(self.chains.first[position], self.chains.first[position + 1])
+        return next((j for j in reversed(uops) if self.chains.flags[j] & flag), -1)
+
     def _resume(self, position: int) -> _Event:
         """Why delivery did not go on to `position` at once after the instruction before it."""
         before = position - 1
@@ -371,9 +382,7 @@ class _Walk:
                 self.to(self.renamed[last], before, CAUSES[cause])
                 return _RENAME, last
             if cause in _REDIRECTS:
-                flag = _BRANCHES if cause == _MISPREDICTED else _BLOCKS
-                uops = range(self.chains.first[before], self.chains.first[position])
-                last = next((j for j in reversed(uops) if self.chains.flags[j] & flag), -1)
+                last = self._redirecting(before, cause)
                 if last >= 0 and self.done[last] <= self.time:
                     self.to(self.done[last], before, CAUSES[cause])
                     return _DONE, last

@@ -24,7 +24,8 @@ from tramposim.timing.states import apply_state, check_state
 __all__ = ["Timing", "time_trace"]
 
 _MAX_PASSES = 400
-_MIN_INSTRUCTIONS = 4000
+_TRAINING = 4000
+"""Instructions after which predictors and memory renaming know the calls."""
 _LOOK_AHEAD = 1500
 """Instructions after which nothing that was under way at a pass's end still is."""
 
@@ -82,12 +83,12 @@ def time_trace(
 
     Hot: the recorded calls are executed again and again, the core's state carried over, until
     the cycles per pass repeat, `most_passes` at most; `record` adds recordings. Code whose
-    returns or indirect branches change their targets finds the fast BTB in either of two states,
-    which the same code on the same silicon shows from run to run (it keeps its lock where a
-    target changes, or it does not): both are timed, and the values are the means. Otherwise each
-    recorded call is executed alone after the hot core was brought to the starting state, and the
-    cycles are the mean over the calls. `prepared` is what `prepare` made of the trace for the
-    core, if it did.
+    returns or indirect branches change their targets may go on for ever with the fast BTB in
+    either of two states, which the same code on the same silicon shows from run to run (it keeps
+    its lock where a target changes, or it does not): both are timed, and the values are what a
+    core reaches that is in each for half of the time. Otherwise each recorded call is executed
+    alone after the hot core was brought to the starting state, and the cycles are the mean over
+    the calls. `prepared` is what `prepare` made of the trace for the core, if it did.
 
     Raises `InputError` for an empty trace, a trace of the other architecture or an unknown
     `state`, `UnsupportedError` for an instruction without timing.
@@ -100,7 +101,8 @@ def time_trace(
     code = prepared.code
     found = []
     for locked in (True, False):
-        pipeline = Pipeline(parameters(core), code.insns, code.uops, locked=locked)
+        pipeline = Pipeline(parameters(core), code.insns, code.uops)
+        _warm(pipeline, passes, locked)
         found.append(timing := _steady(pipeline, core, prepared, passes, record, most_passes))
         if not (timing.events["target_changes"] and core.branches.fast_btb_relock.value):
             return timing
@@ -110,26 +112,30 @@ def time_trace(
 _Key = TypeVar("_Key")
 
 
-def _halves(a: Mapping[_Key, float], b: Mapping[_Key, float]) -> dict[_Key, float]:
-    """The mean of two mappings; what only one holds is zero in the other."""
-    return {key: (a.get(key, 0.0) + b.get(key, 0.0)) / 2 for key in {**a, **b}}
-
-
 def _mean(a: Timing, b: Timing) -> Timing:
-    """Two equally likely steady states of the same calls as one."""
+    """Two steady states of the same calls as one: the core is in each for half of the time.
+
+    What changes the state comes from outside the calls, and so in time, not after a number of
+    them: the faster state sees more calls.
+    """
     a_is_faster = a.cycles_per_call <= b.cycles_per_call
+    part = b.cycles_per_call / (a.cycles_per_call + b.cycles_per_call)
+
+    def per_call(a: Mapping[_Key, float], b: Mapping[_Key, float]) -> dict[_Key, float]:
+        return {key: part * a.get(key, 0.0) + (1 - part) * b.get(key, 0.0) for key in {**a, **b}}
+
     recordings = (
-        *(replace(one, fast=a_is_faster) for one in a.recordings),
-        *(replace(one, fast=not a_is_faster) for one in b.recordings),
+        *(replace(one, fast=a_is_faster, share=part) for one in a.recordings),
+        *(replace(one, fast=not a_is_faster, share=1 - part) for one in b.recordings),
     )
     return replace(
         a,
-        cycles_per_call=(a.cycles_per_call + b.cycles_per_call) / 2,
+        cycles_per_call=2 * part * a.cycles_per_call,
         cycles_low=min(a.cycles_low, b.cycles_low),
         cycles_high=max(a.cycles_high, b.cycles_high),
-        events=_halves(a.events, b.events),
-        shares=_halves(a.shares, b.shares),
-        causes=_halves(a.causes, b.causes),
+        events=per_call(a.events, b.events),
+        shares=per_call(a.shares, b.shares),
+        causes=per_call(a.causes, b.causes),
         recordings=recordings,
         steady=a.steady and b.steady,
     )
@@ -176,6 +182,16 @@ def _cold(
     )
 
 
+def _warm(pipeline: Pipeline, passes: Passes, locked: bool) -> None:
+    """Let predictors and memory renaming learn the calls, then a state of the fast BTB settle."""
+    least = 1 if passes.warming else 2
+    for _ in range(max(least, -(-_TRAINING // len(passes.training.order)))):
+        _execute(pipeline, passes.training)
+    pipeline.lock(locked)
+    if passes.warming:
+        _execute(pipeline, passes.warming)
+
+
 def _steady(
     pipeline: Pipeline,
     core: Core,
@@ -186,11 +202,7 @@ def _steady(
 ) -> Timing:
     took: list[int] = []
     calls: list[NDArray[np.int64]] = []
-    least = max(2, -(-_MIN_INSTRUCTIONS // max(1, len(prepared.order))))
     period = 0
-    if passes.warming:
-        least = 1
-        _execute(pipeline, passes.warming)
     counts: list[list[int]] = [pipeline.events()]
     shares: list[list[int]] = [pipeline.shares()]
     held = [holdups(pipeline)]
@@ -202,10 +214,10 @@ def _steady(
         counts.append(pipeline.events())
         shares.append(pipeline.shares())
         held.append(holdups(pipeline))
-        if passes.wandering or (done >= least - 1 and settled(executed, calls[-1])):
+        if passes.wandering or settled(executed, calls[-1]):
             period = 1
             break
-        if done >= least:
+        if done:
             period = period_of(took)
             if period:
                 break

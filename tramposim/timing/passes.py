@@ -38,12 +38,14 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Passes:
-    """What is executed: `warming`, if any, and `first` once, then `whole` until its cycles repeat.
+    """What is executed: `training`, which predictors learn from, then `warming`, if any, and
+    `first` once, then `whole` until its cycles repeat.
 
     `wandering`: the calls went through the code without a pattern, so that `first` is all.
     Predictors would learn such calls by heart if the same ones were executed again and again.
     """
 
+    training: Stretch
     warming: Stretch | None
     first: Stretch
     whole: Stretch
@@ -51,20 +53,24 @@ class Passes:
 
 
 def passes_of(prepared: PreparedTrace) -> Passes:
-    """Long traces are cut in halves: the first warms the core, the second may be steady."""
+    """Long traces are cut: the first half trains and warms the core, the second may be steady."""
     whole = Stretch(prepared.order, prepared.accesses, prepared.marks)
     wandering = _wanders(whole)
     enough = whole.call_count >= 2 * _STEADY * _LONGEST_PERIOD
     if not wandering and not (enough and len(whole.order) >= _LONG_TRACE):
-        return Passes(None, whole, whole, False)
-    half = len(whole.marks) // 2
-    start = int(whole.marks[half])
-    cut = accesses_between(whole.accesses, 0, start)[1]
-    warming = Stretch(whole.order[:start], whole.accesses[:cut], whole.marks[: half + 1])
-    accesses = whole.accesses[cut:].copy()
-    accesses["insn"] -= start
-    second = Stretch(whole.order[start:], accesses, whole.marks[half:] - start)
-    return Passes(warming, second, whole, wandering)
+        return Passes(whole, None, whole, whole, False)
+    half = whole.call_count // 2
+    quarters = _part(whole, 0, half // 2), _part(whole, half // 2, half)
+    return Passes(*quarters, _part(whole, half, whole.call_count), whole, wandering)
+
+
+def _part(calls: Stretch, first: int, end: int) -> Stretch:
+    """The calls from number `first` to before `end`."""
+    begin, stop = int(calls.marks[first]), int(calls.marks[end])
+    low, high = accesses_between(calls.accesses, begin, stop)
+    accesses = calls.accesses[low:high].copy()
+    accesses["insn"] -= begin
+    return Stretch(calls.order[begin:stop], accesses, calls.marks[first : end + 1] - begin)
 
 
 def _wanders(calls: Stretch) -> bool:

@@ -42,7 +42,8 @@ class Recording:
     follow, for what of them delays those. `order` and `accesses` are as in `PreparedTrace`,
     `marks` where each call begins and the last ends; `stages` and `uops` (dtypes `STAGES`,
     `UOP_STAGES`) count cycles from the begin. `fast` tells that the front end was in the faster
-    of its two states, or that there is but one.
+    of its two states, or that there is but one; `share` is how many calls go so, relative to
+    those of other recordings.
     """
 
     calls: tuple[int, ...]
@@ -53,6 +54,7 @@ class Recording:
     stages: NDArray[np.void] = field(repr=False)
     uops: NDArray[np.void] = field(repr=False)
     fast: bool = True
+    share: float = 1.0
 
     @property
     def counted(self) -> int:

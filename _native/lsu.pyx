@@ -1,14 +1,20 @@
-"""Load/store unit: forwarding, memory renaming, partial overlap, commit of stores.
+"""Load/store unit: forwarding, memory renaming, partial overlap, 4K aliasing, commit of stores.
 
 A table knows the last store to each byte. A load whose bytes all come from one store that
 has not reached the cache is fed by it: after `forward_latency` from both its own issue and
 the data (and `forward_wait` more if it had to be tried again, except loads of the stack
 engine); or, where the core renames memory and the same static store has fed the same static
 load before, from the moment that the stored value exists. Returns are renamed only if a push or
-call has stored their address. A load that needs bytes of several places, some of them waiting
-stores, takes `forward_block` from its issue and the last of their data. On cores that forward
-halves, a load of `forward_halves` bytes or more is instead fed by halves, each from one store or
-the cache; but a store feeds only what begins where it or its second half does.
+call has stored their address, no load to the register of a store with an indexed address. A load
+that needs bytes of one waiting store and of the cache takes `forward_block` from its issue and the
+store's data; one that needs bytes of several takes `forward_commit` from the last one's commit. On
+cores that forward halves, a load of `forward_halves` bytes or more is instead fed by halves, each
+from one store or the cache; but a store feeds only what begins where it or its second half does.
+
+Stores are first looked for by the offset in the page alone, so that one to the same bytes of
+another page delays a load: by `alias_wait`, until the addresses have been compared whole. If both
+pages are one page of memory (`one_page`), the load reads what the store writes, but is not fed by
+it: it waits for its commit, too.
 """
 
 from libc.stdlib cimport calloc, free
@@ -17,6 +23,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     TRUST_MAX = 15
+    PAGE = 4096
     LINGER = 10     # cycles after retirement in which a store's register can be renamed from
 
 
@@ -28,7 +35,7 @@ cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
     unit.granules = <Granule *>calloc(GRANULES, sizeof(Granule))
     unit.pair_store = <int32_t *>calloc(instructions + 1, 4)
     unit.pair_trust = <uint8_t *>calloc(instructions + 1, 1)
-    if unit.granules == NULL or unit.pair_store == NULL or unit.pair_trust == NULL:
+    if not (unit.granules and unit.pair_store and unit.pair_trust):
         raise MemoryError
     unit.commit_width = core.store_commit_width
     unit.store_buffer = core.store_buffer
@@ -36,6 +43,9 @@ cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
     unit.forward_block = core.forward_block
     unit.forward_wait = core.forward_wait
     unit.forward_halves = core.forward_halves
+    unit.forward_commit = core.forward_commit
+    unit.alias_wait = core.alias_wait
+    unit.store_drain = core.store_drain
     unit.rename_latency = core.rename_memory_latency
     unit.renames = core.rename_memory != 0
     return 0
@@ -79,6 +89,10 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
         granule.whole = 0
     if size == 8 and not address & 7:
         granule.whole = unit.count
+    unit.offsets[(address >> 3) & (OFFSETS - 1)] = unit.count
+    if (address & 7) + <uint64_t>size > 8:
+        for key in range((address >> 3) + 1, ((address + size - 1) >> 3) + 1):
+            unit.offsets[key & (OFFSETS - 1)] = unit.count
     return store
 
 
@@ -137,7 +151,7 @@ cdef int64_t _fed_by_halves(
         granule = &unit.granules[(key ^ (key >> 11)) & (GRANULES - 1)]
         found = granule.writer[byte & 7] if granule.address == key else 0
         if found and (unit.count - found >= STORES - 1
-                      or unit.stores[found % STORES].commit <= issue):
+                      or unit.stores[found % STORES].commit + unit.store_drain <= issue):
             found = 0
         if byte == address + half:
             first = byte
@@ -153,6 +167,40 @@ cdef int64_t _fed_by_halves(
     return ready
 
 
+cdef inline const Store *alias_of(
+    const Lsu *unit, uint64_t address, uint64_t size, uint32_t newest, int64_t issue
+) noexcept nogil:
+    """The store under way, newer than `newest`, to the same bytes of another page (or NULL)."""
+    cdef uint32_t number = unit.offsets[(address >> 3) & (OFFSETS - 1)]
+    cdef uint32_t last = unit.offsets[((address + size - 1) >> 3) & (OFFSETS - 1)]
+    cdef const Store *store
+    if last > number:
+        number = last
+    if number <= newest or unit.count - number >= STORES - 1:
+        return NULL
+    store = &unit.stores[number % STORES]
+    if store.commit + unit.store_drain <= issue or (store.address ^ address) < PAGE:
+        return NULL
+    if (store.address - address) % PAGE < size:
+        return store
+    if (address - store.address) % PAGE < <uint64_t>store.size:
+        return store
+    return NULL
+
+
+cdef inline bint renamed_to(
+    Lsu *unit, const Store *store, int32_t insn, int64_t allocated
+) noexcept nogil:
+    """Whether rename gives a load the register of `store`, which feeds it; and learn that."""
+    if not unit.pair_trust[insn] or unit.pair_store[insn] != store.insn:
+        unit.pair_store[insn] = store.insn
+        unit.pair_trust[insn] = 1
+        return False
+    if unit.pair_trust[insn] < TRUST_MAX:
+        unit.pair_trust[insn] += 1
+    return unit.pair_trust[insn] > TRUST and store.commit + LINGER > allocated
+
+
 cdef LoadOutcome lsu_load(
     Lsu *unit, uint64_t address, int size, int32_t insn, int64_t issue,
     int64_t allocated, int latency, bint may_rename, bint pops, bint may_wait
@@ -161,14 +209,15 @@ cdef LoadOutcome lsu_load(
     cdef LoadOutcome outcome
     cdef uint64_t byte, key
     cdef Granule *granule
-    cdef uint32_t writer, newest = 0
-    cdef bint whole = True, first = True
+    cdef uint32_t writer, newest = 0, waiting = 0
+    cdef bint whole = True, first = True, several = False
     cdef int bytes_read = size
-    cdef int64_t known = 0, fed
-    cdef Store *store
+    cdef int64_t known = 0, commit = 0, fed
+    cdef Store *store = NULL
     cdef const Store *part
     outcome.ready = issue + latency
     outcome.forwarded = outcome.renamed = outcome.blocked = False
+    outcome.aliased = False
     if size > 64:
         size = 64
     key = address >> 3
@@ -182,9 +231,12 @@ cdef LoadOutcome lsu_load(
         writer = granule.writer[byte & 7] if granule.address == key else 0
         if writer and unit.count - writer < STORES - 1:
             part = &unit.stores[writer % STORES]
-            if part.commit > issue:
+            if part.commit + unit.store_drain > issue:
                 outcome.blocked = True
+                several = several or (waiting and writer != waiting)
+                waiting = writer
                 known = max(known, part.data, part.issued)
+                commit = max(commit, part.commit)
         if first:
             newest = writer
             first = False
@@ -192,41 +244,43 @@ cdef LoadOutcome lsu_load(
             whole = False
             if writer > newest:
                 newest = writer
-    if newest == 0 or unit.count - newest >= STORES - 1:
-        return outcome
-    store = &unit.stores[newest % STORES]
-    if not whole:
+    if newest and unit.count - newest < STORES - 1:
+        store = &unit.stores[newest % STORES]
+    if unit.alias_wait:
+        part = alias_of(unit, address, bytes_read, newest, issue)
+        if part != NULL and unit.one_page:
+            outcome.blocked = True
+            outcome.ready = part.commit + unit.forward_commit
+            return outcome
+        outcome.aliased = part != NULL and part.issued < issue
+    if store != NULL and not whole:
+        fed = -1
         if outcome.blocked and unit.forward_halves and bytes_read >= unit.forward_halves:
             fed = _fed_by_halves(unit, address, bytes_read, issue, outcome.ready, may_wait)
-            if fed >= 0:
-                outcome.ready = fed
-                outcome.forwarded = True
-                outcome.blocked = False
-                return outcome
-        if outcome.blocked:
+        if fed >= 0:
+            outcome.ready = fed
+            outcome.forwarded = True
+            outcome.blocked = False
+        elif several:
+            outcome.ready = commit + unit.forward_commit
+        elif outcome.blocked:
             outcome.ready = max(issue, known) + unit.forward_block
-        return outcome
-    outcome.blocked = False
-    may_rename = may_rename or (pops and store.pushed)
-    if unit.renames and may_rename and store.address == address and bytes_read != 2:
-        if unit.pair_trust[insn] and unit.pair_store[insn] == store.insn:
-            if unit.pair_trust[insn] < TRUST_MAX:
-                unit.pair_trust[insn] += 1
-            if unit.pair_trust[insn] > TRUST and store.commit + LINGER > allocated:
-                outcome.renamed = True
-                outcome.ready = allocated + 1
-                if store.value + unit.rename_latency > outcome.ready:
-                    outcome.ready = store.value + unit.rename_latency
-                return outcome
-        else:
-            unit.pair_store[insn] = store.insn
-            unit.pair_trust[insn] = 1
-    if store.commit <= issue and store.commit != 0:
-        return outcome
-    if not _begins(unit, store, address):
-        outcome.blocked = True
-        outcome.ready = max(issue, store.data, store.issued) + unit.forward_block
-        return outcome
-    outcome.forwarded = True
-    outcome.ready = _fed(unit, store, issue, outcome.ready, may_wait)
+    elif store != NULL:
+        outcome.blocked = False
+        may_rename = (may_rename or (pops and store.pushed)) and not store.unnamed
+        if (unit.renames and may_rename and store.address == address and bytes_read != 2
+                and renamed_to(unit, store, insn, allocated)):
+            outcome.renamed = True
+            outcome.aliased = False
+            outcome.ready = max(allocated + 1, store.value + unit.rename_latency)
+            return outcome
+        if store.commit + unit.store_drain > issue or store.commit == 0:
+            if _begins(unit, store, address):
+                outcome.forwarded = True
+                outcome.ready = _fed(unit, store, issue, outcome.ready, may_wait)
+            else:
+                outcome.blocked = True
+                outcome.ready = max(issue, store.data, store.issued) + unit.forward_block
+    if outcome.aliased:
+        outcome.ready += unit.alias_wait
     return outcome

@@ -48,7 +48,7 @@ CAUSES = (
     "uop cache", "decode", "length-changing prefix", "loop buffer", "branch prediction",
     "misprediction", "serialisation", "rename width", "reorder buffer", "scheduler",
     "load buffer", "store buffer", "dependency", "store forwarding", "blocked store forwarding",
-    "locked operation", "divider", "memory access", "retire width",
+    "locked operation", "divider", "memory access", "retire width", "4K aliasing",
 )
 """What can hold execution up, in the order of `Pipeline.stalls` and `waits`; ports follow."""
 
@@ -71,7 +71,8 @@ cdef class Pipeline:
     cdef int64_t *took             # by segment, cycles when it was executed last
     cdef int64_t segments          # executed, of these arrays
 
-    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None):
+    def __cinit__(self, dict params, insns, uops, bint cached=True, CoreState state=None,
+                  bint one_page=False):
         cdef Hardware *unit = &self.hardware
         cdef Py_ssize_t i
         unit.core = params
@@ -103,6 +104,7 @@ cdef class Pipeline:
         self.lock(True)
         scheduler_open(&unit.scheduler, &unit.core)
         lsu_open(&unit.lsu, &unit.core, <int>self.insns.shape[0])
+        unit.lsu.one_page = one_page
         steady_open(&self.steady, <int>self.insns.shape[0], self._branches(), True)
         steady_open(&self.passes, <int>self.insns.shape[0], self._branches(), False)
         self.order = None

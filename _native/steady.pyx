@@ -88,19 +88,21 @@ cdef int64_t _floor(const Hardware *hardware) noexcept nogil:
         floor = hardware.scheduler.now
     # Old cycles count with what is added to them: latencies of forwarding, fetch run-ahead.
     return floor - (lsu.forward_latency + lsu.forward_block + lsu.forward_wait
-                    + lsu.rename_latency + hardware.front.ahead + 64)
+                    + lsu.forward_commit + lsu.alias_wait + lsu.rename_latency
+                    + hardware.front.ahead + 64)
 
 
 cdef void _normal_stores(Lsu *to, const Lsu *lsu, int64_t origin, int64_t floor) noexcept nogil:
     """The stores that a load may still be fed by, newest first.
 
-    They determine the table of granules, but for entries that are too old to be used.
+    They determine the tables of granules, but for entries that are too old to be used.
     """
     cdef int i
     cdef Store *store
     to.granules = NULL
     to.pair_store = NULL
     to.pair_trust = NULL
+    memset(to.offsets, 0, sizeof(to.offsets))
     to.count = lsu.count if lsu.count < STORES else STORES
     to.last_commit = _since(lsu.last_commit, origin, floor)
     for i in range(STORES):

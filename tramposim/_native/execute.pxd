@@ -13,9 +13,9 @@ from tramposim._native.memory cimport memory_data, memory_translate
 from tramposim._native.rename cimport rename_enter, rename_wait
 from tramposim._native.scheduler cimport scheduler_issue
 from tramposim._native.uarch cimport (
-    BLOCKED_FORWARDING, DENSE, FORWARDING, LOAD_BUFFER, LOCKED, LOCKED_OPERATION, MEMORY_ACCESS,
-    MOVE_STACK, NEEDS_SUM, NO_REGISTER, ORDERS_LOADS, PAIR, RETURN, STORE_BUFFER, UNRENAMED,
-    AccessRec, UopRec)
+    ALIAS, BLOCKED_FORWARDING, DENSE, FORWARDING, LOAD_BUFFER, LOCKED, LOCKED_OPERATION,
+    MEMORY_ACCESS, MOVE_STACK, NEEDS_SUM, NO_REGISTER, ORDERS_LOADS, PAIR, RETURN,
+    STORE_BUFFER, UNRENAMED, AccessRec, UopRec)
 
 
 cdef inline const AccessRec *next_access(
@@ -125,7 +125,8 @@ cdef inline int64_t execute_load(
                            not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
                            flight.insn.branch == RETURN, not uop.flags & MOVE_STACK)
         if outcome.ready > done:
-            flight.why = BLOCKED_FORWARDING if outcome.blocked else FORWARDING
+            flight.why = (ALIAS if outcome.aliased
+                          else BLOCKED_FORWARDING if outcome.blocked else FORWARDING)
         done = outcome.ready
         unit.events[FORWARDS] += outcome.forwarded
         unit.events[RENAMES] += outcome.renamed
@@ -171,6 +172,7 @@ cdef inline int64_t execute_store_address(
     flight.store = lsu_store(&unit.lsu, address, size, flight.number)
     flight.store.issued = start
     flight.store.pushed = uop.flags & MOVE_STACK != 0
+    flight.store.unnamed = uop.flags & UNRENAMED != 0
     unit.events[STORES_DONE] += 1
     if unit.memory != NULL and used != NULL:
         return memory_translate(unit.memory, address, size, flight.insn.pc, start) + 1

@@ -16,6 +16,7 @@ class Pipeline:
         uops: NDArray[np.void],
         cached: bool = ...,
         state: CoreState | None = ...,
+        one_page: bool = ...,
     ) -> None: ...
     state: CoreState | None
     def lock(self, locked: bool) -> None: ...

@@ -70,8 +70,9 @@ cdef enum Cause:                # what held execution up, `CAUSES` in pipeline
     DIVIDER = 16
     MEMORY_ACCESS = 17
     RETIRE_WIDTH = 18
-    FIRST_PORT = 19         # FIRST_PORT + n: port n was taken
-    CAUSES_COUNT = 35
+    ALIAS = 19              # a store 4 KiB away
+    FIRST_PORT = 20         # FIRST_PORT + n: port n was taken
+    CAUSES_COUNT = 36
 
 cdef packed struct UopRec:
     uint32_t ports
@@ -158,6 +159,8 @@ cdef struct CoreParams:
     int forward_block
     int forward_wait
     int forward_halves
+    int forward_commit
+    int alias_wait
     int store_drain
     int lock_hold
     int rename_memory

@@ -106,7 +106,10 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `forward_latency`: of a load that a store feeds; `forward_block`: of one that waits for a
     store and cannot be fed. `forward_halves`: loads of at least so many bytes take each half
     from one store or the cache, and stores feed loads that begin at their start or middle; 0: a
-    store feeds any load inside it, but none that needs other bytes too.
+    store feeds any load inside it, but none that needs other bytes too. `forward_commit`: of a
+    load for whose bytes several stores under way are needed, from the commit of the last;
+    `alias_wait`: what a load takes longer for a store under way to the same bytes of another
+    4 KiB page (0: the core compares more of the address).
     `store_drain`: from a store's retirement until a locked operation behind it can begin;
     `lock_hold`: from its begin until loads behind it can issue. `same_bank_load_ports`: loads
     that one cycle can start of the same bank, four bytes of a line.
@@ -120,6 +123,8 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forward_block: Parameter
     forward_wait: Parameter
     forward_halves: Parameter
+    forward_commit: Parameter
+    alias_wait: Parameter
     store_drain: Parameter
     lock_hold: Parameter
     rename_memory: Parameter

@@ -37,7 +37,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "cold misses": ("code line", "code page", "data line", "data page", "branch target"),
         "ports": ("divider",),
         "latency chain": ("execution latency", "load latency", "issue"),
-        "forwarding": ("store forwarding", "memory renaming", "blocked store forwarding"),
+        "forwarding": (
+            "store forwarding", "memory renaming", "blocked store forwarding", "4K aliasing",
+        ),
         "serialising": ("serialisation", "locked operation"),
         "widths and buffers": (
             "rename width", "retire width", "reorder buffer", "scheduler", "load buffer",
@@ -191,7 +193,12 @@ class _Walk:
                 return _DONE, writer
             self.to(self.renamed[j], position, "memory renaming")
             return _RENAME, j
+        if cause == "4K aliasing":
+            self.to(self.done[j] - int(self.core.memory.alias_wait.value), position, cause)
         if cause in _FORWARDING:
+            wait = int(self.core.memory.forward_commit.value)
+            if data > 0 and self.committed[self.chains.position[data]] + wait == self.done[j]:
+                return self._committed(data - 1, position, cause)
             sources = (data - 1, data) if data > 0 else ()
             last = max((j, *sources), key=lambda k: (self.started[k], k == j))
             self.to(self.started[last], position, cause)

@@ -118,7 +118,7 @@ class Packer:
         flags = int(uop.flags)
         if kind is not Kind.ELIMINATED:
             flags &= ~int(UopFlag.EARLY_FLAGS)
-        if spec.indexed and kind is Kind.LOAD:
+        if spec.indexed and kind in (Kind.LOAD, Kind.STORE_ADDRESS):
             flags |= int(UopFlag.UNRENAMED)
         slot = int(uop.slot or (not self._micro and kind is not Kind.ELIMINATED))
         if uop.kind is Kind.ELIMINATED and (uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK):

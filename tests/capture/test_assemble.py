@@ -52,7 +52,7 @@ def test_a_captured_function_verifies_and_replays(
     kernel = running(shared, file, record)
     path = capture(kernel, tmp_path / "captured.jsonl")
     checks = list(verify_capture(path))
-    assert [check.problem for check in checks] == [""] * (1 + len(kernel.case["progs"]))
+    assert [check.problem for check in checks] == [None] * (1 + len(kernel.case["progs"]))
     (_, case), *_ = Capture(path)
     assert isinstance(case, CaseRecord)
     assert case.flags == kernel.case["flags"]

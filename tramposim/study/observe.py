@@ -78,7 +78,7 @@ def observe_capture(path: Path) -> Iterator[Check]:
             if context is None:
                 context = program_context(path, capture.boot)
             problem = _check(record, context, capture.boot, where)
-            yield Check(path, record.id, "observed", problem)
+            yield Check(path, record.id, "observed", problem or None)
 
 
 def _check(

@@ -49,7 +49,7 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One comparison: `problem` is None or empty if it passed."""
+    """One comparison: `problem` is None if it passed."""
 
     path: Path
     id: str

@@ -38,6 +38,7 @@ cdef int lsu_open(Lsu *unit, const CoreParams *core, int instructions) except -1
     if not (unit.granules and unit.pair_store and unit.pair_trust):
         raise MemoryError
     unit.commit_width = core.store_commit_width
+    unit.commit_lines = core.store_commit_lines != 0
     unit.store_buffer = core.store_buffer
     unit.forward_latency = core.forward_latency
     unit.forward_block = core.forward_block
@@ -99,14 +100,14 @@ cdef Store *lsu_store(Lsu *unit, uint64_t address, int size, int32_t insn) noexc
 cdef void lsu_commit(Lsu *unit, Store *store, int64_t retired) noexcept nogil:
     """The instruction of `store` has retired: it goes to the cache, in order.
 
-    Several commit in one cycle only to the same line.
+    Several commit in one cycle only to the same line, unless the core writes different ones.
     """
     cdef bint same_line = (store.address >> 6) == unit.last_line
     unit.last_line = store.address >> 6
     if retired > unit.last_commit:
         unit.last_commit = retired
         unit.committed = 1
-    elif unit.committed < unit.commit_width and same_line:
+    elif unit.committed < unit.commit_width and (same_line or unit.commit_lines):
         unit.committed += 1
     else:
         unit.last_commit += 1

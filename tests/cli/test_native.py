@@ -46,4 +46,4 @@ def test_a_core_of_the_other_architecture_is_refused(capsys: pytest.CaptureFixtu
 
 def test_one_kind_of_thing_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["native", "--micro", "--hex", "90"]) == 2
-    assert "one of --scenario, --micro and --hex" in capsys.readouterr().err
+    assert "one of --scenario, --micro, --hex and --input" in capsys.readouterr().err

@@ -26,13 +26,14 @@ REGISTERS = {
 }
 
 
+@pytest.mark.parametrize("rounds", [1, 3])
 @pytest.mark.parametrize("arch", list(Arch))
-def test_a_stub_keeps_what_a_function_must_keep_and_returns_ticks(arch: Arch) -> None:
+def test_a_stub_keeps_what_a_function_must_keep_and_returns_ticks(arch: Arch, rounds: int) -> None:
     areas = user_map(arch)
     machine = Machine(Kernel(arch), areas)
     at, save, stack, end = areas.text.base, 0x5000_0000, 0x5000_4000, 0x3000_0000
     body, (registers, result, pointer) = CODE[arch], REGISTERS[arch]
-    stub = build_stub(arch, at, save, at + 0x800, registers)
+    stub = build_stub(arch, at, save, at + 0x800, registers, rounds)
     leave = at + 0x800 + len(body)
     machine.place(at, stub.code, READ | EXECUTE, "stub")
     machine.place(at + 0x800, body + jump_to(arch, leave, stub.leave), READ | EXECUTE, "body")
@@ -56,7 +57,7 @@ def test_a_stub_keeps_what_a_function_must_keep_and_returns_ticks(arch: Arch) ->
     ticks = left["rax" if arch is Arch.X86_64 else "x0"]
     assert 0 < ticks < 1000
     snapshots = Snapshots.of(engine.take_snapshots(), tuple(engine.register_ids))
-    assert snapshots.values(snapshots.at(stub.leave), result).tolist() == [12]
+    assert snapshots.values(snapshots.at(stub.leave), result).tolist() == [12] * rounds
 
 
 def test_switching_interrupts_becomes_nops_on_x86_64() -> None:

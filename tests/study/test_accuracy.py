@@ -38,7 +38,7 @@ def test_rank_correlation_of_textbooks(first: list[float], second: list[float], 
 
 def test_errors_are_against_the_measured_cycles(tmp_path: Path) -> None:
     (tmp_path / "golden-cove-blocks.csv").write_text(BLOCKS)
-    records = accuracy(AccuracyRequest((load_core("golden-cove"),), tmp_path))
+    records = accuracy(AccuracyRequest((load_core("golden-cove"),), (tmp_path,)))
     row = records.rows[0]
     assert (row["core"], row["data"], row["rows"], row["failed"]) == ("golden-cove", "blocks", 2, 1)
     assert row["mean_error_percent"] == pytest.approx(25, abs=1)
@@ -50,16 +50,31 @@ def test_errors_are_against_the_measured_cycles(tmp_path: Path) -> None:
     assert "| golden-cove | blocks | 2 |" in accuracy_markdown(records)
 
 
+def test_what_native_writes_is_read_from_the_first_folder_that_has_it(tmp_path: Path) -> None:
+    cached = tmp_path / "zen5-blocks.csv"
+    cached.write_text("hex,mode,cycles_per_iteration_median\n480fafc1,cached,3\n")
+    (tmp_path / "zen5-scenarios.csv").write_text(
+        "kernel,entry,returns,scenario,body,cycles_per_call_median\n7.2,jmp,plain,fentry,empty,30\n"
+    )
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "zen5-blocks.csv").write_text("hex,mode,cycles_per_iteration_median\n90,cached,9\n")
+    records = accuracy(AccuracyRequest((load_core("zen5"),), (tmp_path, other)))
+    found = {row["data"]: row for row in records.rows}
+    assert found["scenarios"]["rows"] == found["blocks"]["rows"] == 1
+    assert found["blocks"]["mean_error_percent"] == pytest.approx(0, abs=1)
+
+
 def test_a_sample_is_the_same_for_the_same_seed(tmp_path: Path) -> None:
     (tmp_path / "golden-cove-blocks.csv").write_text(BLOCKS)
-    request = AccuracyRequest((load_core("golden-cove"),), tmp_path, sample=1, seed=3)
+    request = AccuracyRequest((load_core("golden-cove"),), (tmp_path,), sample=1, seed=3)
     first, second = accuracy(request), accuracy(request)
     assert first == second
     assert "At most 1 rows" in accuracy_text(first)
 
 
 def test_what_was_not_measured_is_said() -> None:
-    records = accuracy(AccuracyRequest((load_core("neoverse-n1"),), None, sample=1))
+    records = accuracy(AccuracyRequest((load_core("neoverse-n1"),), (), sample=1))
     text = accuracy_text(records)
     assert "uncalibrated (no measurement of their silicon): neoverse-n1" in text
     assert "No measured data here: --data DIR" in text
@@ -67,10 +82,10 @@ def test_what_was_not_measured_is_said() -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is no folder of measurements"):
-        accuracy(AccuracyRequest((load_core("golden-cove"),), tmp_path / "none"))
+        accuracy(AccuracyRequest((load_core("golden-cove"),), (tmp_path / "none",)))
 
 
 def test_a_malformed_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "golden-cove-blocks.csv").write_text("hex,cycles\n90,1\n")
     with pytest.raises(InputError, match=r"golden-cove-blocks\.csv"):
-        accuracy(AccuracyRequest((load_core("golden-cove"),), tmp_path))
+        accuracy(AccuracyRequest((load_core("golden-cove"),), (tmp_path,)))

@@ -118,11 +118,13 @@ cdef inline int64_t execute_load(
     if uop.flags & LOCKED:
         done += arrives - start - unit.core.l1_latency if arrives else 0
         unit.lock_done = done
-        unit.fence = start + unit.core.lock_hold
+        if unit.core.lock_orders_loads:
+            unit.fence = start + unit.core.lock_hold
     elif used != NULL:
         outcome = lsu_load(&unit.lsu, used.address, used.size, flight.number, start, flight.alloc,
                            <int>(done - start),
-                           not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
+                           used.size >= unit.core.rename_memory_least
+                           and not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
                            flight.insn.branch == RETURN, not uop.flags & MOVE_STACK)
         if outcome.ready > done:
             flight.why = (ALIAS if outcome.aliased
@@ -186,7 +188,8 @@ cdef inline int64_t execute_store_data(
     flight.alloc = rename_enter(unit, uop.pool, flight.alloc)
     flight.start = scheduler_issue(&unit.scheduler, uop, flight.alloc, flight.sources)
     if flight.store != NULL:
-        flight.store.data = flight.start
+        # No latency: the operation on memory hands its result over as it executes.
+        flight.store.data = flight.start + uop.latency - 1
         flight.store.value = flight.value if uop.src0 != NO_REGISTER else flight.alloc
         flight.store.commit = flight.start + 1
     return flight.start + 1

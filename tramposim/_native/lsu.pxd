@@ -46,6 +46,7 @@ cdef struct Lsu:
     uint64_t last_line
     int committed                  # stores committed in that cycle
     int commit_width
+    bint commit_lines              # of different lines in one cycle
     int store_buffer
     int forward_latency
     int forward_block

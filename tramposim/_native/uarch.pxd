@@ -152,6 +152,7 @@ cdef struct CoreParams:
     int load_buffer
     int store_buffer
     int store_commit_width
+    int store_commit_lines
     int ports
     int pools
     int l1_latency
@@ -163,8 +164,10 @@ cdef struct CoreParams:
     int alias_wait
     int store_drain
     int lock_hold
+    int lock_orders_loads
     int rename_memory
     int rename_memory_latency
+    int rename_memory_least
     int same_bank_load_ports
     int stack_engine
     int folded_source_wait

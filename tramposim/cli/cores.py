@@ -11,7 +11,7 @@ from tramposim.timing.core import Core, core_names, load_core
 
 __all__ = ["cores"]
 
-_FOLDERS = (Path("hardware"), Path("../shared/hardware"))
+_FOLDERS = (Path("results/hardware"), Path("hardware"), Path("../shared/hardware"))
 """Where the measurements are looked for, from the current directory."""
 
 
@@ -47,7 +47,7 @@ Examples:
     type=click.Path(path_type=Path),
     metavar="DIR",
     help="Folder of the measurements (CORE-blocks.csv and others).  "
-    "[default: hardware or ../shared/hardware, if there]",
+    "[default: results/hardware, hardware and ../shared/hardware, as far as they are there]",
 )
 @click.option(
     "--sample",
@@ -115,9 +115,9 @@ def _accuracy(
     from tramposim.study.accuracy import accuracy as compare
     from tramposim.study.records import encode_records
 
-    folder = data or next((path for path in _FOLDERS if path.is_dir()), None)
+    folders = (data,) if data else tuple(path for path in _FOLDERS if path.is_dir())
     with progress("accuracy") as step:
-        records = compare(AccuracyRequest(cores, folder, sample, seed), step)
+        records = compare(AccuracyRequest(cores, folders, sample, seed), step)
     write_result(
         {
             "table": lambda: accuracy_text(records, output),

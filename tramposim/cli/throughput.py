@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
+from tramposim.cli.blocks import read_blocks
 from tramposim.cli.options import output_option
 from tramposim.errors import InputError, TramposimError, UnsupportedError
 
@@ -39,10 +39,11 @@ Examples:
 )
 @click.option(
     "--mode",
-    type=click.Choice(["unroll", "loop"]),
+    type=click.Choice(["unroll", "cached", "loop"]),
     default="unroll",
     show_default=True,
-    help="Copies one after the other, or one copy as a loop.",
+    help="Copies one after the other that are decoded, or that the uop cache holds; or one copy "
+    "as a loop.",
 )
 @click.option(
     "--causes",
@@ -93,7 +94,7 @@ def throughput(
     core = load_core(core_name)
     if (hex_code is None) == (source is None):
         raise InputError("give either --hex BYTES or -i FILE", "throughput")
-    blocks = [hex_code] if hex_code is not None else _read(cast(str, source))
+    blocks = [hex_code] if hex_code is not None else read_blocks(cast(str, source))
     rule = rule or ("stalls" if hex_code is None else "path")
     codes = _codes(blocks)
     results = time_blocks(codes, core, cast(Mode, mode), jobs, cast(Rule, rule))
@@ -154,21 +155,3 @@ def _text(blocks: list[str], results: Sequence[Throughput | TramposimError]) -> 
             if cycles >= result.cycles / 100
         ]
     return "\n".join(lines) + "\n"
-
-
-def _read(source: str) -> list[str]:
-    """Column `hex` of a CSV file."""
-    try:
-        if source == "-":
-            return _column(sys.stdin, "stdin")
-        with open(source, newline="", encoding="utf-8") as file:
-            return _column(file, source)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", source) from error
-
-
-def _column(file: TextIO, where: str) -> list[str]:
-    reader = csv.DictReader(file)
-    if "hex" not in (reader.fieldnames or ()):
-        raise InputError("no column `hex` in the first line", where)
-    return [row["hex"] or "" for row in reader]

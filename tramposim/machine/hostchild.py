@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from math import inf
 from mmap import PAGESIZE
 
 import msgspec
@@ -15,6 +16,9 @@ import msgspec
 from tramposim._native import hostcpu
 
 __all__ = ["Job", "Samples", "main"]
+
+_SAME = 0.02
+"""Two chains that differ by more had different clocks, or one was interrupted."""
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -26,7 +30,8 @@ class Job(msgspec.Struct, frozen=True):
     `percpu` is the per-CPU base, 0 for none. `timed` are the stubs whose ticks are wanted;
     `probe` runs before and after each, as does `chain`, which takes `chain_cycles` core cycles.
     Sampling ends when every stub has `samples` samples whose probes took less than `slow`
-    times the fastest probe, or after `most` samples each.
+    times the fastest probe (or `idle` core cycles, if that is less), or after `most` samples
+    each.
     """
 
     pages: list[tuple[int, int, bytes]]
@@ -40,16 +45,18 @@ class Job(msgspec.Struct, frozen=True):
     samples: int
     most: int
     slow: float
+    idle: float
 
 
 class Samples(msgspec.Struct, frozen=True):
-    """Per timed stub, one entry per sample: core cycles, and ticks of the slower probe.
+    """Per timed stub, one entry per sample: core cycles, and those of the slower probe.
 
+    A probe is infinite where the two chains beside it disagree: something came between.
     `counted`: whether the cycles were counted (perf events) instead of scaled from ticks.
     """
 
     cycles: list[list[float]]
-    probes: list[list[int]]
+    probes: list[list[float]]
     counted: bool
 
 
@@ -68,9 +75,10 @@ def main() -> None:
         hostcpu.set_percpu_base(job.percpu)
     counter = hostcpu.open_cycle_counter()
     cycles: list[list[float]] = [[] for _ in job.timed]
-    probes: list[list[int]] = [[] for _ in job.timed]
+    probes: list[list[float]] = [[] for _ in job.timed]
+    fastest = hostcpu.call(job.chain)
     for done in range(job.most):
-        if done >= job.samples and _enough(job, probes):
+        if done >= job.samples and _enough(job, probes, job.idle * fastest / job.chain_cycles):
             break
         for index, entry in enumerate(job.timed):
             if job.provided:
@@ -82,19 +90,24 @@ def main() -> None:
             chain = hostcpu.call(job.chain)
             if counter >= 0:
                 taken = float(hostcpu.count(counter, entry))
-                chain += hostcpu.call(job.chain)
+                again = hostcpu.call(job.chain)
             else:
                 ticks = hostcpu.call(entry)
-                chain += hostcpu.call(job.chain)
-                taken = ticks * 2 * job.chain_cycles / max(chain, 1)
-            probes[index].append(max(before, hostcpu.call(job.probe)))
+                again = hostcpu.call(job.chain)
+                taken = ticks * 2 * job.chain_cycles / max(chain + again, 1)
+            slower = max(before, hostcpu.call(job.probe))
+            same = abs(chain - again) <= _SAME * chain
+            fastest = min(fastest, chain, again)
+            probes[index].append(slower if same else inf)
             cycles[index].append(taken)
-    sys.stdout.buffer.write(msgspec.msgpack.encode(Samples(cycles, probes, counter >= 0)))
+    scaled = [[probe * job.chain_cycles / fastest for probe in each] for each in probes]
+    sys.stdout.buffer.write(msgspec.msgpack.encode(Samples(cycles, scaled, counter >= 0)))
 
 
-def _enough(job: Job, probes: list[list[int]]) -> bool:
-    limit = min(min(ticks) for ticks in probes) * job.slow
-    return all(sum(t <= limit for t in ticks) >= job.samples for ticks in probes)
+def _enough(job: Job, probes: list[list[float]], idle: float) -> bool:
+    """Whether enough probes are fast; `idle`: the ticks of one when the core is idle."""
+    limit = min(idle, *(min(each) for each in probes)) * job.slow
+    return all(sum(probe <= limit for probe in each) >= job.samples for each in probes)
 
 
 if __name__ == "__main__":

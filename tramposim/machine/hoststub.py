@@ -18,7 +18,7 @@ from tramposim.spec import Arch
 __all__ = ["SAVE_AREA", "Stub", "build_stub", "jump_to", "user_mode_code"]
 
 SAVE_AREA = 64
-"""Bytes of writable memory that a stub needs: stack pointer, time stamp, per-CPU base."""
+"""Bytes of writable memory that a stub needs: stack pointer, time stamp, per-CPU base, rounds."""
 
 _X86_64 = (
     "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
@@ -40,16 +40,21 @@ class Stub:
 
 
 def build_stub(
-    arch: Arch, address: int, save: int, begin: int, registers: Mapping[str, int]
+    arch: Arch,
+    address: int,
+    save: int,
+    begin: int,
+    registers: Mapping[str, int],
+    rounds: int = 1,
 ) -> Stub:
-    """A stub at `address` that enters code at `begin`, with `registers` filled.
+    """A stub at `address` that enters code at `begin`, with `registers` filled, `rounds` times.
 
-    `save` is the address of `SAVE_AREA` writable bytes. A register `tpidr_el0` is what arm64
-    code finds its per-CPU data by.
+    `save` is the address of `SAVE_AREA` writable bytes, in the lowest 2 GiB for x86_64. A
+    register `tpidr_el0` is what arm64 code finds its per-CPU data by.
     """
     if arch is Arch.X86_64:
-        return _x86_64(address, save, begin, registers)
-    return _arm64(address, save, begin, registers)
+        return _x86_64(address, save, begin, registers, rounds)
+    return _arm64(address, save, begin, registers, rounds)
 
 
 def jump_to(arch: Arch, address: int, target: int) -> bytes:
@@ -59,23 +64,32 @@ def jump_to(arch: Arch, address: int, target: int) -> bytes:
     return bytes(arm64_asm.ISA.encode_one("b", target, address=address))
 
 
-def _x86_64(address: int, save: int, begin: int, registers: Mapping[str, int]) -> Stub:
+def _x86_64(address: int, save: int, begin: int, registers: Mapping[str, int], rounds: int) -> Stub:
     r11_save = b"\x49\xbb" + struct.pack("<Q", save)
     # lfence waits for everything older and lets nothing younger start (Intel SDM, RDTSC).
     stamp = bytes.fromhex("0faee8 0f31 0faee8 48c1e220 4809d0")
     code = bytes.fromhex("53 55 4154 4155 4156 4157 9c") + r11_save
-    code += bytes.fromhex("498923") + stamp + bytes.fromhex("49894308")
+    # mov [r11], rsp; mov qword [r11 + 24], rounds
+    code += bytes.fromhex("498923 49c74318") + struct.pack("<i", rounds)
+    code += stamp + bytes.fromhex("49894308")
+    fill = len(code)
     for number, name in enumerate(_X86_64):
         if name in registers:
             code += bytes([0x49 if number > 7 else 0x48, 0xB8 | number & 7])
             code += struct.pack("<Q", registers[name])
     code += jump_to(Arch.X86_64, address + len(code), begin)
     leave = address + len(code)
+    if rounds > 1:
+        # dec dword [save + 24]: no register is free, and all are filled again.
+        code += bytes.fromhex("ff0c25") + struct.pack("<i", save + 24)
+        code += bytes(
+            x86_64_asm.ISA.encode_one("jcc", 5, address + fill, address=address + len(code))
+        )
     code += stamp + r11_save + bytes.fromhex("492b4308 498b23 9d 415f 415e 415d 415c 5d 5b c3")
     return Stub(address, code, leave)
 
 
-def _arm64(address: int, save: int, begin: int, registers: Mapping[str, int]) -> Stub:
+def _arm64(address: int, save: int, begin: int, registers: Mapping[str, int], rounds: int) -> Stub:
     encode = arm64_asm.ISA.encode_one
 
     def constant(register: int, value: int) -> bytes:
@@ -93,7 +107,9 @@ def _arm64(address: int, save: int, begin: int, registers: Mapping[str, int]) ->
     code = words(*pushed) + constant(16, save)
     # str sp and the thread pointer, take the time: [x16], [x16, #16], [x16, #8].
     code += words(0x910003F1, 0xF9000211, 0xD53BD051, 0xF9000A11)
+    code += constant(17, rounds) + words(0xF9000E11)  # str x17, [x16, #24]
     code += words(_ISB, 0xD53BE051, _ISB, 0xF9000611)
+    fill = len(code)
     for name, value in registers.items():
         if name == "tpidr_el0":
             code += constant(17, value) + words(0xD51BD051)
@@ -104,6 +120,10 @@ def _arm64(address: int, save: int, begin: int, registers: Mapping[str, int]) ->
             code += constant(int(name[1:]), value)
     code += bytes(encode("b", begin, address=address + len(code)))
     leave = address + len(code)
+    if rounds > 1:
+        # ldr x17, [x16, #24]; sub x17, x17, #1; str x17, [x16, #24]; cbnz x17, fill
+        code += constant(16, save) + words(0xF9400E11, 0xD1000631, 0xF9000E11)
+        code += words(0xB5000011 | (fill - len(code) >> 2 & 0x7FFFF) << 5)
     code += words(_ISB, 0xD53BE040, _ISB) + constant(16, save)
     # ldr x17, [x16, #8]; sub x0, x0, x17; the thread pointer; the stack pointer.
     code += words(0xF9400611, 0xCB110000, 0xF9400A11, 0xD51BD051, 0xF9400211, 0x9100023F)

@@ -6,18 +6,50 @@ import statistics
 from collections.abc import Mapping
 
 from tramposim.report.columns import Column
-from tramposim.report.export import markdown_table
+from tramposim.report.export import markdown_table, records_csv
 from tramposim.report.table import TextTable, render
-from tramposim.study.records import Records
+from tramposim.study.records import Records, Value
 
-__all__ = ["native_markdown", "native_text"]
+__all__ = ["native_data", "native_markdown", "native_text"]
 
 _UNITS = {"scenarios": "cycles_per_call", "micro-kernels": "cycles_per_unit", "blocks": "cycles"}
 _KEYS = {
-    "scenarios": (Column("scenario", "scenario", text=True), Column("body", "body", text=True)),
+    "scenarios": (
+        Column("entry", "entry", text=True),
+        Column("returns", "returns", text=True),
+        Column("scenario", "scenario", text=True),
+        Column("body", "body", text=True),
+    ),
     "micro-kernels": (Column("kernel", "kernel", text=True),),
     "blocks": (Column("hex", "block", text=True),),
 }
+
+_DATA = {
+    "scenarios": {
+        "kernel": "kernel",
+        "entry": "entry",
+        "returns": "returns",
+        "scenario": "scenario",
+        "body": "body",
+        "native_cycles_per_call": "cycles_per_call_median",
+        "native_cycles_per_call_low": "low",
+        "native_cycles_per_call_high": "high",
+    },
+    "micro-kernels": {
+        "kernel": "name",
+        "native_cycles_per_unit": "cycles_per_unit_median",
+        "native_cycles_per_unit_low": "low",
+        "native_cycles_per_unit_high": "high",
+    },
+    "blocks": {
+        "hex": "hex",
+        "mode": "mode",
+        "native_cycles": "cycles_per_iteration_median",
+        "native_cycles_low": "low",
+        "native_cycles_high": "high",
+    },
+}
+"""Fields of a record that are a measurement, and their columns in a file of measurements."""
 
 LEGEND = (
     "native: median core cycles on this CPU; 5 %, 95 %: percentiles of the kept samples; kept: "
@@ -55,7 +87,7 @@ def _title(records: Records) -> str:
     return f"{meta['what']} on {meta['cpu']}; {model}"
 
 
-def _rows(records: Records) -> list[Mapping[str, object]]:
+def _rows(records: Records) -> list[Mapping[str, Value]]:
     return [row for row in records.rows if "error" not in row]
 
 
@@ -88,3 +120,12 @@ def native_markdown(records: Records) -> str:
     table = markdown_table(_columns(records), _rows(records))
     lines = [line for line in (*_failures(records), LEGEND, _summary(records)) if line]
     return "\n".join([f"### {_title(records)}", "", table, *(f"{line}\n" for line in lines)])
+
+
+def native_data(records: Records) -> str:
+    """What was measured as a file of measurements for `study.accuracy`: rows without errors."""
+    columns = _DATA[records.meta["what"]] | {"samples_kept": "kept", "samples": "samples"}
+    rows = tuple(
+        {column: row.get(field) for field, column in columns.items()} for row in _rows(records)
+    )
+    return records_csv(Records(records.meta, rows))

@@ -1,8 +1,9 @@
 """Accuracy: every core model against the cycles that were measured on its silicon.
 
-Measurements of core NAME are files `NAME-images.csv`, `NAME-table.md`,
-`NAME-state-passing.csv`, `NAME-blocks.csv` and `NAME-microkernels.csv` of one folder; the
-captures that the images' ids name lie in `golden` beside that folder.
+Measurements of core NAME are files `NAME-images.csv`, `NAME-table.md`, `NAME-scenarios.csv`,
+`NAME-state-passing.csv`, `NAME-blocks.csv` and `NAME-microkernels.csv` of some folders; the
+captures that the images' ids name lie in `golden` beside theirs. `tramposim native --format
+data` writes the scenarios, blocks and micro-kernels of the machine that it runs on.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import DEFAULT_FUNCTION, Subject
 from tramposim.timing import Core
 from tramposim.timing.blocks import time_blocks
-from tramposim.timing.throughput import Throughput
+from tramposim.timing.throughput import Mode, Throughput
 
 __all__ = ["AccuracyRequest", "Compared", "DataSet", "accuracy"]
 
@@ -57,6 +58,9 @@ _TABLE_BODIES = {"fsession+cookie": "carry"}
 """Bodies of the table's scenarios that are not empty: it gives 318 instructions for a call with a
 session cookie, which is a program that uses it (one that only asks for it executes 288)."""
 
+_SCENARIO = ("entry", "returns", "scenario", "body")
+"""Columns that say what a row of measured scenarios is."""
+
 _MEASURED_BODIES = (
     ("case.untraced.1key", "untraced", "empty"),
     ("case.fe.empty.1key", "fentry", "empty"),
@@ -72,11 +76,11 @@ _MEASURED_BODIES = (
 
 @dataclass(frozen=True, slots=True)
 class AccuracyRequest:
-    """`data`: folder of measurements (None: there is none). `sample`: most rows of a data set
-    (None: all), drawn by `seed`."""
+    """`data`: folders of measurements; the first that has a file counts. `sample`: most rows of
+    a data set (None: all), drawn by `seed`."""
 
     cores: tuple[Core, ...]
-    data: Path | None
+    data: tuple[Path, ...]
     sample: int | None = None
     seed: int = 0
 
@@ -122,15 +126,17 @@ def accuracy(request: AccuracyRequest, step: Callable[[str], None] = lambda name
 
     Raises `InputError` for a folder or file that cannot be read.
     """
-    if request.data is not None and not request.data.is_dir():
-        raise InputError("is no folder of measurements", str(request.data))
+    for folder in request.data:
+        if not folder.is_dir():
+            raise InputError("is no folder of measurements", str(folder))
     rows: list[Mapping[str, Value]] = []
     for core in request.cores:
         sample = _Sample(request.sample, request.seed)
         of_core: list[Mapping[str, Value]] = []
         for kind in _KINDS:
-            path = request.data / f"{core.name}-{kind.suffix}" if request.data else None
-            if path is None or not path.is_file():
+            places = (folder / f"{core.name}-{kind.suffix}" for folder in request.data)
+            path = next((place for place in places if place.is_file()), None)
+            if path is None:
                 continue
             step(f"{core.name} {kind.name}")
             try:
@@ -156,7 +162,7 @@ def accuracy(request: AccuracyRequest, step: Callable[[str], None] = lambda name
         "basis": "core model against measured core cycles, everything hot",
         "sample": request.sample,
         "seed": request.seed,
-        "data": request.data is not None,
+        "data": bool(request.data),
     }
     return Records(meta, tuple(rows))
 
@@ -234,6 +240,20 @@ def _table(path: Path, core: Core, sample: _Sample) -> list[Compared]:
     return found
 
 
+def _scenarios(path: Path, core: Core, sample: _Sample) -> list[Compared]:
+    """Scenarios by return style, entry mode and body, as `tramposim native` measures them."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = sample.of(csv.DictReader(stream))
+    found = []
+    for row in rows:
+        entry, returns, scenario, body = (row[word] for word in _SCENARIO)
+        cycles = float(row["cycles_per_call_median"])
+        subject = _subject(core.arch, entry, returns, scenario, body, row["kernel"])
+        name = f"{entry} {returns} {scenario} {body}"
+        found.append(Compared(name, cycles, *_modelled(subject, core)))
+    return found
+
+
 def _state_passing(path: Path, core: Core, sample: _Sample) -> list[Compared]:
     """Whole calls of programs that pass state from entry to exit."""
     with path.open(newline="", encoding="utf-8") as stream:
@@ -245,8 +265,10 @@ def _state_passing(path: Path, core: Core, sample: _Sample) -> list[Compared]:
     ]
 
 
-def _subject(arch: Arch, entry: str, returns: str, scenario: str, body: str) -> Subject:
-    kernel = kernel_of(arch, _SERIES, entry, {"ret": "plain"}.get(returns, returns))
+def _subject(
+    arch: Arch, entry: str, returns: str, scenario: str, body: str, version: str = _SERIES
+) -> Subject:
+    kernel = kernel_of(arch, version, entry, {"ret": "plain"}.get(returns, returns))
     return Subject(kernel, parse_prototype(DEFAULT_FUNCTION), parse_scenario(scenario), body)
 
 
@@ -258,13 +280,17 @@ def _modelled(subject: Subject, core: Core) -> tuple[float | None, str]:
 
 
 def _blocks(path: Path, core: Core, sample: _Sample) -> list[Compared]:
-    """Unrolled blocks."""
+    """Unrolled blocks: decoded, or from the uop cache where a column `mode` says so."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = sample.of(csv.DictReader(stream))
-    results = time_blocks([bytes.fromhex(row["hex"]) for row in rows], core)
+    mode: Mode = "cached" if rows and rows[0].get("mode") == "cached" else "unroll"
+    results = time_blocks([bytes.fromhex(row["hex"]) for row in rows], core, mode)
     found = []
     for row, result in zip(rows, results, strict=True):
-        measured = float(row["measured_cycles_per_100_iterations"]) / 100
+        if "cycles_per_iteration_median" in row:
+            measured = float(row["cycles_per_iteration_median"])
+        else:
+            measured = float(row["measured_cycles_per_100_iterations"]) / 100
         if isinstance(result, Throughput):
             found.append(Compared(row["hex"], measured, result.cycles))
         else:
@@ -291,6 +317,7 @@ def _microkernels(path: Path, core: Core, sample: _Sample) -> list[Compared]:
 _KINDS = (
     DataSet("images", "images.csv", "cycles per call", _images),
     DataSet("table", "table.md", "cycles per call", _table),
+    DataSet("scenarios", "scenarios.csv", "cycles per call", _scenarios),
     DataSet("state passing", "state-passing.csv", "cycles per call", _state_passing),
     DataSet("blocks", "blocks.csv", "cycles per iteration", _blocks),
     DataSet("micro-kernels", "microkernels.csv", "cycles per unit", _microkernels),

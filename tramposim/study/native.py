@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 from tramposim import __version__
 from tramposim.errors import InputError, TramposimError, UnsupportedError
@@ -17,7 +19,7 @@ from tramposim.study.micro import MicroKernel, host_kernel, time_kernel
 from tramposim.study.records import Records, Value
 from tramposim.study.scenario import parse_scenario
 from tramposim.timing import Core, core_names, load_core, time_trace
-from tramposim.timing.throughput import throughput
+from tramposim.timing.throughput import Mode, throughput
 
 __all__ = [
     "core_of_host",
@@ -29,13 +31,22 @@ __all__ = [
 ]
 
 WARM_CALLS, TRACED_CALLS = 4, 16
-_CALLS = 1000
+_CALLS = 2000
 _LOOPS = 2000
 _FILL = 0x12345600
 """What every register and every word of memory holds when a block begins (BHive's method)."""
 
-_BLOCK_BYTES = 4096
+_BLOCK_BYTES = 2048
+"""Bytes of the fewer copies; twice as many fit every uop cache."""
+
+BLOCK_MODE: Mode = "cached"
+"""How the model delivers what is measured so."""
+
 _BLOCK_PAGES = 64
+_BLOCK_ROUNDS = 32
+"""How often a sample goes through the copies: one pass can be as short as the resolution of a
+time stamp counter."""
+
 _CPUINFO = Path("/proc/cpuinfo")
 
 Progress = Callable[[str], None]
@@ -79,32 +90,45 @@ def host_core(name: str | None) -> Core | None:
 
 
 def native_scenarios(
-    kernel: Kernel,
+    kernels: Sequence[Kernel],
     core: Core | None,
     prototype: Prototype,
     grid: Iterable[tuple[str, str]],
     samples: int,
     progress: Progress = lambda text: None,
+    runs: int = 1,
 ) -> Records:
     """Execute each (scenario, body) natively, hot, and time the same on the core model.
 
-    Raises `UnsupportedError` for a kernel of the other architecture.
+    Each row is measured in `runs` processes. Raises `UnsupportedError` for a kernel of the other
+    architecture.
     """
-    if kernel.arch is not host_arch():
-        raise UnsupportedError(f"this machine is {host_arch()}: it cannot execute {kernel.arch}")
+    for kernel in kernels:
+        if kernel.arch is not host_arch():
+            raise UnsupportedError(
+                f"this machine is {host_arch()}: it cannot execute {kernel.arch}"
+            )
+    words = [
+        (scenario, body)
+        for scenario, body in dict.fromkeys(grid)
+        if scenario != "untraced" or body == "empty"
+    ]
     rows = []
-    seen: set[tuple[str, str]] = set()
-    for scenario, body in grid:
-        if (scenario, body) in seen or (scenario == "untraced" and body != "empty"):
-            continue
-        seen.add((scenario, body))
-        progress(f"{scenario} {body}")
-        rows.append(_scenario(kernel, core, prototype, scenario, body, samples))
+    for kernel in kernels:
+        for scenario, body in words:
+            progress(f"{kernel.returns} {scenario} {body}")
+            rows.append(_scenario(kernel, core, prototype, scenario, body, samples, runs))
     return _records(core, "scenarios", "core cycles per call, everything hot", rows)
 
 
 def _scenario(
-    kernel: Kernel, core: Core | None, prototype: Prototype, word: str, body: str, samples: int
+    kernel: Kernel,
+    core: Core | None,
+    prototype: Prototype,
+    word: str,
+    body: str,
+    samples: int,
+    runs: int,
 ) -> Mapping[str, Value]:
     scenario = parse_scenario(word)
     attachments = [Attachment(program) for program in programs_of(scenario, body)]
@@ -113,14 +137,18 @@ def _scenario(
     execution = world.run(TRACED_CALLS)
     loop = world.prepare()
     image = host_image(world.guest)
-    (cycles,) = run_on_host(
-        [image.loop(loop, _CALLS)], image.pages, percpu=image.percpu, samples=samples
-    )
+    code = image.loop(loop, _CALLS)
+
+    def once() -> Cycles:
+        return run_on_host([code], image.pages, percpu=image.percpu, samples=samples)[0]
+
+    cycles = _together(once, runs)
     assert execution.trace is not None
     model = time_trace(execution.trace, core).cycles_per_call if core else None
     return {
         "arch": kernel.arch.value,
         "kernel": kernel.version,
+        "entry": kernel.entry.value if kernel.entry else None,
         "returns": kernel.returns.value,
         "scenario": scenario.word,
         "body": body,
@@ -132,6 +160,7 @@ def native_kernels(
     core: Core | None,
     samples: int,
     progress: Progress = lambda text: None,
+    runs: int = 1,
 ) -> Records:
     """Micro-kernels: cycles per unit on this CPU and on the core model."""
     if host_arch() is not Arch.X86_64:
@@ -139,11 +168,10 @@ def native_kernels(
     rows: list[Mapping[str, Value]] = []
     for kernel in kernels:
         progress(kernel.name)
-        code, pages, base = host_kernel(kernel, _LOOPS)
         row: dict[str, Value] = {"kernel": kernel.name}
         model = None
         try:
-            (cycles,) = run_on_host([code], pages, percpu=base, samples=samples)
+            cycles = _together(partial(_kernel, kernel, samples), runs)
             if core:
                 model = time_kernel(kernel, core).cycles_per_call / kernel.units
         except TramposimError as error:
@@ -153,13 +181,23 @@ def native_kernels(
     return _records(core, "micro-kernels", "core cycles per unit of the loop", rows)
 
 
+def _kernel(kernel: MicroKernel, samples: int) -> Cycles:
+    code, pages, base = host_kernel(kernel, _LOOPS)
+    return run_on_host([code], pages, percpu=base, samples=samples)[0]
+
+
 def native_blocks(
     blocks: Sequence[str],
     core: Core | None,
     samples: int,
     progress: Progress = lambda text: None,
+    runs: int = 1,
 ) -> Records:
-    """Unrolled blocks of machine code (hex): cycles per iteration, by BHive's method."""
+    """Unrolled blocks of machine code (hex): cycles per iteration, by BHive's method.
+
+    The copies are executed over and over and fit the uop cache of a core that has one: the model
+    delivers them from there.
+    """
     rows: list[Mapping[str, Value]] = []
     arch = host_arch()
     for text in blocks:
@@ -167,23 +205,29 @@ def native_blocks(
         row: dict[str, Value] = {"hex": text}
         try:
             code = bytes.fromhex(text)
-            cycles, copies = _block(arch, code, samples)
-            model = throughput(code, core).cycles if core else None
+            copies = _copies(code)
+            cycles = _together(partial(_block, arch, code, copies, samples), runs)
+            model = throughput(code, core, BLOCK_MODE).cycles if core else None
         except ValueError:
             rows.append(row | {"error": "not hex"})
             continue
         except TramposimError as error:
             rows.append(row | {"error": str(error)})
             continue
-        rows.append(row | _measured("cycles", cycles, copies, model))
+        row["mode"] = BLOCK_MODE
+        rows.append(row | _measured("cycles", cycles, copies * _BLOCK_ROUNDS, model))
     return _records(core, "blocks", "core cycles per iteration, unrolled", rows)
 
 
-def _block(arch: Arch, code: bytes, samples: int) -> tuple[Cycles, int]:
-    """Cycles of so many copies more, and how many."""
+def _copies(code: bytes) -> int:
+    """How many copies of a block are measured: so many, and twice as many."""
     if not 0 < len(code) <= _BLOCK_BYTES:
         raise InputError(f"a block has 1 to {_BLOCK_BYTES} bytes, this one {len(code)}")
-    copies = max(4, _BLOCK_BYTES // len(code))
+    return max(4, _BLOCK_BYTES // len(code))
+
+
+def _block(arch: Arch, code: bytes, copies: int, samples: int) -> Cycles:
+    """Cycles of so many copies more, over all rounds."""
     base = user_map(arch).text.base
     size = -(-(2 * copies * len(code) + 64) // PAGE) * PAGE
     registers = dict.fromkeys(_general_registers(arch), _FILL)
@@ -191,12 +235,12 @@ def _block(arch: Arch, code: bytes, samples: int) -> tuple[Cycles, int]:
     for number in range(2):
         begin = base + number * size
         body = code * copies * (number + 1)
-        codes.append(HostCode(begin, begin + len(body), registers))
+        codes.append(HostCode(begin, begin + len(body), registers, _BLOCK_ROUNDS))
         pages.append((begin, 5, body.ljust(size, b"\0")))
     few, many = run_on_host(
         codes, pages, provided=_BLOCK_PAGES, fill=_FILL << 32 | _FILL, samples=samples
     )
-    difference = Cycles(
+    return Cycles(
         median=many.median - few.median,
         low=many.low - few.median,
         high=many.high - few.median,
@@ -204,7 +248,19 @@ def _block(arch: Arch, code: bytes, samples: int) -> tuple[Cycles, int]:
         samples=many.samples,
         counted=many.counted,
     )
-    return difference, copies
+
+
+def _together(once: Callable[[], Cycles], runs: int) -> Cycles:
+    """Several runs as one: the median of their medians, and the extremes of their spread."""
+    every = [once() for _ in range(runs)]
+    return Cycles(
+        median=median(run.median for run in every),
+        low=min(run.low for run in every),
+        high=max(run.high for run in every),
+        kept=sum(run.kept for run in every),
+        samples=sum(run.samples for run in every),
+        counted=every[0].counted,
+    )
 
 
 def _general_registers(arch: Arch) -> tuple[str, ...]:

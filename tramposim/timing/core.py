@@ -110,14 +110,20 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load for whose bytes several stores under way are needed, from the commit of the last;
     `alias_wait`: what a load takes longer for a store under way to the same bytes of another
     4 KiB page (0: the core compares more of the address).
+    `store_commit_lines`: whether stores that commit in one cycle may go to different lines.
     `store_drain`: from a store's retirement until a locked operation behind it can begin;
-    `lock_hold`: from its begin until loads behind it can issue. `same_bank_load_ports`: loads
-    that one cycle can start of the same bank, four bytes of a line.
+    `lock_hold`: from its begin until loads behind it can issue, if `lock_orders_loads`.
+    `same_bank_load_ports`: loads that one cycle can start of the same bank, four bytes of a line.
+    `rename_memory_density`: most loads that are renamed in 32 bytes of code. Where the core renames
+    memory: `rename_memory_least` bytes a load must have for it, `rename_memory_segment`: also
+    loads relative to a segment base, `rename_memory_forms`: also those with an index, relative to
+    rip, that extend a sign, of a conditional move or of an operation with a register on memory.
     """
 
     load_buffer: Parameter
     store_buffer: Parameter
     store_commit_width: Parameter
+    store_commit_lines: Parameter
     l1_latency: Parameter
     forward_latency: Parameter
     forward_block: Parameter
@@ -127,9 +133,13 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alias_wait: Parameter
     store_drain: Parameter
     lock_hold: Parameter
+    lock_orders_loads: Parameter
     rename_memory: Parameter
     rename_memory_latency: Parameter
     rename_memory_density: Parameter
+    rename_memory_least: Parameter
+    rename_memory_segment: Parameter
+    rename_memory_forms: Parameter
     same_bank_load_ports: Parameter
 
 

@@ -95,6 +95,8 @@ _STATIC = frozenset(
         "micro_fusion",
         "unlaminate_indexed",
         "rename_memory_density",
+        "rename_memory_segment",
+        "rename_memory_forms",
     ]
 )
 
@@ -112,6 +114,7 @@ def _fuse(head: InsnSpec, branch: InsnSpec) -> InsnSpec:
         uops=(*before, fused),
         branch=branch.branch,
         indexed=head.indexed,
+        segment=head.segment,
         mnemonic=branch.mnemonic,
     )
 

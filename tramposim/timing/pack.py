@@ -9,7 +9,7 @@ import numpy as np
 
 from tramposim.errors import UnsupportedError
 from tramposim.timing.core import Core
-from tramposim.timing.uops import InsnSpec, Kind, UopFlag, UopSpec
+from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
 
 __all__ = ["INSN", "UOP", "Packed", "Packer", "packer_of"]
 
@@ -31,6 +31,9 @@ INSN = np.dtype(
 _UOP = struct.Struct("<IHH14BH")
 _NONE = 255
 _FOLDS, _NEEDS_SUM = 1, 2
+_MICROCODED = ("cmpxchg", "xadd")
+"""Operations on memory that no core modelled renames."""
+
 _SHIFTS = ("shift", "shift_cl", "shift_x", "rotate", "rotate_cl", "rotate_x")
 
 
@@ -66,6 +69,8 @@ class Packer:
         }
         self._zero = bool(rename.zero_idioms.value)
         self._fold = bool(rename.fold_immediates.value)
+        self._rename_segment = bool(core.memory.rename_memory_segment.value)
+        self._rename_forms = bool(core.memory.rename_memory_forms.value)
         self._micro = bool(rename.micro_fusion.value)
 
     def _place(self, name: str, extra: bool, text: str) -> tuple[int, int, int, int]:
@@ -98,6 +103,15 @@ class Packer:
             return Kind.ELIMINATED if self._fold else Kind.EXEC
         return uop.kind
 
+    def _renaming(self, flags: int, spec: InsnSpec) -> int:
+        """Flags of a load or store, with whether memory renaming covers its form on this core."""
+        if spec.segment and not self._rename_segment:
+            return flags | int(UopFlag.UNRENAMED)
+        known = spec.branch is not Branch.RETURN and spec.mnemonic not in _MICROCODED
+        if self._rename_forms and known:
+            return flags & ~int(UopFlag.UNRENAMED)
+        return flags | int(UopFlag.UNRENAMED) * spec.indexed
+
     def pack(self, spec: InsnSpec) -> Packed:
         """The uops of `spec` on this core.
 
@@ -118,8 +132,8 @@ class Packer:
         flags = int(uop.flags)
         if kind is not Kind.ELIMINATED:
             flags &= ~int(UopFlag.EARLY_FLAGS)
-        if spec.indexed and kind in (Kind.LOAD, Kind.STORE_ADDRESS):
-            flags |= int(UopFlag.UNRENAMED)
+        if kind in (Kind.LOAD, Kind.STORE_ADDRESS):
+            flags = self._renaming(flags, spec)
         slot = int(uop.slot or (not self._micro and kind is not Kind.ELIMINATED))
         if uop.kind is Kind.ELIMINATED and (uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK):
             slot = 0

@@ -1,4 +1,4 @@
-"""Throughput of a code block: cycles per iteration, unrolled or as a loop.
+"""Throughput of a code block: cycles per iteration, unrolled (decoded or cached) or as a loop.
 
 The method is that of BHive (Chen et al., IISWC 2019): every register and every touched word
 of memory starts as 0x12345600, pages are provided where the block touches them, all of them one
@@ -37,10 +37,10 @@ from tramposim.timing.decode import (
 from tramposim.timing.pack import INSN, Packer
 from tramposim.timing.uops import Branch, InsnSpec, Kind
 
-__all__ = ["MODES", "RULES", "BlockTimer", "Rule", "Throughput", "throughput"]
+__all__ = ["MODES", "RULES", "BlockTimer", "Mode", "Rule", "Throughput", "throughput"]
 
-MODES = ("unroll", "loop")
-Mode = Literal["unroll", "loop"]
+MODES = ("unroll", "cached", "loop")
+Mode = Literal["unroll", "cached", "loop"]
 
 RULES = ("stalls", "path")
 Rule = Literal["stalls", "path"]
@@ -50,7 +50,7 @@ critical path (`timing.critical`), which takes many times as long."""
 _FILL = 0x12345600
 _CODE = 0x7000_0000_0000
 _MAX_BYTES = 4096
-_INSNS = {"unroll": 900, "loop": 700}
+_INSNS = {"unroll": 900, "cached": 700, "loop": 700}
 """Instructions executed before those that are measured, and of those."""
 _PASSES = 4
 _SLOTS = EVENTS.index("slots")
@@ -165,7 +165,8 @@ class BlockTimer:
             order = np.arange(count * copies, dtype=np.int32)
             marks = np.array([0, warm * count, copies * count], dtype=np.int64)
         mark_windows(self.core, insns, static.uops)
-        pipeline = Pipeline(self._parameters, insns, static.uops, loop, one_page=True)
+        cached = self.mode != "unroll"
+        pipeline = Pipeline(self._parameters, insns, static.uops, cached, one_page=True)
         cycles = np.zeros(len(marks), dtype=np.int64)
         for _ in range(_PASSES - 1):
             pipeline.run(order, accesses, marks, cycles)
@@ -194,10 +195,11 @@ class BlockTimer:
 def throughput(code: bytes, core: Core, mode: Mode = "unroll", rule: Rule = "stalls") -> Throughput:
     """Cycles per iteration of the block `code` on `core`.
 
-    `unroll` times copies one after the other, which the decoders must deliver; `loop` times
-    one copy with a loop branch (its own last instruction, or one that is added) from the loop
-    buffer or the uop cache where the core has one. `rule` (see `RULES`) says what its cycles
-    are put down to. Raises `InputError` for an empty or too
+    `unroll` times copies one after the other, which the decoders must deliver; `cached` the same
+    from the uop cache where the core has one; `loop` one copy with a loop branch (its own last
+    instruction, or one that is added) from the loop buffer or the uop cache where the core has
+    one. `rule` (see `RULES`) says what its cycles are put down to. Raises `InputError` for an
+    empty or too
     large block, one with a branch inside or one that faults, `UnsupportedError` for unknown
     instructions.
     """

@@ -92,7 +92,8 @@ class InsnSpec:
     """One instruction: its text, uops and what the front end must know.
 
     `fuses` is the set of branch mnemonics into which it macro-fuses (empty: none); `indexed`
-    that a memory operand has an index register (un-lamination, renaming of memory);
+    that a memory operand has an index register (un-lamination, renaming of memory), `segment`
+    that it is relative to a segment base (x86_64's fs and gs);
     `length_changing` that a prefix changes the length of its immediate; `pair` that its one
     store writes all the accesses recorded for it;
     `wide_immediate` that a 64-bit immediate takes a second entry of a uop cache; `high_byte` that
@@ -107,6 +108,7 @@ class InsnSpec:
     fuses: frozenset[str] = frozenset()
     mnemonic: str = ""
     indexed: bool = False
+    segment: bool = False
     length_changing: bool = False
     orders_loads: bool = False
     repeated: bool = False

@@ -58,7 +58,7 @@ def _modify(
             use = UopFlag.UNRENAMED if extra else UopFlag.NONE
             o.load(flags=UopFlag.LOCKED if locked else use, name="lock" if locked else "load")
         o.execute(name, (VALUE, *extra), (RESULT, *flags))
-        o.store()
+        o.store(data="store_result")
     else:
         register = o.register(dst)
         o.execute(name, unique((register, *extra)), (register, *flags))
@@ -142,7 +142,8 @@ def move(o: Operands, base: str, _locked: bool) -> None:
             o.load()
             o.execute("alu", (VALUE, register), (register,))
     elif src.type == x86.X86_OP_IMM:
-        o.execute("move_immediate", (register,) if dst.size < 4 else (), (register,))
+        name = "move_wide" if base == "movabs" else "move_immediate"
+        o.execute(name, (register,) if dst.size < 4 else (), (register,))
     else:
         source = o.register(src)
         if dst.size < 4:

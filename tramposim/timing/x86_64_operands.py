@@ -119,13 +119,13 @@ class Operands:
             UopSpec(Kind.LOAD, name, self.address(), (result,), True, flags | self.stack_use())
         )
 
-    def store(self, source: tuple[int, ...] = (RESULT,)) -> None:
+    def store(self, source: tuple[int, ...] = (RESULT,), data: str = "store_data") -> None:
         """A store to the memory operand: address and data in one slot."""
         use = self.stack_use() if not self.uops else UopFlag.NONE
         self.uops.append(
             UopSpec(Kind.STORE_ADDRESS, "store_address", self.address(), (), True, use)
         )
-        self.uops.append(UopSpec(Kind.STORE_DATA, "store_data", source, (), False))
+        self.uops.append(UopSpec(Kind.STORE_DATA, data, source, (), False))
 
     def execute(
         self,

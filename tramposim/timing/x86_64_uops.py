@@ -296,6 +296,7 @@ def decode(code: bytes, address: int) -> InsnSpec:
         fuses=_fuses(base, o) if not locked else frozenset(),
         mnemonic=base,
         indexed=o.indexed,
+        segment=bool(o.memory) and o.insn.reg_name(o.memory.mem.segment) in ("fs", "gs"),
         length_changing=_length_changing(o, code),
         repeated="rep" in words[0] and len(words) > 1,
         wide_immediate=insn.encoding.imm_size == 8,

@@ -32,7 +32,6 @@ cdef inline void _until(FrontEnd *front, int64_t cycle) noexcept nogil:
         front.cycle = cycle
         front.cause = MEMORY_ACCESS
         front.used = 0
-        front.complex_used = 0
         front.limit = front.decode_width
         front.window = NO_KEY
 

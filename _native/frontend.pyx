@@ -3,10 +3,10 @@
 Two sources. The uop cache delivers, per cycle, at most `width` uops of one aligned span of code.
 Legacy decode gets the bytes of one aligned block per cycle and marks at most `predecode_width`
 instructions of it (one that lies in two blocks counts in both), stalls on length-changing
-prefixes, and decodes at most `decode_width` instructions per cycle, of which at most
-`decode_complex` of several uops; a group of instructions from two blocks is narrower where the
-core decodes so (`cross_width`, and only if the first block left at most half of that). A taken
-branch ends the cycle's delivery.
+prefixes, and decodes at most `decode_width` instructions per cycle, in order, of which only the
+first `decode_complex` may be of several uops; a group of instructions from two blocks is narrower
+where the core decodes so (`cross_width`, and only if the first block left at most half of that). A
+taken branch ends the cycle's delivery.
 
 Prediction is decoupled: it produces the address of a block per cycle (more, where a branch costs
 bubbles) and runs ahead of delivery by at most `ahead` cycles, so that its bubbles show only where
@@ -57,7 +57,6 @@ cdef void _next_cycle(FrontEnd *unit) noexcept nogil:
     unit.cycle += 1
     unit.cause = FROM_DECODE
     unit.used = 0
-    unit.complex_used = 0
     unit.limit = unit.decode_width
 
 
@@ -83,7 +82,6 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
     if room > unit.cycle:
         unit.cycle = room
         unit.used = 0
-        unit.complex_used = 0
         unit.limit = unit.decode_width
     if unit.cached:
         window = insn.pc >> unit.span_shift
@@ -140,12 +138,10 @@ cdef int64_t frontend_deliver(FrontEnd *unit, const InsnRec *insn, int64_t room)
     if slots == 0:
         return unit.cycle
     if unit.used >= unit.limit or (
-        insn.decode > 1 and unit.complex_used >= unit.decode_complex
+        insn.decode > 1 and unit.used >= unit.decode_complex
     ):
         _next_cycle(unit)
     unit.used += 1
-    if insn.decode > 1:
-        unit.complex_used += 1
     return unit.cycle
 
 
@@ -155,7 +151,6 @@ cdef void frontend_taken(FrontEnd *unit, int bubbles) noexcept nogil:
     unit.cause = FROM_UOP_CACHE if unit.cached else FROM_DECODE
     _predict(unit, 1 + bubbles)
     unit.used = 0
-    unit.complex_used = 0
     unit.limit = unit.decode_width
     unit.window = NOWHERE
     unit.block = NOWHERE
@@ -169,7 +164,6 @@ cdef void frontend_redirect(FrontEnd *unit, int64_t cycle, int cause) noexcept n
         unit.cause = cause
     unit.predicted = unit.cycle
     unit.used = 0
-    unit.complex_used = 0
     unit.limit = unit.decode_width
     unit.window = NOWHERE
     unit.block = NOWHERE

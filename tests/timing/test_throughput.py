@@ -29,6 +29,21 @@ def test_blocks_cost_and_rank_as_on_silicon(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("code", "cycles"),
     [
+        # golden-cove-blocks.csv: a conditional move in five instructions, in four of which
+        # another has several uops, in seven
+        ("31d285c00f4ed083fafe", 0.997),
+        ("41b90200000085c0450f45f149832c2401", 1.997),
+        ("89da83c3018b442410f7da41f607010f44d385c0", 1.998),
+    ],
+)
+def test_the_first_decoder_takes_conditional_moves(code: str, cycles: float) -> None:
+    found = throughput(bytes.fromhex(code), load_core("golden-cove")).cycles
+    assert found == pytest.approx(cycles, rel=0.07)
+
+
+@pytest.mark.parametrize(
+    ("code", "cycles"),
+    [
         # golden-cove-blocks.csv: two loads of a bank (in two lines), of neighbouring banks
         ("4c8b7c2468498b5d284885db", 1.010),
         ("418b4028413b402c", 0.670),

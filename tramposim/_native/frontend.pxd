@@ -26,7 +26,6 @@ cdef struct FrontEnd:
     int64_t cycle                  # current delivery cycle
     int cause                      # why it is not an earlier one
     int used                       # uops (or instructions) delivered in it
-    int complex_used
     uint64_t window                # window or fetch block being delivered
     int64_t bytes_ready            # decode: cycle in which the block's bytes are there
     int64_t predicted              # cycle in which the next block's address is predicted

@@ -35,11 +35,16 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FrontEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Fetch, decode and the uop cache (zero `uop_cache_width`: the core has none)."""
+    """Fetch, decode and the uop cache (zero `uop_cache_width`: the core has none).
+
+    The first `decode_complex` decoders take instructions of several uops; `decode_conditional`:
+    only they take conditional moves and setcc.
+    """
 
     fetch_bytes: Parameter
     decode_width: Parameter
     decode_complex: Parameter
+    decode_conditional: Parameter
     decode_cross_width: Parameter
     predecode_width: Parameter
     lcp_stall: Parameter

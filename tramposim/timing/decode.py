@@ -85,8 +85,13 @@ def parameters(core: Core) -> dict[str, Any]:
     return values
 
 
+_CONDITIONAL = ("cmov", "set")
+_COMPLEX = 2
+"""Slots from which an instruction needs one of the decoders for complex ones."""
+
 _STATIC = frozenset(
     [
+        "decode_conditional",
         "eliminate_moves",
         "eliminate_extensions",
         "zero_idioms",
@@ -143,7 +148,10 @@ def static_code(
         flags |= _UNLOOPED * (not packed.loops) | _ORDERS_LOADS * spec.orders_loads
         flags |= _REPEATED * spec.repeated | _PAIR * spec.pair
         record = (address, first, packed.uop_count, specs[i].size, int(spec.branch), flags)
-        slots = min(packed.slots + spec.wide_immediate, 255), min(packed.slots, 255)
+        decode = min(packed.slots, 255)
+        if core.front_end.decode_conditional.value and specs[i].mnemonic.startswith(_CONDITIONAL):
+            decode = max(decode, _COMPLEX)
+        slots = min(packed.slots + spec.wide_immediate, 255), decode
         insns.append(_INSN.pack(*record, *slots, 0, 0))
         uops.append(packed.uops)
         first += packed.uop_count

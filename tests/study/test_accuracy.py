@@ -89,3 +89,12 @@ def test_a_malformed_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "golden-cove-blocks.csv").write_text("hex,cycles\n90,1\n")
     with pytest.raises(InputError, match=r"golden-cove-blocks\.csv"):
         accuracy(AccuracyRequest((load_core("golden-cove"),), (tmp_path,)))
+
+
+def test_calls_that_pass_state_are_those_that_were_measured(shared: Path, tmp_path: Path) -> None:
+    name = "golden-cove-state-passing.csv"
+    (tmp_path / name).write_text((shared / "hardware" / name).read_text())
+    row = accuracy(AccuracyRequest((load_core("golden-cove"),), (tmp_path,))).rows[0]
+    assert (row["data"], row["rows"]) == ("state passing", 8)
+    assert row["kendall_tau"] == 1
+    assert float(str(row["mean_error_percent"])) < 9

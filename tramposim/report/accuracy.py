@@ -28,9 +28,9 @@ _LEGEND = (
     "within 5 % or 0.1 cycle; tau: Kendall's rank correlation. images: captured trampolines "
     "replayed, without bpf_modify_return_test*, whose cycles vary threefold with the addresses "
     "of their data; table: scenarios by return style and entry; state passing: whole calls with "
-    "programs; blocks: unrolled straight code; micro-kernels: a mechanism each; published: "
-    "latencies and throughputs of single instructions from public sources, which the core files "
-    "are made from too: no calibration."
+    "programs, made in an RCU read-side section; blocks: unrolled straight code; micro-kernels: a "
+    "mechanism each; published: latencies and throughputs of single instructions from public "
+    "sources, which the core files are made from too: no calibration."
 )
 
 _NO_DATA = (

@@ -16,6 +16,7 @@ __all__ = [
     "BuildError",
     "FaultReport",
     "GuestFault",
+    "HostBusy",
     "InputError",
     "KernelDefect",
     "MissingFunction",
@@ -52,6 +53,10 @@ class UnsupportedError(TramposimError):
     """
 
     exit_code = 3
+
+
+class HostBusy(UnsupportedError):
+    """This machine's CPU was never idle long enough to measure on it."""
 
 
 class MissingFunction(UnsupportedError):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
+from tests.support.host import on_x86_64
 from tramposim._native.engine import EXECUTE, READ, WRITE
-from tramposim.errors import GuestFault, UnsupportedError
+from tramposim.errors import GuestFault, HostBusy, UnsupportedError
+from tramposim.machine import native
 from tramposim.machine.addresses import PAGE, user_map
 from tramposim.machine.hostexport import host_image
-from tramposim.machine.native import HostCode, host_arch, run_on_host
+from tramposim.machine.native import HostCode, run_on_host
 from tramposim.machine.traced import TracedWorld
 from tramposim.spec import Arch, Attachment, Kernel, ProgKind
 from tramposim.study.bodies import programs_of
 from tramposim.study.scenario import parse_scenario
 from tramposim.study.subject import function_of
 
-try:
-    ON_X86_64 = host_arch() is Arch.X86_64
-except UnsupportedError:
-    ON_X86_64 = False
-pytestmark = pytest.mark.skipif(not ON_X86_64, reason="the host is no x86_64 Linux")
+pytestmark = on_x86_64
 
 BASE = user_map(Arch.X86_64).text.base
 
@@ -57,6 +59,30 @@ def test_an_address_that_is_taken_is_a_clear_error() -> None:
     pages = [(BASE, READ | EXECUTE, bytes(2 * PAGE)), (BASE + PAGE, READ | WRITE, bytes(PAGE))]
     with pytest.raises(UnsupportedError, match=r"not free|exists"):
         run_on_host([HostCode(BASE, BASE, {})], pages)
+
+
+def test_a_cpu_that_is_never_idle_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    # a probe as fast as the first children's is never seen again
+    monkeypatch.setattr(native, "_fastest", SimpleNamespace(cycles=1.0, seen=[]))
+    monkeypatch.setattr(native, "_PATIENCE", 0.5)
+    with pytest.raises(HostBusy, match="never idle"):
+        run_on_host([HostCode(BASE, BASE, {})], [_page("")], samples=5)
+
+
+def test_an_address_that_is_taken_by_chance_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # an interpreter whose first process has its heap where the code must lie
+    seen = tmp_path / "seen"
+    interpreter = tmp_path / "python"
+    interpreter.write_text(
+        f'#!/bin/sh\n[ -e {seen} ] && exec {sys.executable} "$@"\n'
+        f"touch {seen}; echo 'OSError: mapping 4096 bytes at 0x40000000: File exists' >&2; exit 1\n"
+    )
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    (cycles,) = run_on_host([HostCode(BASE, BASE + 1, {})], [_page("90")], samples=5)
+    assert cycles.kept >= 1
 
 
 def test_a_traced_call_runs_natively() -> None:

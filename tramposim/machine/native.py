@@ -17,12 +17,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
+from time import monotonic, sleep
 
 import msgspec
 
 from tramposim._native import arm64_asm, x86_64_asm
 from tramposim._native.engine import EXECUTE, READ, WRITE
-from tramposim.errors import GuestFault, UnsupportedError
+from tramposim.errors import GuestFault, HostBusy, UnsupportedError
 from tramposim.machine.addresses import PAGE
 from tramposim.machine.hostchild import Job, Samples
 from tramposim.machine.hoststub import SAVE_AREA, build_stub, jump_to
@@ -43,8 +44,12 @@ _SLOW_PROBE = 1.1
 _MOST = 20
 """How many samples are taken at most for one that is wanted."""
 
-_TRIES = 10
-"""Processes that are started before a machine is called busy."""
+_PATIENCE, _PAUSE = 20.0, 0.25
+"""Seconds before a machine is called busy, and between the processes that are tried until then."""
+
+_STARTS = 4
+"""Processes that are tried for one whose memory is free where the code lies: that of an
+interpreter which is linked to a fixed address has its heap anywhere in the lowest GiB."""
 
 _TIMEOUT = 120.0
 _GENERAL_PROTECTION = (11, 128)
@@ -130,7 +135,8 @@ def run_on_host(
     `pages` is all memory that they need: (address, permissions, whole pages of bytes);
     up to `provided` more pages appear when they are touched, all the same one, refilled with
     the 8 bytes of `fill` before every sample.
-    Raises `UnsupportedError` if the system forbids it, `GuestFault` if the code faults.
+    Raises `HostBusy` if something else uses the CPU all the time, `UnsupportedError` if the
+    system forbids it, `GuestFault` if the code faults.
     """
     arch = host_arch()
     memory = {address: (permissions, bytearray(data)) for address, permissions, data in pages}
@@ -172,7 +178,8 @@ def run_on_host(
         slow=_SLOW_PROBE,
         idle=_fastest.cycles,
     )
-    for _ in range(_TRIES):
+    started = monotonic()
+    while True:
         measured = _run_child(job)
         _fastest.seen.append(min(min(each) for each in measured.probes))
         limit = _fastest.cycles * _SLOW_PROBE
@@ -181,7 +188,9 @@ def run_on_host(
                 _summary(cycles, probes, limit, measured.counted)
                 for cycles, probes in zip(measured.cycles, measured.probes, strict=True)
             ]
-    raise UnsupportedError("this CPU was never idle long enough to measure on it; try again")
+        if monotonic() - started > _PATIENCE:
+            raise HostBusy("this CPU was never idle long enough to measure on it; try again")
+        sleep(_PAUSE)
 
 
 def _write(memory: dict[int, tuple[int, bytearray]], address: int, data: bytes) -> None:
@@ -226,25 +235,23 @@ def _add_control(arch: Arch, stubs: bytearray, add: object, body: bytes, loops: 
 
 def _run_child(job: Job) -> Samples:
     child = [sys.executable, "-m", "tramposim.machine.hostchild"]
-    try:
-        done = subprocess.run(
-            child,
-            input=msgspec.msgpack.encode(job),
-            capture_output=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise GuestFault(
-            f"native code did not come back within {_TIMEOUT:.0f} s (an endless loop?)"
-        ) from None
-    if done.returncode == 0:
-        return msgspec.msgpack.decode(done.stdout, type=Samples)
-    text = done.stderr.decode(errors="replace").strip()
-    last = text.splitlines()[-1] if text else f"status {done.returncode}"
-    words = last.split()
-    if words[:1] == ["fault"] and len(words) == 5:
-        raise GuestFault(_fault(int(words[1]), int(words[2]), int(words[3], 16), words[4]))
+    message = msgspec.msgpack.encode(job)
+    for _ in range(_STARTS):
+        try:
+            done = subprocess.run(
+                child, input=message, capture_output=True, timeout=_TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise GuestFault(
+                f"native code did not come back within {_TIMEOUT:.0f} s (an endless loop?)"
+            ) from None
+        if done.returncode == 0:
+            return msgspec.msgpack.decode(done.stdout, type=Samples)
+        text = done.stderr.decode(errors="replace").strip()
+        last = text.splitlines()[-1] if text else f"status {done.returncode}"
+        words = last.split()
+        if words[:1] == ["fault"] and len(words) == 5:
+            raise GuestFault(_fault(int(words[1]), int(words[2]), int(words[3], 16), words[4]))
     raise UnsupportedError(f"this system does not run code natively: {last}")
 
 

@@ -92,8 +92,12 @@ def _rows(records: Records) -> list[Mapping[str, Value]]:
 
 
 def _failures(records: Records) -> list[str]:
-    name = _KEYS[records.meta["what"]][0].field
-    return [f"Not measured: {row[name]}: {row['error']}" for row in records.rows if "error" in row]
+    fields = [column.field for column in _KEYS[records.meta["what"]]]
+    return [
+        f"Not measured: {' '.join(str(row[f]) for f in fields if row.get(f))}: {row['error']}"
+        for row in records.rows
+        if "error" in row
+    ]
 
 
 def _summary(records: Records) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from tramposim import __version__
-from tramposim.errors import InputError, TramposimError, UnsupportedError
+from tramposim.errors import HostBusy, InputError, TramposimError, UnsupportedError
 from tramposim.machine.addresses import PAGE, user_map
 from tramposim.machine.hostexport import host_image
 from tramposim.machine.native import Cycles, HostCode, host_arch, run_on_host
@@ -142,17 +142,20 @@ def _scenario(
     def once() -> Cycles:
         return run_on_host([code], image.pages, percpu=image.percpu, samples=samples)[0]
 
-    cycles = _together(once, runs)
     assert execution.trace is not None
     model = time_trace(execution.trace, core).cycles_per_call if core else None
-    return {
+    row: dict[str, Value] = {
         "arch": kernel.arch.value,
         "kernel": kernel.version,
         "entry": kernel.entry.value if kernel.entry else None,
         "returns": kernel.returns.value,
         "scenario": scenario.word,
         "body": body,
-    } | _measured("cycles_per_call", cycles, _CALLS, model)
+    }
+    try:
+        return row | _measured("cycles_per_call", _together(once, runs), _CALLS, model)
+    except HostBusy as error:
+        return row | {"error": str(error)}
 
 
 def native_kernels(

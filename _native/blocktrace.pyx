@@ -1,8 +1,8 @@
 """Executes a code block again and again, from the same start, and records its accesses.
 
-The world is that of block measurements: every general register holds one value, and every
-data page is one and the same physical page, filled with that value. Engine, hooks and pages are
-kept from block to block; what a block finds does not depend on the blocks before it.
+The world is that of block measurements: every general register and segment base holds one value,
+and every data page is one and the same physical page, filled with that value. Engine, hooks and
+pages are kept from block to block; what a block finds does not depend on the blocks before it.
 """
 
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t
@@ -129,8 +129,8 @@ cdef void _access(
 cdef class BlockTracer:
     """One emulated CPU for blocks of `arch` ("x86_64" or "arm64") at address `base`.
 
-    `fill` is the value of the registers and of each 8-byte word of memory. Raises
-    `UnsupportedError` if the emulator is missing.
+    `fill` is the value of the registers, segment bases too, and of each 8-byte word of memory.
+    Raises `UnsupportedError` if the emulator is missing.
     """
 
     cdef Run run
@@ -139,6 +139,7 @@ cdef class BlockTracer:
     cdef int flags_register
     cdef uint64_t flags_value
     cdef uint64_t code_size
+    cdef int jump_size    # bytes of a loop's last instruction
 
     def __cinit__(self, str arch, uint64_t base, uint64_t fill):
         from unicorn import unicorn_const as const
@@ -152,15 +153,17 @@ cdef class BlockTracer:
         if arch == "x86_64":
             from unicorn import x86_const as x86
             names = ["RAX", "RCX", "RDX", "RBX", "RSP", "RBP", "RSI", "RDI"]
-            names += [f"R{n}" for n in range(8, 16)]
+            names += [f"R{n}" for n in range(8, 16)] + ["FS_BASE", "GS_BASE"]
             self.registers = [getattr(x86, f"UC_X86_REG_{name}") for name in names]
             self.flags_register, self.flags_value = x86.UC_X86_REG_EFLAGS, 2
+            self.jump_size = 5
             self._check(self.run.api.open(const.UC_ARCH_X86, const.UC_MODE_64, &self.run.uc))
         else:
             from unicorn import arm64_const as arm
             names = [f"X{n}" for n in range(31)] + ["SP"]
             self.registers = [getattr(arm, f"UC_ARM64_REG_{name}") for name in names]
             self.flags_register, self.flags_value = arm.UC_ARM64_REG_NZCV, 0
+            self.jump_size = 4
             self._check(self.run.api.open(const.UC_ARCH_ARM64, const.UC_MODE_ARM, &self.run.uc))
             model = arm.UC_CPU_ARM64_MAX
             self._check(self.run.api.ctl(self.run.uc, <uint32_t>(
@@ -218,7 +221,7 @@ cdef class BlockTracer:
             self._check(run.api.reg_write(run.uc, register, &value))
         value = self.flags_value
         self._check(run.api.reg_write(run.uc, self.flags_register, &value))
-        run.loop = self.base + size - (5 if len(self.registers) == 16 else 4) if loop else 0
+        run.loop = self.base + size - self.jump_size if loop else 0
         run.rounds = rounds
         run.executed = 0
         run.budget = <uint32_t>budget

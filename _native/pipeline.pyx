@@ -48,7 +48,7 @@ CAUSES = (
     "uop cache", "decode", "length-changing prefix", "loop buffer", "branch prediction",
     "misprediction", "serialisation", "rename width", "reorder buffer", "scheduler",
     "load buffer", "store buffer", "dependency", "store forwarding", "blocked store forwarding",
-    "locked operation", "divider", "memory access", "retire width", "4K aliasing",
+    "locked operation", "unpipelined unit", "memory access", "retire width", "4K aliasing",
 )
 """What can hold execution up, in the order of `Pipeline.stalls` and `waits`; ports follow."""
 

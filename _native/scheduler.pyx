@@ -3,8 +3,8 @@
 A uop is bound to a port at rename, to the one of its class with the fewest uops waiting
 (Intel: counters of the allocation stage; Arm and AMD: per-pipe or shared issue queues), and
 starts in the first cycle from its readiness on in which that port is free. One whose unit is not
-pipelined (division) keeps others of the kind waiting for its `occupancy`, not other uops of its
-port. Entries of the pool are held from rename to issue and freed out of order.
+pipelined (division) keeps others of the kind on its port waiting for its `occupancy`, not other
+uops. Entries of the pool are held from rename to issue and freed out of order.
 """
 
 from libc.stdlib cimport calloc, free
@@ -45,19 +45,19 @@ cdef void scheduler_advance(Scheduler *unit, int64_t cycle) noexcept nogil:
 cdef int64_t scheduler_occupy(
     Scheduler *unit, uint32_t bit, int64_t start, int cycles
 ) noexcept nogil:
-    """Take a unit that is not pipelined for `cycles`, and its port for the first of them.
+    """Take the unit of a port that is not pipelined for `cycles`, the port for the first of them.
 
     Return that first cycle, `start` or later.
     """
+    cdef uint32_t whole = bit << UNIT_SHIFT
     cdef int k = 0
     while k < cycles:
-        if unit.cells[(start + k) & (HORIZON - 1)].busy & (
-                UNPIPELINED if k else UNPIPELINED | bit):
+        if unit.cells[(start + k) & (HORIZON - 1)].busy & (whole if k else whole | bit):
             start += k + 1
             k = 0
         else:
             k += 1
     for k in range(cycles):
-        unit.cells[(start + k) & (HORIZON - 1)].busy |= UNPIPELINED
+        unit.cells[(start + k) & (HORIZON - 1)].busy |= whole
     unit.cells[start & (HORIZON - 1)].busy |= bit
     return start

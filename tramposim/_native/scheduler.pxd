@@ -6,12 +6,12 @@ from tramposim._native.uarch cimport MAX_POOLS, MAX_PORTS, CoreParams, UopRec
 
 cdef enum:
     HORIZON = 1 << 15   # cycles that reservations may lie ahead of rename
-    UNPIPELINED = 1 << 30   # in `busy`: the unit that takes several cycles for a uop
+    UNIT_SHIFT = 16     # in `busy`: from here on the unit of each port that is not pipelined
 
 cdef struct Cell:
     uint64_t leaves                # per pool one byte: scheduler entries that free in this cycle
     uint64_t issues[2]             # per port one byte: queued uops that leave in this cycle
-    uint32_t busy                  # ports that start a uop in this cycle, `UNPIPELINED`
+    uint32_t busy                  # ports that start a uop in this cycle, units that work on one
     uint32_t pad
 
 cdef struct Scheduler:

@@ -13,7 +13,7 @@ from tramposim._native.rename cimport rename_slot, rename_wait
 from tramposim._native.retire cimport retire, retire_store
 from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
-    BLOCK, BRANCH, DEPENDENCY, DIVIDER, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS,
+    BLOCK, BRANCH, DEPENDENCY, UNPIPELINED, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS,
     LOAD, LOCKED_OPERATION, MEMORY_ACCESS, MOVE_STACK, NOT_BRANCH, NO_REGISTER, READ_STACK,
     RENAME_WIDTH, SERIALIZED, STORE_ADDRESS, STORE_DATA, AccessRec, InsnRec, UopRec)
 
@@ -88,7 +88,7 @@ cdef inline int cause_of(
     """What the uop's result waited for."""
     if (flight.start > flight.sources and flight.start > flight.alloc + 1
             and flight.why != MEMORY_ACCESS):
-        return DIVIDER if uop.occupancy > 1 else FIRST_PORT + unit.scheduler.port
+        return UNPIPELINED if uop.occupancy > 1 else FIRST_PORT + unit.scheduler.port
     return flight.why if flight.why >= 0 else RENAME_WIDTH
 
 

@@ -67,7 +67,7 @@ cdef enum Cause:                # what held execution up, `CAUSES` in pipeline
     FORWARDING = 13
     BLOCKED_FORWARDING = 14
     LOCKED_OPERATION = 15
-    DIVIDER = 16
+    UNPIPELINED = 16
     MEMORY_ACCESS = 17
     RETIRE_WIDTH = 18
     ALIAS = 19              # a store 4 KiB away

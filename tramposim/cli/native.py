@@ -102,7 +102,7 @@ def native(
     The images, programs and guest runtime that `compare` times are linked at addresses of a
     process and run natively in a child process, hot, in user mode (switching interrupts off
     and on becomes nops). No root needed. The exit status is 3 if something could not be
-    measured.
+    measured or modelled.
     """
     from tramposim.cli.blocks import read_blocks
     from tramposim.cli.progress import progress
@@ -153,5 +153,5 @@ def native(
         }[format_name](),
         output,
     )
-    if any("error" in row for row in records.rows):
+    if any("error" in row or "model_error" in row for row in records.rows):
         click.get_current_context().exit(3)

@@ -94,9 +94,10 @@ def _rows(records: Records) -> list[Mapping[str, Value]]:
 def _failures(records: Records) -> list[str]:
     fields = [column.field for column in _KEYS[records.meta["what"]]]
     return [
-        f"Not measured: {' '.join(str(row[f]) for f in fields if row.get(f))}: {row['error']}"
+        f"Not {what}: {' '.join(str(row[f]) for f in fields if row.get(f))}: {row[field]}"
         for row in records.rows
-        if "error" in row
+        for what, field in (("measured", "error"), ("modelled", "model_error"))
+        if field in row
     ]
 
 

@@ -172,21 +172,25 @@ def native_kernels(
     for kernel in kernels:
         progress(kernel.name)
         row: dict[str, Value] = {"kernel": kernel.name}
-        model = None
         try:
             cycles = _together(partial(_kernel, kernel, samples), runs)
-            if core:
-                model = time_kernel(kernel, core).cycles_per_call / kernel.units
         except TramposimError as error:
             rows.append(row | {"error": str(error)})
             continue
-        rows.append(row | _measured("cycles_per_unit", cycles, _LOOPS * kernel.units, model))
+        model, refused = _modelled(partial(_kernel_model, kernel), core)
+        rows.append(
+            row | _measured("cycles_per_unit", cycles, _LOOPS * kernel.units, model) | refused
+        )
     return _records(core, "micro-kernels", "core cycles per unit of the loop", rows)
 
 
 def _kernel(kernel: MicroKernel, samples: int) -> Cycles:
     code, pages, base = host_kernel(kernel, _LOOPS)
     return run_on_host([code], pages, percpu=base, samples=samples)[0]
+
+
+def _kernel_model(kernel: MicroKernel, core: Core) -> float:
+    return time_kernel(kernel, core).cycles_per_call / kernel.units
 
 
 def native_blocks(
@@ -210,7 +214,6 @@ def native_blocks(
             code = bytes.fromhex(text)
             copies = _copies(code)
             cycles = _together(partial(_block, arch, code, copies, samples), runs)
-            model = throughput(code, core, BLOCK_MODE).cycles if core else None
         except ValueError:
             rows.append(row | {"error": "not hex"})
             continue
@@ -218,8 +221,13 @@ def native_blocks(
             rows.append(row | {"error": str(error)})
             continue
         row["mode"] = BLOCK_MODE
-        rows.append(row | _measured("cycles", cycles, copies * _BLOCK_ROUNDS, model))
+        model, refused = _modelled(partial(_block_model, code), core)
+        rows.append(row | _measured("cycles", cycles, copies * _BLOCK_ROUNDS, model) | refused)
     return _records(core, "blocks", "core cycles per iteration, unrolled", rows)
+
+
+def _block_model(code: bytes, core: Core) -> float:
+    return throughput(code, core, BLOCK_MODE).cycles
 
 
 def _copies(code: bytes) -> int:
@@ -241,7 +249,12 @@ def _block(arch: Arch, code: bytes, copies: int, samples: int) -> Cycles:
         codes.append(HostCode(begin, begin + len(body), registers, _BLOCK_ROUNDS))
         pages.append((begin, 5, body.ljust(size, b"\0")))
     few, many = run_on_host(
-        codes, pages, provided=_BLOCK_PAGES, fill=_FILL << 32 | _FILL, samples=samples
+        codes,
+        pages,
+        percpu=_FILL if arch is Arch.X86_64 else 0,
+        provided=_BLOCK_PAGES,
+        fill=_FILL << 32 | _FILL,
+        samples=samples,
     )
     return Cycles(
         median=many.median - few.median,
@@ -287,6 +300,16 @@ def _measured(name: str, cycles: Cycles, units: int, model: float | None) -> dic
         row[f"model_{name}"] = round(model, 3)
         row["model_error_percent"] = round(100 * (model / native - 1), 1)
     return row
+
+
+def _modelled(
+    time: Callable[[Core], float], core: Core | None
+) -> tuple[float | None, dict[str, Value]]:
+    """What `time` finds for the core, or why it refuses (field `model_error`)."""
+    try:
+        return time(core) if core else None, {}
+    except TramposimError as error:
+        return None, {"model_error": str(error)}
 
 
 def _records(

@@ -43,7 +43,7 @@ _ALL_BRANCHES = frozenset(f"b.{c}" for c in CONDITIONS)
 
 
 def _load(o: Operands, base: str) -> None:
-    o.orders_loads = base.startswith(("ldar", "ldapr", "ldaxr"))
+    o.orders_loads = base.startswith("lda")
     if base.startswith(("ldxr", "ldaxr")):
         o.load(o.registers(o.ops[0]), "load_exclusive")
     else:
@@ -140,6 +140,11 @@ def _nop(o: Operands, _base: str) -> None:
     o.uops.append(UopSpec(Kind.NOP, "nop"))
 
 
+def _prefetch(o: Operands, _base: str) -> None:
+    """A load's port and nothing else: the line is there, or it is not waited for."""
+    o.execute("load", o.address() if o.memory else (), ())
+
+
 def _system_read(o: Operands, _base: str) -> None:
     text = o.insn.op_str.lower()
     if "cntvct" in text or "cntpct" in text:
@@ -174,12 +179,13 @@ _LOADS = [
         ("tr", ("", "b", "h", "sb", "sh", "sw")),
         ("ar", ("", "b", "h")),
         ("apr", ("", "b", "h")),
+        ("apur", ("", "b", "h", "sb", "sh", "sw")),
         ("xr", ("", "b", "h")),
         ("axr", ("", "b", "h")),
     )
     for kind in kinds
 ]
-_STORES = [f"st{form}{kind}" for form in ("r", "ur", "tr", "lr") for kind in ("", "b", "h")]
+_STORES = [f"st{form}{kind}" for form in ("r", "ur", "tr", "lr", "lur") for kind in ("", "b", "h")]
 _OPERATIONS = ("add", "set", "clr", "eor", "smax", "smin", "umax", "umin")
 _ORDERS = ("", "a", "l", "al")
 _SIZES = ("", "b", "h")
@@ -285,7 +291,9 @@ _HANDLERS: dict[str, Callable[[Operands, str], None]] = {
         _sign,
     ),
     **dict.fromkeys(("xpaclri", "xpaci", "xpacd"), _strip),
-    **dict.fromkeys(("nop", "bti", "hint", "yield", "prfm", "csdb", "esb", "clrex"), _nop),
+    **dict.fromkeys(("nop", "bti", "hint", "yield", "csdb", "esb", "clrex"), _nop),
+    **dict.fromkeys(("prfm", "prfum"), _prefetch),
+    **dict.fromkeys((f"crc32{c}{s}" for c in ("", "c") for s in "bhwx"), simple("checksum")),
     "mrs": _system_read,
     "msr": _system_write,
     **dict.fromkeys(("dmb", "dsb", "isb"), _barrier),

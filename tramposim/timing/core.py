@@ -270,8 +270,8 @@ class ClassData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one class of uops executes.
 
     `ports` are names separated by blanks; `latency` cycles from start to result (0 for loads:
-    the cache's); `occupancy` cycles in which its unit, which is not pipelined, takes no other such
-    uop; `uops` in all, those after the first on the ports `extra`.
+    the cache's); `occupancy` cycles in which the unit of its port, which is not pipelined, takes
+    no other such uop; `uops` in all, those after the first on the ports `extra`.
     """
 
     ports: str

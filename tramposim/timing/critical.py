@@ -35,7 +35,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "misprediction": ("misprediction",),
         "cold misses": ("code line", "code page", "data line", "data page", "branch target"),
-        "ports": ("divider",),
+        "ports": ("unpipelined unit",),
         "latency chain": ("execution latency", "load latency", "issue"),
         "forwarding": (
             "store forwarding", "memory renaming", "blocked store forwarding", "4K aliasing",
@@ -227,7 +227,7 @@ class _Walk:
 
     def _start(self, j: int) -> _Event:
         position, renamed, ready = self.chains.position[j], self.renamed[j], self.ready[j]
-        taken = "divider" if self.chains.occupancy[j] > 1 else self._port(j)
+        taken = "unpipelined unit" if self.chains.occupancy[j] > 1 else self._port(j)
         self.to(max(ready, renamed + 1), position, taken)
         if ready <= renamed + 1:
             self.to(renamed, position, "issue")

@@ -1,4 +1,4 @@
-"""x86_64 arithmetic, moves, bit operations and exchanges as uops, a function per family."""
+"""x86_64 arithmetic, moves and exchanges as uops, a function per family."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from tramposim.timing.x86_64_operands import (
     FLAGS,
     NUMBERS,
     RAX,
+    RBX,
     RCX,
     RDX,
     RESULT,
@@ -24,14 +25,11 @@ from tramposim.timing.x86_64_operands import (
 
 __all__ = [
     "arithmetic",
-    "bit_scan",
-    "bit_test",
-    "byte_swap",
     "compare",
     "compare_exchange",
+    "compare_exchange_pair",
     "conditional_move",
     "divide",
-    "double_shift",
     "exchange",
     "exchange_add",
     "extend",
@@ -40,28 +38,10 @@ __all__ = [
     "move",
     "negate",
     "set_condition",
-    "shift",
     "sign_extend_a",
     "step",
-    "three_operand_shift",
     "wide_multiply",
 ]
-
-
-def _modify(
-    o: Operands, name: str, extra: tuple[int, ...], flags: tuple[int, ...], locked: bool
-) -> None:
-    """dst = dst op extra, where dst is operand 0 (register or memory)."""
-    dst = o.ops[0]
-    if dst.type == x86.X86_OP_MEM:
-        if not any(u.kind == Kind.LOAD for u in o.uops):
-            use = UopFlag.UNRENAMED if extra else UopFlag.NONE
-            o.load(flags=UopFlag.LOCKED if locked else use, name="lock" if locked else "load")
-        o.execute(name, (VALUE, *extra), (RESULT, *flags))
-        o.store(data="store_result")
-    else:
-        register = o.register(dst)
-        o.execute(name, unique((register, *extra)), (register, *flags))
 
 
 def _same_register(o: Operands) -> bool:
@@ -84,7 +64,7 @@ def arithmetic(o: Operands, base: str, locked: bool) -> None:
     carry = (FLAG_CARRY,) if base in ("adc", "sbb") else ()
     name = "alu_carry" if carry else "alu"
     sources = o.source(src) if src.type != x86.X86_OP_IMM else ()
-    _modify(o, name, (*sources, *carry), FLAGS, locked)
+    o.modify(name, (*sources, *carry), FLAGS, locked)
 
 
 def _folds(dst: Any, src: Any) -> bool:
@@ -115,12 +95,12 @@ def step(o: Operands, base: str, locked: bool) -> None:
         register = o.register(dst)
         o.execute("alu", (register,), (register, FLAG_REST), UopFlag.EARLY_FLAGS, Kind.FOLD)
     else:
-        _modify(o, "alu", (), (FLAG_REST,), locked)
+        o.modify("alu", (), (FLAG_REST,), locked)
 
 
 def negate(o: Operands, base: str, locked: bool) -> None:
     """neg, not."""
-    _modify(o, "alu", (), FLAGS if base == "neg" else (), locked)
+    o.modify("alu", (), FLAGS if base == "neg" else (), locked)
 
 
 def move(o: Operands, base: str, _locked: bool) -> None:
@@ -196,40 +176,6 @@ def lea(o: Operands, _base: str, _locked: bool) -> None:
         o.execute("lea", unique(address), (register,))
 
 
-def shift(o: Operands, base: str, locked: bool) -> None:
-    """shl shr sar rol ror rcl rcr by an immediate, one or cl."""
-    rotate = base in ("rol", "ror", "rcl", "rcr")
-    count = o.ops[1] if len(o.ops) > 1 else None
-    through = (FLAG_CARRY,) if base in ("rcl", "rcr") else ()
-    if through:
-        name = "rotate_carry"
-    elif count is not None and count.type == x86.X86_OP_REG:
-        name = "rotate_cl" if rotate else "shift_cl"
-    else:
-        name = "rotate" if rotate else "shift"
-    if count is not None and count.type == x86.X86_OP_REG:
-        # A zero count leaves the flags alone: merging them is work of its own.
-        _modify(o, name, (RCX, *through), (SCRATCH,), locked)
-        o.uops.append(UopSpec(Kind.EXEC, "flags_merge", (SCRATCH, *FLAGS), FLAGS))
-        return
-    _modify(o, name, through, (FLAG_CARRY,) if rotate else FLAGS, locked)
-
-
-def double_shift(o: Operands, base: str, locked: bool) -> None:
-    """shld, shrd."""
-    by_register = o.ops[2].type == x86.X86_OP_REG
-    extra = (o.register(o.ops[1]), *((RCX,) if by_register else ()))
-    _modify(o, "double_shift_cl" if by_register else "double_shift", extra, FLAGS, locked)
-
-
-def three_operand_shift(o: Operands, base: str, _locked: bool) -> None:
-    """shlx shrx sarx rorx andn bextr: destination, sources, flags untouched but for andn."""
-    sources = tuple(r for op in o.ops[1:] for r in o.source(op))
-    name = {"rorx": "rotate_x", "andn": "andn"}.get(base, "shift_x")
-    flags = FLAGS if base == "andn" else ()
-    o.execute(name, unique(sources), (o.register(o.ops[0]), *flags))
-
-
 def imul(o: Operands, base: str, locked: bool) -> None:
     """imul with one, two or three operands."""
     if len(o.ops) == 1:
@@ -285,30 +231,6 @@ def conditional_move(o: Operands, base: str, _locked: bool) -> None:
     if o.memory:
         o.load(flags=UopFlag.UNRENAMED)
     o.execute(name, unique((*o.source(o.ops[1]), register, *sources)), (register,))
-
-
-def bit_scan(o: Operands, base: str, _locked: bool) -> None:
-    """bsf, bsr, tzcnt, lzcnt, popcnt."""
-    register = o.register(o.ops[0])
-    sources = o.source(o.ops[1])
-    if base in ("bsf", "bsr"):
-        sources += (register,)
-    o.execute("bit_count", unique(sources), (register, *FLAGS))
-
-
-def bit_test(o: Operands, base: str, locked: bool) -> None:
-    """bt, bts, btr, btc."""
-    index = o.source(o.ops[1]) if o.ops[1].type == x86.X86_OP_REG else ()
-    if base == "bt":
-        o.execute("shift", unique((*o.source(o.ops[0]), *index)), (FLAG_CARRY,))
-    else:
-        _modify(o, "shift", index, (FLAG_CARRY,), locked)
-
-
-def byte_swap(o: Operands, _base: str, _locked: bool) -> None:
-    """bswap."""
-    register = o.register(o.ops[0])
-    o.execute("bswap64" if o.ops[0].size == 8 else "bswap32", (register,), (register,))
 
 
 def sign_extend_a(o: Operands, base: str, _locked: bool) -> None:
@@ -373,3 +295,14 @@ def compare_exchange(o: Operands, base: str, locked: bool) -> None:
         o.uops.append(UopSpec(Kind.EXEC, "cmov", (VALUE, src, FLAG_REST), (RESULT,)))
         o.uops.append(UopSpec(Kind.EXEC, "cmov", (VALUE, RAX, FLAG_REST), (RAX,)))
     o.store()
+
+
+def compare_exchange_pair(o: Operands, _base: str, locked: bool) -> None:
+    """cmpxchg16b: rdx:rax with memory, rcx:rbx for it."""
+    name, flags = ("lock_cmpxchg_pair", UopFlag.LOCKED) if locked else ("load", UopFlag.UNRENAMED)
+    o.load(VALUE, flags, name)
+    o.load(SCRATCH, UopFlag.UNRENAMED)
+    results = (RAX, RDX, FLAG_REST, RESULT)
+    operation = "cmov" if locked else "cmpxchg_pair"
+    o.uops.append(UopSpec(Kind.EXEC, operation, (VALUE, SCRATCH, RAX, RDX), results))
+    o.store((RESULT, RBX, RCX))

@@ -7,7 +7,7 @@ from typing import Any
 import capstone
 from capstone import x86_const as x86
 
-from tramposim.timing.instruction import unknown
+from tramposim.timing.instruction import unique, unknown
 from tramposim.timing.uops import (
     FLAG_CARRY,
     FLAG_REST,
@@ -23,6 +23,7 @@ __all__ = [
     "NUMBERS",
     "RAX",
     "RBP",
+    "RBX",
     "RCX",
     "RDI",
     "RDX",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 FLAGS = (FLAG_CARRY, FLAG_REST)
-RAX, RCX, RDX, RSP, RBP, RSI, RDI = 0, 1, 2, 4, 5, 6, 7
+RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI = range(8)
 VALUE = TEMPORARY  # loaded value
 RESULT = TEMPORARY + 1  # value to be stored
 SCRATCH = TEMPORARY + 2
@@ -138,6 +139,23 @@ class Operands:
         """An operation; it shares the slot of a load that feeds it."""
         fused = bool(self.uops) and self.uops[-1].kind == Kind.LOAD and kind == Kind.EXEC
         self.uops.append(UopSpec(kind, name, sources, results, not fused, flags | self.stack_use()))
+
+    def modify(
+        self, name: str, extra: tuple[int, ...], flags: tuple[int, ...], locked: bool
+    ) -> None:
+        """dst = dst op extra, where dst is operand 0 (register or memory)."""
+        dst = self.ops[0]
+        if dst.type == x86.X86_OP_MEM:
+            if not any(u.kind == Kind.LOAD for u in self.uops):
+                use = UopFlag.UNRENAMED if extra else UopFlag.NONE
+                self.load(
+                    flags=UopFlag.LOCKED if locked else use, name="lock" if locked else "load"
+                )
+            self.execute(name, (VALUE, *extra), (RESULT, *flags))
+            self.store(data="store_result")
+        else:
+            register = self.register(dst)
+            self.execute(name, unique((register, *extra)), (register, *flags))
 
     def stack_use(self) -> UopFlag:
         """READ_STACK if the instruction names rsp (the first uop carries it)."""

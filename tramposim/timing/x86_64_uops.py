@@ -21,16 +21,27 @@ from tramposim.timing.uops import (
     UopFlag,
     UopSpec,
 )
-from tramposim.timing.x86_64_data import (
-    arithmetic,
+from tramposim.timing.x86_64_bits import (
+    bit_field,
     bit_scan,
     bit_test,
     byte_swap,
+    carry_chain,
+    checksum,
+    double_shift,
+    flagless_multiply,
+    lowest_bit,
+    move_swapped,
+    shift,
+    three_operand_shift,
+)
+from tramposim.timing.x86_64_data import (
+    arithmetic,
     compare,
     compare_exchange,
+    compare_exchange_pair,
     conditional_move,
     divide,
-    double_shift,
     exchange,
     exchange_add,
     extend,
@@ -39,10 +50,8 @@ from tramposim.timing.x86_64_data import (
     move,
     negate,
     set_condition,
-    shift,
     sign_extend_a,
     step,
-    three_operand_shift,
     wide_multiply,
 )
 from tramposim.timing.x86_64_operands import (
@@ -51,15 +60,14 @@ from tramposim.timing.x86_64_operands import (
     RAX,
     RBP,
     RCX,
-    RDI,
     RDX,
     RESULT,
-    RSI,
     RSP,
     VALUE,
     Operands,
     flags_of,
 )
+from tramposim.timing.x86_64_strings import string, table_lookup
 
 __all__ = ["decode"]
 
@@ -74,7 +82,9 @@ _INCREMENT_JUMPS = frozenset(f"j{c}" for c in ("e", "ne", "l", "ge", "le", "g"))
 _LOCKED_BASES = frozenset(
     [
         "add",
+        "adc",
         "sub",
+        "sbb",
         "and",
         "or",
         "xor",
@@ -84,6 +94,7 @@ _LOCKED_BASES = frozenset(
         "not",
         "xadd",
         "cmpxchg",
+        "cmpxchg16b",
         "bts",
         "btr",
         "btc",
@@ -112,7 +123,10 @@ def _pop(o: Operands, base: str, _locked: bool) -> None:
     if base == "popfq":
         raise unknown(o.insn)
     if o.ops[0].type == x86.X86_OP_MEM:
-        raise unknown(o.insn)
+        o.uops.append(UopSpec(Kind.LOAD, "load", (RSP,), (RESULT,), True, UopFlag.MOVE_STACK))
+        o.uops.append(UopSpec(Kind.ELIMINATED, "move", (RSP,), (RSP,), False, UopFlag.MOVE_STACK))
+        o.store()
+        return
     register = o.register(o.ops[0])
     o.uops.append(UopSpec(Kind.LOAD, "load", (RSP,), (register,), True, UopFlag.MOVE_STACK))
     if register != RSP:
@@ -159,6 +173,11 @@ def _nop(o: Operands, _base: str, _locked: bool) -> None:
     o.uops.append(UopSpec(Kind.NOP, "nop"))
 
 
+def _prefetch(o: Operands, _base: str, _locked: bool) -> None:
+    """A load's port and nothing else: the line is there, or it is not waited for."""
+    o.uops.append(UopSpec(Kind.EXEC, "load", o.address()))
+
+
 def _special(
     name: str, results: tuple[int, ...], flags: UopFlag, sources: tuple[int, ...] = ()
 ) -> Any:
@@ -166,21 +185,6 @@ def _special(
         o.uops.append(UopSpec(Kind.EXEC, name, sources, results, True, flags))
 
     return handler
-
-
-def _string(o: Operands, base: str, _locked: bool) -> None:
-    """One iteration of movs or stos; rep's start-up is paid per execution of the prefix."""
-    if base.startswith("movs"):
-        o.uops.append(UopSpec(Kind.LOAD, "load", (RSI,), (RESULT,)))
-        o.uops.append(UopSpec(Kind.EXEC, "alu", (RSI,), (RSI,)))
-    elif not base.startswith("stos"):
-        raise unknown(o.insn)
-    source = (RESULT,) if base.startswith("movs") else (RAX,)
-    o.uops.append(UopSpec(Kind.STORE_ADDRESS, "store_address", (RDI,)))
-    o.uops.append(UopSpec(Kind.STORE_DATA, "store_data", source, (), False))
-    o.uops.append(UopSpec(Kind.EXEC, "alu", (RDI,), (RDI,)))
-    if o.insn.prefix[0]:
-        o.uops.append(UopSpec(Kind.EXEC, "alu", (RCX,), (RCX,)))
 
 
 def _processor_id(o: Operands, _base: str, _locked: bool) -> None:
@@ -198,6 +202,9 @@ _HANDLERS: dict[str, Callable[[Operands, str, bool], None]] = {
     **dict.fromkeys(("shl", "shr", "sar", "rol", "ror", "rcl", "rcr", "sal"), shift),
     **dict.fromkeys(("shld", "shrd"), double_shift),
     **dict.fromkeys(("shlx", "shrx", "sarx", "rorx", "andn"), three_operand_shift),
+    **dict.fromkeys(("bextr", "bzhi", "pdep", "pext"), bit_field),
+    **dict.fromkeys(("blsi", "blsr", "blsmsk"), lowest_bit),
+    **dict.fromkeys(("adcx", "adox"), carry_chain),
     **dict.fromkeys(("div", "idiv"), divide),
     **dict.fromkeys((f"set{c}" for c in CONDITIONS), set_condition),
     **dict.fromkeys((f"cmov{c}" for c in CONDITIONS), conditional_move),
@@ -207,15 +214,30 @@ _HANDLERS: dict[str, Callable[[Operands, str, bool], None]] = {
     **dict.fromkeys(("cdq", "cqo", "cwd", "cdqe", "cwde", "cbw"), sign_extend_a),
     **dict.fromkeys(("push", "pushfq"), _push),
     **dict.fromkeys(("pop", "popfq"), _pop),
-    **dict.fromkeys(("nop", "endbr64", "prefetchw", "prefetcht0"), _nop),
-    **dict.fromkeys(("movsb", "movsw", "movsd", "movsq", "stosb", "stosd", "stosq"), _string),
+    **dict.fromkeys(("nop", "endbr64"), _nop),
+    **dict.fromkeys(
+        ("prefetchw", "prefetchnta", "prefetcht0", "prefetcht1", "prefetcht2"), _prefetch
+    ),
+    **dict.fromkeys(
+        (
+            f"{family}{size}"
+            for family in ("movs", "stos", "lods", "scas", "cmps")
+            for size in "bwdq"
+        ),
+        string,
+    ),
     "lea": lea,
     "imul": imul,
     "mul": wide_multiply,
+    "mulx": flagless_multiply,
     "bswap": byte_swap,
+    "movbe": move_swapped,
+    "crc32": checksum,
+    "xlatb": table_lookup,
     "xchg": exchange,
     "xadd": exchange_add,
     "cmpxchg": compare_exchange,
+    "cmpxchg16b": compare_exchange_pair,
     "leave": _leave,
     "rdpid": _processor_id,
     "jmp": _jump,
@@ -234,6 +256,8 @@ _HANDLERS: dict[str, Callable[[Operands, str, bool], None]] = {
     "cmc": _special("alu", (FLAG_CARRY,), UopFlag.NONE, (FLAG_CARRY,)),
     "stc": _special("alu", (FLAG_CARRY,), UopFlag.NONE),
     "clc": _special("alu", (FLAG_CARRY,), UopFlag.NONE),
+    "lahf": _special("flags_to_a", (RAX,), UopFlag.NONE, (RAX, *FLAGS)),
+    "sahf": _special("flags_from_a", FLAGS, UopFlag.NONE, (RAX,)),
 }
 
 _BRANCHES = {"ret": Branch.RETURN, **dict.fromkeys(_ALL_JUMPS, Branch.CONDITIONAL)}
@@ -299,6 +323,7 @@ def decode(code: bytes, address: int) -> InsnSpec:
         segment=bool(o.memory) and o.insn.reg_name(o.memory.mem.segment) in ("fs", "gs"),
         length_changing=_length_changing(o, code),
         repeated="rep" in words[0] and len(words) > 1,
+        pair=base == "cmpxchg16b",
         wide_immediate=insn.encoding.imm_size == 8,
         high_byte=o.writes_high_byte(),
         position_dependent=bool(o.memory) and o.rip_relative(),

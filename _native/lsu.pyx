@@ -269,7 +269,7 @@ cdef LoadOutcome lsu_load(
     elif store != NULL:
         outcome.blocked = False
         may_rename = (may_rename or (pops and store.pushed)) and not store.unnamed
-        if (unit.renames and may_rename and store.address == address and bytes_read != 2
+        if (unit.renames and may_rename and store.address == address
                 and renamed_to(unit, store, insn, allocated)):
             outcome.renamed = True
             outcome.aliased = False

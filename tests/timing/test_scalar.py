@@ -42,6 +42,16 @@ ZEN5 = {
     "lock cmpxchg16b [rdi]": ("f0480fc70f", 21.0),
     "lock adc [rdi], rbx": ("f048111f", 19.96),
     "pushfq": ("9c", 3.99),
+    "add [rdi], bx": ("66011f", 1.0),
+    "bts rax, rbx": ("480fabd8", 1.99),
+    "bt [rdi], rbx": ("480fa31f", 2.99),
+    "xchg rax, rbx": ("4893", 0.25),
+    "mov eax, eax": ("89c0", 0.14),
+    "rcl rbx, 1": ("48d1d3", 1.0),
+    "rcl rbx, 3": ("48c1d303", 4.0),
+    "tzcnt eax, ebx": ("f30fbcc3", 0.33),
+    "popcnt ax, bx": ("66f30fb8c3", 1.0),
+    "lea rax, [r13 + rcx]": ("498d440d00", 0.49),
 }
 """Code and cycles on a Zen 5, by `tramposim native --hex`."""
 
@@ -71,7 +81,7 @@ EVERYWHERE = {
 def test_rare_instructions_take_what_they_take_on_a_zen_5(name: str) -> None:
     code, cycles = ZEN5[name]
     found = throughput(bytes.fromhex(code), load_core("zen5"), "cached").cycles
-    assert found == pytest.approx(cycles, rel=0.05)
+    assert found == pytest.approx(cycles, rel=0.05, abs=0.03)
 
 
 @pytest.mark.parametrize("name", core_names())

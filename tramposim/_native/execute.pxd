@@ -100,6 +100,21 @@ cdef inline int64_t load_issue(
     return start
 
 
+cdef inline bint renamable(
+    const Hardware *unit, const Flight *flight, const AccessRec *read
+) noexcept nogil:
+    """Whether a load has the size of those that memory renaming covers."""
+    cdef int k
+    if read.size >= unit.core.rename_memory_least and read.size != 2:
+        return True
+    if not unit.core.rename_memory_modified:
+        return False
+    for k in range(flight.access_count):
+        if flight.access[k].flags & 1 and flight.access[k].address == read.address:
+            return True
+    return False
+
+
 cdef inline int64_t execute_load(
     Hardware *unit, Flight *flight, const UopRec *uop
 ) noexcept nogil:
@@ -123,7 +138,7 @@ cdef inline int64_t execute_load(
     elif used != NULL:
         outcome = lsu_load(&unit.lsu, used.address, used.size, flight.number, start, flight.alloc,
                            <int>(done - start),
-                           used.size >= unit.core.rename_memory_least
+                           renamable(unit, flight, used)
                            and not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
                            flight.insn.branch == RETURN, not uop.flags & MOVE_STACK)
         if outcome.ready > done:

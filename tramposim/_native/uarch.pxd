@@ -168,6 +168,7 @@ cdef struct CoreParams:
     int rename_memory
     int rename_memory_latency
     int rename_memory_least
+    int rename_memory_modified
     int same_bank_load_ports
     int stack_engine
     int folded_source_wait

@@ -120,9 +120,11 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `lock_hold`: from its begin until loads behind it can issue, if `lock_orders_loads`.
     `same_bank_load_ports`: loads that one cycle can start of the same bank, four bytes of a line.
     `rename_memory_density`: most loads that are renamed in 32 bytes of code. Where the core renames
-    memory: `rename_memory_least` bytes a load must have for it, `rename_memory_segment`: also
-    loads relative to a segment base, `rename_memory_forms`: also those with an index, relative to
-    rip, that extend a sign, of a conditional move or of an operation with a register on memory.
+    memory: `rename_memory_least` bytes a load must have for it, and not two, or, with
+    `rename_memory_modified`, any number if the instruction writes them too;
+    `rename_memory_segment`: also loads relative to a segment base, `rename_memory_forms`: also
+    those with an index, relative to rip, that extend a sign, of a conditional move or of an
+    operation with a register on memory.
     """
 
     load_buffer: Parameter
@@ -144,6 +146,7 @@ class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rename_memory_density: Parameter
     rename_memory_least: Parameter
     rename_memory_segment: Parameter
+    rename_memory_modified: Parameter
     rename_memory_forms: Parameter
     same_bank_load_ports: Parameter
 
@@ -271,7 +274,8 @@ class ClassData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ports` are names separated by blanks; `latency` cycles from start to result (0 for loads:
     the cache's); `occupancy` cycles in which the unit of its port, which is not pipelined, takes
-    no other such uop; `uops` in all, those after the first on the ports `extra`.
+    no other such uop; `uops` in all, those after the first on the ports `extra`; `eliminated`
+    moves happen at rename.
     """
 
     ports: str
@@ -281,6 +285,7 @@ class ClassData(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     uops: int = 1
     extra: str = ""
     occupancy: int = 1
+    eliminated: bool = False
 
 
 class Ports(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

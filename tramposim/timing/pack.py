@@ -9,7 +9,7 @@ import numpy as np
 
 from tramposim.errors import UnsupportedError
 from tramposim.timing.core import Core
-from tramposim.timing.uops import Branch, InsnSpec, Kind, UopFlag, UopSpec
+from tramposim.timing.uops import TEMPORARY, Branch, InsnSpec, Kind, UopFlag, UopSpec
 
 __all__ = ["INSN", "UOP", "Packed", "Packer", "packer_of"]
 
@@ -31,7 +31,7 @@ INSN = np.dtype(
 _UOP = struct.Struct("<IHH14BH")
 _NONE = 255
 _FOLDS, _NEEDS_SUM = 1, 2
-_MICROCODED = ("cmpxchg", "xadd")
+_MICROCODED = ("cmpxchg", "cmpxchg16b", "xadd", "bts", "btr", "btc", "shld", "shrd")
 """Operations on memory that no core modelled renames."""
 
 _SHIFTS = ("shift", "shift_cl", "shift_x", "rotate", "rotate_cl", "rotate_x")
@@ -92,24 +92,37 @@ class Packer:
         """The kind that this core makes of a uop's kind."""
         if uop.kind is Kind.ELIMINATED:
             moves_stack = bool(uop.flags & UopFlag.MOVE_STACK)
-            return (
-                uop.kind
-                if moves_stack or uop.name == "copy" or self._eliminate.get(uop.name, False)
-                else Kind.EXEC
-            )
+            if moves_stack or uop.name == "copy" or self._eliminates(uop.name):
+                return uop.kind
+            return Kind.EXEC
         if uop.kind is Kind.ZERO:
             return Kind.ZERO if self._zero else Kind.EXEC
         if uop.kind is Kind.FOLD:
             return Kind.ELIMINATED if self._fold else Kind.EXEC
         return uop.kind
 
+    def _eliminates(self, name: str) -> bool:
+        """Whether moves of a class happen at rename on this core."""
+        data = self._core.classes.get(name)
+        return self._eliminate.get(name, data is not None and data.eliminated)
+
+    @staticmethod
+    def _takes_no_slot(uop: UopSpec, kind: Kind) -> bool:
+        """Whether a move is none of the instruction's uops, but how its values get there."""
+        if uop.kind is not Kind.ELIMINATED:
+            return False
+        if uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK:
+            return True
+        return kind is Kind.ELIMINATED and uop.results[0] >= TEMPORARY
+
     def _renaming(self, flags: int, spec: InsnSpec) -> int:
         """Flags of a load or store, with whether memory renaming covers its form on this core."""
         if spec.segment and not self._rename_segment:
             return flags | int(UopFlag.UNRENAMED)
         known = spec.branch is not Branch.RETURN and spec.mnemonic not in _MICROCODED
-        if self._rename_forms and known:
-            return flags & ~int(UopFlag.UNRENAMED)
+        if self._rename_forms:
+            unrenamed = int(UopFlag.UNRENAMED)
+            return flags & ~unrenamed if known else flags | unrenamed
         return flags | int(UopFlag.UNRENAMED) * spec.indexed
 
     def pack(self, spec: InsnSpec) -> Packed:
@@ -135,7 +148,7 @@ class Packer:
         if kind in (Kind.LOAD, Kind.STORE_ADDRESS):
             flags = self._renaming(flags, spec)
         slot = int(uop.slot or (not self._micro and kind is not Kind.ELIMINATED))
-        if uop.kind is Kind.ELIMINATED and (uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK):
+        if self._takes_no_slot(uop, kind):
             slot = 0
         ports, pool, latency, occupancy, extra = 0, 0, 0, 1, 0
         if kind <= Kind.STORE_DATA:

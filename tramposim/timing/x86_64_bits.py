@@ -39,6 +39,8 @@ def shift(o: Operands, base: str, locked: bool) -> None:
     through = (FLAG_CARRY,) if base in ("rcl", "rcr") else ()
     if through:
         name = "rotate_carry"
+        if count is not None and not (count.type == x86.X86_OP_IMM and count.imm == 1):
+            name += "_cl" if count.type == x86.X86_OP_REG else "_many"
     elif count is not None and count.type == x86.X86_OP_REG:
         name = "rotate_cl" if rotate else "shift_cl"
     else:
@@ -70,18 +72,22 @@ def bit_scan(o: Operands, base: str, _locked: bool) -> None:
     """bsf, bsr, tzcnt, lzcnt, popcnt."""
     register = o.register(o.ops[0])
     sources = o.source(o.ops[1])
-    if base in ("bsf", "bsr"):
+    if base in ("bsf", "bsr") or o.ops[0].size < 4:
         sources += (register,)
-    o.execute("bit_count", unique(sources), (register, *FLAGS))
+    names = {"bsf": "bit_scan", "bsr": "bit_scan", "tzcnt": "trailing_zeros"}
+    o.execute(names.get(base, "bit_count"), unique(sources), (register, *FLAGS))
 
 
 def bit_test(o: Operands, base: str, locked: bool) -> None:
-    """bt, bts, btr, btc."""
+    """bt, bts, btr, btc; an index in a register may reach beyond the operand in memory."""
     index = o.source(o.ops[1]) if o.ops[1].type == x86.X86_OP_REG else ()
+    if index and o.memory:
+        o.uops.append(UopSpec(Kind.EXEC, "bit_address", index, (SCRATCH,)))
+        o.offset = (SCRATCH,)
     if base == "bt":
         o.execute("shift", unique((*o.source(o.ops[0]), *index)), (FLAG_CARRY,))
     else:
-        o.modify("shift", index, (FLAG_CARRY,), locked)
+        o.modify("bit_change", index, (FLAG_CARRY,), locked)
 
 
 _FIELDS = {

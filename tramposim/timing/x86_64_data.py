@@ -129,7 +129,7 @@ def move(o: Operands, base: str, _locked: bool) -> None:
         if dst.size < 4:
             o.execute("alu", unique((source, register)), (register,))
         elif source == register:
-            o.execute("move", (source,), (register,))
+            o.execute("move_same", (source,), (register,), kind=Kind.ELIMINATED)
         else:
             kind = Kind.ELIMINATED if dst.size >= 4 else Kind.EXEC
             o.execute("move", (source,), (register,), kind=kind)
@@ -157,18 +157,27 @@ def extend(o: Operands, base: str, _locked: bool) -> None:
         o.execute("alu_high" if o.high_byte() else signed, sources, (register,))
 
 
+_NO_PLAIN_BASE = (NUMBERS["rbp"], NUMBERS["r13"])
+"""Base registers that are encoded with a displacement, which counts even if it is zero (Intel
+optimization manual 3.5.1.2)."""
+
+
 def lea(o: Operands, _base: str, _locked: bool) -> None:
     """lea: by the components of its address."""
     register = o.register(o.ops[0])
     mem = o.memory.mem
     address = o.address()
-    if not mem.base and not mem.index:
+    merged = (register,) if o.ops[0].size < 4 else ()
+    if merged:
+        name = "lea_scaled" if mem.index and mem.scale > 1 else "lea"
+        o.execute(name, unique((*address, register)), (register,))
+    elif not mem.base and not mem.index:
         o.execute("move_immediate", (), (register,))
     elif mem.base and o.insn.reg_name(mem.base) == "rip":
         o.execute("lea_rip", (), (register,))
     elif mem.base and not mem.index and o.ops[0].size == 8 and mem.disp in SMALL_IMMEDIATE:
         o.execute("lea", address, (register,), kind=Kind.FOLD)
-    elif mem.base and mem.index and mem.disp:
+    elif mem.base and mem.index and (mem.disp or address[0] in _NO_PLAIN_BASE):
         o.execute("lea_three_scaled" if mem.scale > 1 else "lea_three", address, (register,))
     elif mem.index and mem.scale > 1:
         o.execute("lea_scaled", unique(address), (register,))
@@ -185,6 +194,10 @@ def imul(o: Operands, base: str, locked: bool) -> None:
     sources = tuple(r for op in o.ops[1:] for r in o.source(op))
     if len(o.ops) == 2:
         sources += (register,)
+    elif o.ops[0].size < 4:
+        o.execute("multiply", unique(sources), (SCRATCH, *FLAGS))
+        o.uops.append(UopSpec(Kind.EXEC, "alu", (SCRATCH, register), (register,)))
+        return
     o.execute("multiply", unique(sources), (register, *FLAGS))
 
 
@@ -235,8 +248,10 @@ def conditional_move(o: Operands, base: str, _locked: bool) -> None:
 
 def sign_extend_a(o: Operands, base: str, _locked: bool) -> None:
     """cdq, cqo, cwd, cdqe, cwde, cbw."""
-    if base in ("cdq", "cqo", "cwd"):
-        o.execute("shift" if base != "cwd" else "extend", (RAX,), (RDX,))
+    if base == "cwd":
+        o.execute("extend", (RAX, RDX), (RDX,))
+    elif base in ("cdq", "cqo"):
+        o.execute("shift", (RAX,), (RDX,))
     else:
         o.execute("extend", (RAX,), (RAX,))
 
@@ -251,12 +266,12 @@ def exchange(o: Operands, _base: str, _locked: bool) -> None:
         o.uops.append(UopSpec(Kind.EXEC, "alu", (VALUE,), (number,)))
         return
     a, b = o.register(o.ops[0]), o.register(o.ops[1])
+    whole = o.ops[0].size >= 4
     if a == b:
         o.execute("nop", (), (), kind=Kind.NOP)
         return
-    o.execute("xchg", (a,), (SCRATCH,))
-    o.execute("xchg", (b,), (a,))
-    o.execute("xchg", (SCRATCH,), (b,))
+    for source, result in ((a, SCRATCH), (b, a), (SCRATCH, b)):
+        o.execute("xchg", (source,), (result,), kind=Kind.ELIMINATED if whole else Kind.EXEC)
 
 
 def exchange_add(o: Operands, _base: str, locked: bool) -> None:

@@ -98,6 +98,8 @@ class Operands:
         self.uops: list[UopSpec] = []
         self.memory: Any = next((op for op in self.ops if op.type == x86.X86_OP_MEM), None)
         self.indexed = bool(self.memory and self.memory.mem.index)
+        self.offset: tuple[int, ...] = ()
+        """Registers that the memory operand's address depends on besides its own."""
 
     def register(self, op: Any) -> int:
         """Number of a register operand; `UnsupportedError` unless it is a general one."""
@@ -110,7 +112,7 @@ class Operands:
         """Registers of the memory operand's address (rip and segment bases are constants)."""
         mem = self.memory.mem
         names = [self.insn.reg_name(r) for r in (mem.base, mem.index) if r]
-        return tuple(NUMBERS[name] for name in names if name in NUMBERS)
+        return tuple(NUMBERS[name] for name in names if name in NUMBERS) + self.offset
 
     def load(self, result: int = VALUE, flags: UopFlag = UopFlag.NONE, name: str = "load") -> None:
         """A load from the memory operand (rip-relative ones are never renamed)."""

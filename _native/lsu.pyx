@@ -125,13 +125,12 @@ cdef inline int64_t _fed(
     const Lsu *unit, const Store *store, int64_t issue, int64_t ready, bint may_wait
 ) noexcept nogil:
     """When a load that issues at `issue` has what `store` feeds it, and the rest by `ready`."""
+    cdef int64_t fed = store.data + unit.forward_latency
     if store.issued >= issue:
         issue = store.issued + 1 + unit.forward_wait
-    if store.data + unit.forward_latency > ready:
-        ready = store.data + unit.forward_latency
-        if may_wait and store.data > issue:
-            ready += unit.forward_wait
-    return max(ready, issue + unit.forward_latency)
+    if may_wait and store.data >= issue:
+        fed += unit.forward_wait
+    return max(ready, fed, issue + unit.forward_latency)
 
 
 cdef int64_t _fed_by_halves(

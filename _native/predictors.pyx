@@ -107,6 +107,7 @@ cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1:
     btb_open(&unit.main, core.main_btb_entries, 8)
     btb_open(&unit.last_level, core.last_btb_entries, 6)
     unit.depth = core.return_stack
+    unit.wraps = core.return_stack_wraps
     unit.locked = True
     unit.relock = core.fast_btb_relock
     unit.paths = core.fast_btb_paths
@@ -289,13 +290,14 @@ cdef bint predict_indirect(Predictors *unit, uint64_t pc, uint64_t target) noexc
 cdef bint predict_return(
     Predictors *unit, uint64_t pc, uint64_t target, bint first
 ) noexcept nogil:
-    """Predict a return by the stack (by its address when the stack is empty); learn."""
+    """Predict a return by the stack, or by its address where an empty stack is known; learn."""
     cdef uint64_t guess
-    if unit.filled == 0:
+    if unit.filled == 0 and not unit.wraps:
         return predict_indirect(unit, pc, target)
     guess = unit.stack[unit.top]
     unit.top = unit.top - 1 if unit.top > 0 else unit.depth - 1
-    unit.filled -= 1
+    if unit.filled:
+        unit.filled -= 1
     unit.indirect = False
     _moved(unit, pc, target, first)
     return guess == target

@@ -45,3 +45,14 @@ def test_kernels_with_set_up_calls_and_per_cpu_data_take_what_they_take_on_silic
             timing = micro.time_kernel(kernel, core)
             cycles = timing.cycles_per_call / kernel.units
             assert cycles == pytest.approx(measured[kernel.name], rel=0.05), kernel.name
+
+
+def test_returns_without_calls_are_mispredicted_where_the_return_stack_wraps() -> None:
+    # golden-cove-microkernels.csv: 2.7 cycles; results/hardware/zen5-microkernels.csv: 23.3
+    (kernel,) = (k for k in micro.load_kernels() if k.name == "RSB mismatch (push addr; ret)")
+    cycles = {
+        name: micro.time_kernel(kernel, load_core(name)).cycles_per_call / kernel.units
+        for name in ("golden-cove", "zen5")
+    }
+    assert cycles["golden-cove"] < 3
+    assert cycles["zen5"] == pytest.approx(23.34, rel=0.2)

@@ -52,6 +52,10 @@ ZEN5 = {
     "tzcnt eax, ebx": ("f30fbcc3", 0.33),
     "popcnt ax, bx": ("66f30fb8c3", 1.0),
     "lea rax, [r13 + rcx]": ("498d440d00", 0.49),
+    "add rsp, 72; pop rbx; pop r15": ("4883c4485b415f", 2.0),
+    "push rbx; push rbx; add rsp, 16": ("53534883c410", 1.99),
+    "mov rcx, rsp; pop rbx; push rbx": ("4889e15b53", 0.51),
+    "rdtscp": ("0f01f9", 69.06),
 }
 """Code and cycles on a Zen 5, by `tramposim native --hex`."""
 

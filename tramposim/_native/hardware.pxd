@@ -44,7 +44,8 @@ cdef struct Hardware:
     Lsu lsu
     int64_t ready[REGISTERS]       # cycle from which each register's value can be used
     uint64_t folded                # registers whose value is a sum not yet formed
-    bint stack_moved
+    bint stack_moved               # the stack engine keeps an offset from `stack_register`
+    int stack_register
     bint after_taken
     int64_t *slot_alloc            # rings by rename slot: cycles of rename and of retirement
     int64_t *slot_retire

@@ -61,6 +61,7 @@ cdef struct Predictors:
     int depth
     int top
     int filled
+    bint wraps                     # an empty stack predicts what it held last
 
 cdef int predictors_open(Predictors *unit, const CoreParams *core) except -1
 cdef void predictors_close(Predictors *unit) noexcept nogil

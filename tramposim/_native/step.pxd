@@ -55,9 +55,17 @@ cdef inline int64_t execute(Hardware *unit, Flight *flight, const UopRec *uop) n
     if uop.kind == ELIMINATED:
         if uop.flags & MOVE_STACK:
             unit.stack_moved = unit.core.stack_engine != 0
+            unit.stack_register = uop.src0
         if flight.value > 0 and uop.src0 != NO_REGISTER:
             return flight.value
     return flight.alloc
+
+
+cdef inline void synchronise_stack(Hardware *unit, Flight *flight) noexcept nogil:
+    """The uop that adds what the stack engine has kept to the stack pointer, a cycle's work."""
+    cdef int64_t *ready = &unit.ready[unit.stack_register]
+    flight.alloc = rename_slot(unit, flight.delivered)
+    ready[0] = max(ready[0], flight.alloc + 1) + 1
 
 
 cdef inline int64_t write_results(
@@ -104,7 +112,7 @@ cdef inline void step(
     cdef const UopRec *uop
     cdef int64_t done, latest = 0, room = 0, resolved = 0, first_slot = unit.slot_count
     cdef int64_t issued = -1
-    cdef int u, k, slots, cause = RENAME_WIDTH
+    cdef int u, k, slots, offset, cause = RENAME_WIDTH
     flight.insn = insn
     flight.access = access
     flight.access_count = access_count
@@ -131,13 +139,21 @@ cdef inline void step(
     for u in range(insn.uops):
         uop = &uops[u]
         slots = uop.slots
+        offset = 0
         if uop.flags & READ_STACK and unit.stack_moved:
-            unit.stack_moved = False
-            slots += unit.core.stack_sync_slots
+            if unit.core.stack_sync_reads or uop.dst0 == unit.stack_register:
+                unit.stack_moved = False
+                for k in range(unit.core.stack_sync_slots):
+                    synchronise_stack(unit, &flight)
+            elif uop.kind == ELIMINATED:
+                # A copy of the stack pointer is then the sum.
+                offset = unit.core.stack_sync_slots
         for k in range(slots):
             flight.alloc = rename_slot(unit, flight.delivered)
         read_sources(unit, &flight, uop)
         done = execute(unit, &flight, uop)
+        if offset:
+            done = max(done, flight.alloc) + offset
         if unit.noted != NULL:
             note_uop(unit, &flight, uop, done)
         done = write_results(unit, &flight, uop, done)

@@ -143,6 +143,7 @@ cdef struct CoreParams:
     int crowded_bubble
     int thunk_return_bubble
     int return_stack
+    int return_stack_wraps
     int redirect_conditional
     int redirect_indirect
     int redirect_return
@@ -173,4 +174,5 @@ cdef struct CoreParams:
     int stack_engine
     int folded_source_wait
     int stack_sync_slots
+    int stack_sync_reads
     int pool_size[8]

@@ -63,7 +63,8 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     their indirect targets only execution. `fast_btb_paths`: ways into one branch, by the three
     taken branches before it, that the fast level tells apart (0: it does not need to).
     `call_bubble`: least bubbles of a call or a return; `indirect_bubble`: of a target from the
-    table of indirect targets. Redirects are from the execution of the branch to the rename of
+    table of indirect targets. `return_stack_wraps`: an empty return stack predicts what it held
+    before, else the return's last target is predicted. Redirects are from the execution of the branch to the rename of
     what follows it; delivery resumes after `redirect_conditional` of any.
     """
 
@@ -82,13 +83,19 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crowded_bubble: Parameter
     thunk_return_bubble: Parameter
     return_stack: Parameter
+    return_stack_wraps: Parameter
     redirect_conditional: Parameter
     redirect_indirect: Parameter
     redirect_return: Parameter
 
 
 class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rename, reorder buffer and retirement; what rename executes by itself."""
+    """Rename, reorder buffer and retirement; what rename executes by itself.
+
+    `stack_sync_slots`: uops, a cycle's work each, that add the stack engine's offset to the stack
+    pointer before an instruction names it explicitly; `stack_sync_reads`: also one that only reads
+    it.
+    """
 
     rename_width: Parameter
     rob: Parameter
@@ -103,6 +110,7 @@ class Rename(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unlaminate_indexed: Parameter
     stack_engine: Parameter
     stack_sync_slots: Parameter
+    stack_sync_reads: Parameter
 
 
 class Memory(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

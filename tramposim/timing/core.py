@@ -64,8 +64,8 @@ class Branches(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     taken branches before it, that the fast level tells apart (0: it does not need to).
     `call_bubble`: least bubbles of a call or a return; `indirect_bubble`: of a target from the
     table of indirect targets. `return_stack_wraps`: an empty return stack predicts what it held
-    before, else the return's last target is predicted. Redirects are from the execution of the branch to the rename of
-    what follows it; delivery resumes after `redirect_conditional` of any.
+    before, else the return's last target is predicted. Redirects are from the execution of the
+    branch to the rename of what follows it; delivery resumes after `redirect_conditional` of any.
     """
 
     fast_btb_entries: Parameter

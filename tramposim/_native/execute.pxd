@@ -103,7 +103,7 @@ cdef inline int64_t load_issue(
 cdef inline bint renamable(
     const Hardware *unit, const Flight *flight, const AccessRec *read
 ) noexcept nogil:
-    """Whether a load has the size of those that memory renaming covers."""
+    """Whether a load has the size of those that memory renaming covers, never two bytes alone."""
     cdef int k
     if read.size >= unit.core.rename_memory_least and read.size != 2:
         return True

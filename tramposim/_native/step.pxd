@@ -13,9 +13,9 @@ from tramposim._native.rename cimport rename_slot, rename_wait
 from tramposim._native.retire cimport retire, retire_store
 from tramposim._native.stages cimport StageRec
 from tramposim._native.uarch cimport (
-    BLOCK, BRANCH, DEPENDENCY, UNPIPELINED, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS,
+    BLOCK, BRANCH, DEPENDENCY, DRAIN, EARLY_FLAGS, ELIMINATED, EXEC, FIRST_PORT, FOLDS,
     LOAD, LOCKED_OPERATION, MEMORY_ACCESS, MOVE_STACK, NOT_BRANCH, NO_REGISTER, READ_STACK,
-    RENAME_WIDTH, SERIALIZED, STORE_ADDRESS, STORE_DATA, AccessRec, InsnRec, UopRec)
+    RENAME_WIDTH, SERIALIZED, STORE_ADDRESS, STORE_DATA, UNPIPELINED, AccessRec, InsnRec, UopRec)
 
 
 cdef inline void read_sources(Hardware *unit, Flight *flight, const UopRec *uop) noexcept nogil:

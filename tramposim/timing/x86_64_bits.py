@@ -61,7 +61,7 @@ def double_shift(o: Operands, base: str, locked: bool) -> None:
 
 
 def three_operand_shift(o: Operands, base: str, _locked: bool) -> None:
-    """shlx shrx sarx rorx andn bextr: destination, sources, flags untouched but for andn."""
+    """shlx shrx sarx rorx andn: destination, sources, flags untouched but for andn."""
     sources = tuple(r for op in o.ops[1:] for r in o.source(op))
     name = {"rorx": "rotate_x", "andn": "andn"}.get(base, "shift_x")
     flags = FLAGS if base == "andn" else ()

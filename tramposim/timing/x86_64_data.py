@@ -163,12 +163,11 @@ optimization manual 3.5.1.2)."""
 
 
 def lea(o: Operands, _base: str, _locked: bool) -> None:
-    """lea: by the components of its address."""
+    """lea: by the components of its address; 16 bits merge into their register."""
     register = o.register(o.ops[0])
     mem = o.memory.mem
     address = o.address()
-    merged = (register,) if o.ops[0].size < 4 else ()
-    if merged:
+    if o.ops[0].size < 4:
         name = "lea_scaled" if mem.index and mem.scale > 1 else "lea"
         o.execute(name, unique((*address, register)), (register,))
     elif not mem.base and not mem.index:

@@ -138,8 +138,8 @@ cdef inline int64_t execute_load(
     elif used != NULL:
         outcome = lsu_load(&unit.lsu, used.address, used.size, flight.number, start, flight.alloc,
                            <int>(done - start),
-                           renamable(unit, flight, used)
-                           and not (uop.flags & UNRENAMED or flight.insn.flags & DENSE),
+                           not (uop.flags & UNRENAMED or flight.insn.flags & DENSE)
+                           and renamable(unit, flight, used),
                            flight.insn.branch == RETURN, not uop.flags & MOVE_STACK)
         if outcome.ready > done:
             flight.why = (ALIAS if outcome.aliased

@@ -252,10 +252,9 @@ def _own(
     left_out = [program.name for program in programs if program not in traced.programs]
     if left_out:
         _log.warning("%s: left out, not of %s: %s", path, traced.name, ", ".join(left_out))
-    groups = chosen_groups(traced.programs, names, str(path)) if names else None
-    return OwnPrograms(
-        path.name, traced, groups or groups_of(traced.programs), parse_costs(chosen.costs)
-    )
+    of = traced.programs
+    groups = chosen_groups(of, names, str(path)) if names else groups_of(of)
+    return OwnPrograms(path.name, traced, groups, parse_costs(chosen.costs))
 
 
 def _simulate(

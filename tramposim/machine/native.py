@@ -3,8 +3,7 @@
 Every sample is bracketed by a dependent chain of additions, which scales ticks of the time
 stamp counter to core cycles, and by a run of nops, which is slow when something else uses the
 core; samples beside a slow one are dropped, judged by the fastest that this process has seen.
-Method: the measurements that the core models are
-judged by were taken in the same way.
+Method: the measurements that the core models are judged by were taken in the same way.
 """
 
 from __future__ import annotations

@@ -43,12 +43,7 @@ def curve_text(records: Records, output: str = "-") -> str:
     for title, rows in curve_machines(records):
         columns, table = curve_table(rows)
         parts += [TextTable(columns, table, title), *crossovers(rows), ""]
-    closing = [
-        f"Basis: {records.meta['basis']}.",
-        *stated_sentences(records),
-        *interrupted(records),
-    ]
-    return render(*parts, LEGEND, *closing, output=output)
+    return render(*parts, LEGEND, *_closing(records), output=output)
 
 
 def curve_markdown(records: Records) -> str:
@@ -59,12 +54,12 @@ def curve_markdown(records: Records) -> str:
         heading, *rest = title.split("\n")
         blocks += [f"### {heading}\n", *rest, "", markdown_table(columns, table)]
         blocks += [sentence + "\n" for sentence in crossovers(rows)]
-    closing = [
-        f"Basis: {records.meta['basis']}.",
-        *stated_sentences(records),
-        *interrupted(records),
-    ]
-    return "\n".join([*blocks, LEGEND, "", *closing]) + "\n"
+    return "\n".join([*blocks, LEGEND, "", *_closing(records)]) + "\n"
+
+
+def _closing(records: Records) -> list[str]:
+    basis = f"Basis: {records.meta['basis']}."
+    return [basis, *stated_sentences(records), *interrupted(records)]
 
 
 def curve_machines(records: Records) -> list[tuple[str, list[_Row]]]:
@@ -88,7 +83,7 @@ def _name(row: _Row) -> str:
 
 
 def _heading(row: _Row) -> str:
-    shown = shortened(row) if "role" in row else row
+    shown = shortened(row)
     return f"{shown['scenario']}\n{shown['body']}".replace(" + ", " +\n")
 
 

@@ -131,7 +131,7 @@ def _shown(rows: Sequence[_Row]) -> list[_Row]:
     scale, _ = _time_unit(rows)
     return [
         {
-            **(shortened(row) if "role" in row else row),
+            **shortened(row),
             "calls_per_s": per_second(row["calls_per_s"]),
             "saturation_calls_per_s": per_second(row["saturation_calls_per_s"]),
             "added_percent_of_one_cpu": _share(row),

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from tramposim.report.columns import SPREAD, Column, with_spread
+from tramposim.report.pairs import is_session
 from tramposim.report.titled import TitledTable, titled_markdown, titled_text
 from tramposim.study.records import Records
 
@@ -86,8 +87,8 @@ def _columns(rows: Sequence[Mapping[str, object]]) -> Sequence[Column]:
 
 
 def shortened(row: Mapping[str, object]) -> Mapping[str, object]:
-    """The row with what fits of its scenario and of the names of its programs."""
-    return {**row, "scenario": _cut(row), "body": _names(row)}
+    """The row with what fits of its scenario and of the names of a user's programs."""
+    return {**row, "scenario": _cut(row), "body": _names(row)} if "role" in row else row
 
 
 def _cut(row: Mapping[str, object]) -> str:
@@ -118,8 +119,7 @@ def _sentences(records: Records) -> Iterator[str]:
     for rows in _groups(records):
         pair = next((row for row in rows if row["role"] == "pair"), None)
         for row in rows:
-            session = row["role"] == "alone" and str(row["scenario"]).startswith("fsession")
-            if pair is not None and session:
+            if pair is not None and is_session(row):
                 yield _verdict(pair, row)
     yield from stated_sentences(records)
 

@@ -80,9 +80,11 @@ class CallMeter(Protocol):
         """One hot call with `scenario` of programs attached that do `body`."""
         ...
 
-    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
-        """The same call by what it finds; `alone`: no other function is traced, `migrating`:
-        threads move between CPUs."""
+    def found(
+        self, scenario: str, body: str, hot_cycles: float, alone: bool, migrating: bool
+    ) -> Warmth:
+        """The same call by what it finds; `hot_cycles`: what it takes hot, `alone`: no other
+        function is traced, `migrating`: threads move between CPUs."""
         ...
 
     def nested(self, scenario: str, body: str) -> Nested:
@@ -209,7 +211,8 @@ class _Calls:
     def _warmth(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
         key = scenario, body, alone, migrating
         if key not in self._found:
-            self._found[key] = self.meter.found(*key)
+            hot = self.call(scenario, body).cycles
+            self._found[key] = self.meter.found(scenario, body, hot, alone, migrating)
         return self._found[key]
 
     def nested(self, workload: Workload, scenario: str, body: str) -> Nested | None:

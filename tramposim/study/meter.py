@@ -5,6 +5,8 @@ The programs of a scenario are those with a body that is known here, or a user's
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +14,7 @@ from tramposim.machine.traced import TracedFunction
 from tramposim.schedule.cost import Nested
 from tramposim.spec import Arch, Kernel, Prototype
 from tramposim.study.bodies import programs_of
+from tramposim.study.costs import NO_COSTS
 from tramposim.study.kernels import kernel_of
 from tramposim.study.load import CallMeter, MeteredCall
 from tramposim.study.measure import Measurement, attach_programs, measure, settle
@@ -28,12 +31,11 @@ __all__ = ["MeasuredCalls", "OwnCalls", "meters_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredCalls:
+class _CoreCalls(ABC):
     """A `CallMeter` that executes the calls and times them on a core model, hot."""
 
     kernel: Kernel
     core: Core
-    prototype: Prototype
 
     @property
     def arch(self) -> Arch:
@@ -45,54 +47,75 @@ class MeasuredCalls:
         """Nominal clock of the core."""
         return self.core.clock_ghz
 
+    @property
+    def costs(self) -> Mapping[str, float]:
+        """Stated cycles of helpers."""
+        return NO_COSTS
+
+    @abstractmethod
     def call(self, scenario: str, body: str) -> MeteredCall:
         """One hot call; raises what building, executing and timing raise."""
-        measured = measure(self._subject(scenario, body), self.core)
-        return MeteredCall(measured.cycles_per_call, _facts(measured))
 
-    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
+    @abstractmethod
+    def subject(self, scenario: str, body: str) -> Subject:
+        """What is called."""
+
+    @abstractmethod
+    def attach(self, scenario: str, body: str) -> TracedFunction:
+        """A kernel of its own with the programs attached, not yet called."""
+
+    def found(
+        self, scenario: str, body: str, hot_cycles: float, alone: bool, migrating: bool
+    ) -> Warmth:
         """What calls cost by what they find; raises what building and timing raise."""
-        hot = self.call(scenario, body).cycles
-        return _found(self._attach(scenario, body), self.core, hot, alone, migrating)
+        world = self.attach(scenario, body)
+        return measure_warmth(world, self.core, hot_cycles, alone, migrating, settle(world))
 
     def nested(self, scenario: str, body: str) -> Nested:
         """What calls of interrupt handlers cost."""
-        attach = partial(self._attach, scenario, body)
-        return nested_costs(self._subject(scenario, body), self.core, attach)
+        attach = partial(self.attach, scenario, body)
+        return nested_costs(self.subject(scenario, body), self.core, attach, self.costs)
 
-    def _subject(self, scenario: str, body: str) -> Subject:
+
+@dataclass(frozen=True, slots=True)
+class MeasuredCalls(_CoreCalls):
+    """Calls with programs attached whose bodies are known here."""
+
+    prototype: Prototype
+
+    def call(self, scenario: str, body: str) -> MeteredCall:
+        """One hot call; raises what building, executing and timing raise."""
+        measured = measure(self.subject(scenario, body), self.core)
+        return MeteredCall(measured.cycles_per_call, _facts(measured))
+
+    def subject(self, scenario: str, body: str) -> Subject:
+        """What is called."""
         return Subject(self.kernel, self.prototype, parse_scenario(scenario), body)
 
-    def _attach(self, scenario: str, body: str) -> TracedFunction:
-        subject = self._subject(scenario, body)
+    def attach(self, scenario: str, body: str) -> TracedFunction:
+        """A kernel of its own with the programs attached, not yet called."""
+        subject = self.subject(scenario, body)
         return attach_programs(subject, programs_of(subject.scenario, body))
 
 
 @dataclass(frozen=True, slots=True)
-class OwnCalls:
-    """The same of calls with groups of a user's programs attached.
+class OwnCalls(_CoreCalls):
+    """Calls with groups of a user's programs attached.
 
     Scenario and body of a call are those of its group.
     """
 
-    kernel: Kernel
-    core: Core
     own: OwnPrograms
 
     @property
-    def arch(self) -> Arch:
-        """Architecture of the calls."""
-        return self.kernel.arch
-
-    @property
-    def clock_ghz(self) -> float:
-        """Nominal clock of the core."""
-        return self.core.clock_ghz
+    def costs(self) -> Mapping[str, float]:
+        """Stated cycles of helpers."""
+        return self.own.costs
 
     def call(self, scenario: str, body: str) -> MeteredCall:
         """One hot call; raises what `execute_group` and timing raise."""
         group = self._group(scenario, body)
-        executed = execute_group(self.kernel, self.own.traced, group, self.own.costs, "hot")
+        executed = execute_group(self.kernel, self.own.traced, group, self.costs, "hot")
         measured = executed.timed(self.core)
         facts = {
             **_facts(measured),
@@ -102,30 +125,22 @@ class OwnCalls:
         }
         return MeteredCall(measured.cycles_per_call, facts)
 
-    def found(self, scenario: str, body: str, alone: bool, migrating: bool) -> Warmth:
-        """What calls cost by what they find; raises what building and timing raise."""
-        hot = self.call(scenario, body).cycles
-        world = self._attach(self._group(scenario, body))
-        return _found(world, self.core, hot, alone, migrating)
-
-    def nested(self, scenario: str, body: str) -> Nested:
-        """What calls of interrupt handlers cost."""
+    def subject(self, scenario: str, body: str) -> Subject:
+        """What is called."""
         group = self._group(scenario, body)
-        attach = partial(self._attach, group)
-        return nested_costs(self._subject(group), self.core, attach, self.own.costs)
+        prototype = self.own.traced.function.prototype
+        return Subject(self.kernel, prototype, group.scenario, group.body)
+
+    def attach(self, scenario: str, body: str) -> TracedFunction:
+        """A kernel of its own with the programs attached, not yet called."""
+        programs = self._group(scenario, body).programs
+        function = self.own.traced.function
+        return attach_programs(self.subject(scenario, body), programs, function, self.costs)
 
     def _group(self, scenario: str, body: str) -> Group:
         if scenario == UNTRACED:
             return Group((), UNTRACED)
         return next(g for g in self.own.groups if (g.scenario.word, g.body) == (scenario, body))
-
-    def _subject(self, group: Group) -> Subject:
-        prototype = self.own.traced.function.prototype
-        return Subject(self.kernel, prototype, group.scenario, group.body)
-
-    def _attach(self, group: Group) -> TracedFunction:
-        own = self.own
-        return attach_programs(self._subject(group), group.programs, own.traced.function, own.costs)
 
 
 def _facts(measured: Measurement) -> dict[str, Value]:
@@ -138,10 +153,6 @@ def _facts(measured: Measurement) -> dict[str, Value]:
         "entry": measured.attached.entry,
         "returns": kernel.returns.value,
     }
-
-
-def _found(world: TracedFunction, core: Core, hot: float, alone: bool, migrating: bool) -> Warmth:
-    return measure_warmth(world, core, hot, alone, migrating, settle(world))
 
 
 def meters_of(workload: Workload, own: OwnPrograms | None = None) -> list[CallMeter]:

@@ -171,16 +171,10 @@ def native_kernels(
     rows: list[Mapping[str, Value]] = []
     for kernel in kernels:
         progress(kernel.name)
-        row: dict[str, Value] = {"kernel": kernel.name}
-        try:
-            cycles = _together(partial(_kernel, kernel, samples), runs)
-        except TramposimError as error:
-            rows.append(row | {"error": str(error)})
-            continue
-        model, refused = _modelled(partial(_kernel_model, kernel), core)
-        rows.append(
-            row | _measured("cycles_per_unit", cycles, _LOOPS * kernel.units, model) | refused
-        )
+        once, modelled = partial(_kernel, kernel, samples), partial(_kernel_model, kernel)
+        units = _LOOPS * kernel.units
+        row = _beside(core, "cycles_per_unit", units, once, runs, modelled)
+        rows.append({"kernel": kernel.name} | row)
     return _records(core, "micro-kernels", "core cycles per unit of the loop", rows)
 
 
@@ -209,20 +203,19 @@ def native_blocks(
     arch = host_arch()
     for text in blocks:
         progress(text[:40])
-        row: dict[str, Value] = {"hex": text}
         try:
             code = bytes.fromhex(text)
             copies = _copies(code)
-            cycles = _together(partial(_block, arch, code, copies, samples), runs)
         except ValueError:
-            rows.append(row | {"error": "not hex"})
+            rows.append({"hex": text, "error": "not hex"})
             continue
-        except TramposimError as error:
-            rows.append(row | {"error": str(error)})
+        except InputError as error:
+            rows.append({"hex": text, "error": str(error)})
             continue
-        row["mode"] = BLOCK_MODE
-        model, refused = _modelled(partial(_block_model, code), core)
-        rows.append(row | _measured("cycles", cycles, copies * _BLOCK_ROUNDS, model) | refused)
+        once, modelled = partial(_block, arch, code, copies, samples), partial(_block_model, code)
+        row = _beside(core, "cycles", copies * _BLOCK_ROUNDS, once, runs, modelled)
+        mode = {} if "error" in row else {"mode": BLOCK_MODE}
+        rows.append({"hex": text} | mode | row)
     return _records(core, "blocks", "core cycles per iteration, unrolled", rows)
 
 
@@ -302,14 +295,23 @@ def _measured(name: str, cycles: Cycles, units: int, model: float | None) -> dic
     return row
 
 
-def _modelled(
-    time: Callable[[Core], float], core: Core | None
-) -> tuple[float | None, dict[str, Value]]:
-    """What `time` finds for the core, or why it refuses (field `model_error`)."""
+def _beside(
+    core: Core | None,
+    name: str,
+    units: int,
+    once: Callable[[], Cycles],
+    runs: int,
+    modelled: Callable[[Core], float],
+) -> dict[str, Value]:
+    """What was measured and modelled, or why it was not: fields `error` and `model_error`."""
     try:
-        return time(core) if core else None, {}
+        cycles = _together(once, runs)
     except TramposimError as error:
-        return None, {"model_error": str(error)}
+        return {"error": str(error)}
+    try:
+        return _measured(name, cycles, units, modelled(core) if core else None)
+    except TramposimError as error:
+        return _measured(name, cycles, units, None) | {"model_error": str(error)}
 
 
 def _records(

@@ -44,7 +44,8 @@ def nested_costs(
         _mark_active(busy, busy.programs[number])
         cycles = execute_world(subject, busy, costs).timed(core).cycles_per_call
         windows += [Window(begin, end, len(spans), cycles) for begin, end in spans]
-    return Nested(executed.timed(core).cycles_per_call, tuple(windows))
+    stated = executed.attached.stated_cycles_per_call
+    return Nested(staged.timing.cycles_per_call + stated, tuple(windows))
 
 
 def _spans(staged: StagedCalls, program: str) -> list[tuple[float, float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tramposim import __version__
 from tramposim.errors import InputError
@@ -187,9 +187,7 @@ def _move(core: Core, number: _Moved, traces: Mapping[str, Trace]) -> _Moved:
         except (InputError, ValueError):
             # not a core: sizes that are no whole sets, buffers that are not built that large
             continue
-    return _Moved(
-        number.group, number.name, number.value, number.source, number.confidence, tuple(sides)
-    )
+    return replace(number, sides=tuple(sides))
 
 
 def _rows(

@@ -91,10 +91,8 @@ class Packer:
     def _kind(self, uop: UopSpec) -> Kind:
         """The kind that this core makes of a uop's kind."""
         if uop.kind is Kind.ELIMINATED:
-            moves_stack = bool(uop.flags & UopFlag.MOVE_STACK)
-            if moves_stack or uop.name == "copy" or self._eliminates(uop.name):
-                return uop.kind
-            return Kind.EXEC
+            eliminated = _is_no_uop(uop) or self._eliminates(uop.name)
+            return uop.kind if eliminated else Kind.EXEC
         if uop.kind is Kind.ZERO:
             return Kind.ZERO if self._zero else Kind.EXEC
         if uop.kind is Kind.FOLD:
@@ -105,15 +103,6 @@ class Packer:
         """Whether moves of a class happen at rename on this core."""
         data = self._core.classes.get(name)
         return self._eliminate.get(name, data is not None and data.eliminated)
-
-    @staticmethod
-    def _takes_no_slot(uop: UopSpec, kind: Kind) -> bool:
-        """Whether a move is none of the instruction's uops, but how its values get there."""
-        if uop.kind is not Kind.ELIMINATED:
-            return False
-        if uop.name == "copy" or uop.flags & UopFlag.MOVE_STACK:
-            return True
-        return kind is Kind.ELIMINATED and uop.results[0] >= TEMPORARY
 
     def _renaming(self, flags: int, spec: InsnSpec) -> int:
         """Flags of a load or store, with whether memory renaming covers its form on this core."""
@@ -148,7 +137,8 @@ class Packer:
         if kind in (Kind.LOAD, Kind.STORE_ADDRESS):
             flags = self._renaming(flags, spec)
         slot = int(uop.slot or (not self._micro and kind is not Kind.ELIMINATED))
-        if self._takes_no_slot(uop, kind):
+        to_temporary = kind is Kind.ELIMINATED and uop.results[0] >= TEMPORARY
+        if uop.kind is Kind.ELIMINATED and (to_temporary or _is_no_uop(uop)):
             slot = 0
         ports, pool, latency, occupancy, extra = 0, 0, 0, 1, 0
         if kind <= Kind.STORE_DATA:
@@ -166,6 +156,11 @@ class Packer:
             filler = (*sources, *(_NONE,) * 4, 0, 0, 0)
             rows.append(_UOP.pack(ports, 1, 1, int(Kind.EXEC), pool, 1, 0, *filler))
         return slot + extra
+
+
+def _is_no_uop(uop: UopSpec) -> bool:
+    """Whether a move is none of its instruction's uops, but how its values get where they go."""
+    return uop.name == "copy" or bool(uop.flags & UopFlag.MOVE_STACK)
 
 
 def _moves_stack(spec: InsnSpec) -> bool:

@@ -199,9 +199,8 @@ def throughput(code: bytes, core: Core, mode: Mode = "unroll", rule: Rule = "sta
     from the uop cache where the core has one; `loop` one copy with a loop branch (its own last
     instruction, or one that is added) from the loop buffer or the uop cache where the core has
     one. `rule` (see `RULES`) says what its cycles are put down to. Raises `InputError` for an
-    empty or too
-    large block, one with a branch inside or one that faults, `UnsupportedError` for unknown
-    instructions.
+    empty or too large block, one with a branch inside or one that faults, `UnsupportedError` for
+    unknown instructions.
     """
     return BlockTimer(core, mode, rule).time(code)
 

@@ -122,15 +122,12 @@ def _push(o: Operands, base: str, _locked: bool) -> None:
 def _pop(o: Operands, base: str, _locked: bool) -> None:
     if base == "popfq":
         raise unknown(o.insn)
-    if o.ops[0].type == x86.X86_OP_MEM:
-        o.uops.append(UopSpec(Kind.LOAD, "load", (RSP,), (RESULT,), True, UopFlag.MOVE_STACK))
-        o.uops.append(UopSpec(Kind.ELIMINATED, "move", (RSP,), (RSP,), False, UopFlag.MOVE_STACK))
-        o.store()
-        return
-    register = o.register(o.ops[0])
+    register = RESULT if o.memory else o.register(o.ops[0])
     o.uops.append(UopSpec(Kind.LOAD, "load", (RSP,), (register,), True, UopFlag.MOVE_STACK))
     if register != RSP:
         o.uops.append(UopSpec(Kind.ELIMINATED, "move", (RSP,), (RSP,), False, UopFlag.MOVE_STACK))
+    if o.memory:
+        o.store()
 
 
 def _leave(o: Operands, _base: str, _locked: bool) -> None:

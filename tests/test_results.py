@@ -88,6 +88,13 @@ def test_the_page_on_accuracy_is_what_the_command_prints(shared: Path) -> None:
     assert (PROJECT / "docs" / "accuracy.md").read_text() == regenerate.accuracy_page()
 
 
+@pytest.mark.slow
+def test_the_guest_runtime_takes_what_the_page_on_the_machine_says(shared: Path) -> None:
+    page = (PROJECT / "docs" / "machine.md").read_text()
+    assert regenerate.RUNTIME.search(page)
+    assert regenerate.with_runtime(page) == page
+
+
 def test_the_page_on_accuracy_names_every_core() -> None:
     page = (PROJECT / "docs" / "accuracy.md").read_text()
     assert [name for name in core_names() if f"| {name} |" not in page] == []
